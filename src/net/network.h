@@ -1,0 +1,71 @@
+#pragma once
+/*
+ * net/network.h - a bridge network: the bridge, its gateway addresses, its rules and its names.
+ *
+ * Used by the agent; uses net/node.h.  What a network of ours is:
+ *   - a bridge `PREFIX-UID` that holds the gateway addresses;
+ *   - its instances reach each other, the outside, and published ports; not the instances of other
+ *     networks, nor other networks' gateways;
+ *   - with `nat`, what leaves to the outside is masqueraded (IPv4 and IPv6) and nothing from
+ * outside comes in but answers and published ports.  Without it packets are routed as they are,
+ * both ways;
+ *   - one dnsmasq that answers on the bridge only: it knows the instances by `NAME` and
+ *     `NAME.DOMAIN`, and asks the host's resolvers for everything else.
+ * A policy of the host's own firewall (say, a forward chain that drops) still applies before or
+ * after ours: a table of ours can refuse packets, never allow what another table refuses.
+ *
+ * Threads and crash: see net/node.h.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+
+struct error;
+struct net;
+
+enum { NETWORK_BRIDGE_SIZE = 16, NETWORK_MTU_MAX = 65535 };
+
+/* What is wanted.  All strings are borrowed and checked here, wherever they came from. */
+struct network_spec {
+	const char *uid;      /* 1..32 hex digits */
+	const char *ipv4;     /* "10.90.0.0/24", NULL or "" for none; host bits must be zero */
+	const char *gateway4; /* an address of it; NULL or "" = the first one */
+	const char *ipv6;     /* "fd00:1::/64" */
+	const char *gateway6;
+	bool nat;
+	const char *dns_domain; /* NULL or "" = "brume.internal" */
+	uint32_t mtu;           /* 0 = 1500; 1280 at least when there is IPv6, else 576 */
+};
+
+/* How the network's name server is run; the agent hands it to the keeper. */
+struct network_dns {
+	char **argv; /* stays in the foreground, logs to stderr, drops root by itself */
+	/*
+	 * The configuration on disk is not the one of before (also on the first call): a running
+	 * dnsmasq of this network must be started again.  Instances that come and go need nothing:
+	 * it watches its hosts folder.
+	 */
+	bool restart;
+};
+
+struct network_status {
+	char bridge[NETWORK_BRIDGE_SIZE];
+	struct network_dns dns;
+};
+
+void network_status_done(struct network_status *status);
+static inline void network_status_done_autop(struct network_status *status)
+{
+	network_status_done(status);
+}
+
+/* Makes the network what `spec` says, whatever of it is there already. */
+int network_ensure(struct net *net, const struct network_spec *spec, struct network_status *ret,
+		   struct error *err);
+
+/* Takes everything of it away, missing parts are fine.  Stop its dnsmasq first. */
+int network_remove(struct net *net, const char *uid, struct error *err);
+
+/* Only checks `spec`: 0 or -EINVAL and a line for the user. */
+int network_check(const struct network_spec *spec, struct error *err);

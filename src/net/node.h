@@ -1,0 +1,54 @@
+#pragma once
+/*
+ * net/node.h - the network side of one node: its own nft table and the sockets that stay open.
+ *
+ *	net_new(&(struct net_options){ .prefix = "brume", .run_dir = "/run/brume" }, &net, err);
+ *
+ * Used by the agent; uses kern/ (rtnetlink, nfnetlink) and files below RUN/networks.  Everything is
+ * done in the network namespace of the calling process and only to objects that carry our prefix;
+ * tables, bridges and rules of others are never touched.
+ *
+ * Threads: one struct net per node.  Every function of net/ that takes one may be called from any
+ * thread at any time: an internal lock makes each call one step.  The calls block for microseconds
+ * to a few milliseconds, so they belong on worker threads.
+ *
+ * Crash: no state is kept in memory that cannot be thrown away; what exists is in the kernel and in
+ * the run folder.  Every "ensure", "attach" and "add" is idempotent: it looks, and makes good what
+ *is missing or different.  After a crash the agent calls them again and ends with net_gc().
+ */
+#include <stdbool.h>
+
+#include "base/cleanup.h"
+
+struct error;
+struct net;
+
+struct net_options {
+	const char *prefix;  /* 1..8 of [a-z0-9]: names of bridges, veths and the nft table */
+	const char *run_dir; /* absolute; networks/UID/ is made below it */
+};
+
+/*
+ * Opens the sockets, turns on IP forwarding (IPv4; IPv6 when the kernel has it) and creates the
+ * table `inet PREFIX` when it is missing; elements of an earlier life stay.  Says clearly when the
+ * kernel lacks what is needed.
+ */
+int net_new(const struct net_options *options, struct net **ret, struct error *err);
+
+/* Closes the sockets; networks, ports and rules stay. */
+void net_free(struct net *net);
+DEFINE_AUTO(struct net *, net_free)
+
+/*
+ * Looks whether somebody else has changed or flushed our table and puts its rules back.
+ * *ret_lost (may be NULL) says that elements were lost too: then ensure all networks and add all
+ * published ports again.  Costs one small request when nobody has touched nftables.
+ * network_ensure() and publish_add() do this themselves.
+ */
+int net_repair(struct net *net, bool *ret_lost, struct error *err);
+
+/* Removes everything with our prefix: table, bridges, veths, RUN/networks.  For `--stop`. */
+int net_destroy(struct net *net, struct error *err);
+
+/* Whether the kernel has IPv6; without it IPv6 addresses are refused by the calls of net/. */
+bool net_has_ipv6(const struct net *net);

@@ -1,0 +1,41 @@
+#pragma once
+/*
+ * net/observe.h - what exists with our prefix, and the end of what nobody wants.
+ *
+ * Used by the agent at start (what is there?), after `assigned_all` (what is garbage?), and by
+ * tests that look for leaks.  Uses net/node.h.  Threads and crash: see there.
+ */
+#include <stddef.h>
+
+#include "base/cleanup.h"
+
+struct error;
+struct net;
+
+/* All lists are NULL-terminated and sorted, see base/strv.h. */
+struct net_observed {
+	char **networks;  /* uids of bridges and of folders in RUN/networks */
+	char **ports;     /* instance uids that have a veth */
+	char **published; /* instance uids that have published ports */
+	size_t elements;  /* of all sets and maps of our table */
+};
+
+void net_observed_done(struct net_observed *observed);
+static inline void net_observed_done_autop(struct net_observed *observed)
+{
+	net_observed_done(observed);
+}
+
+int net_observe(struct net *net, struct net_observed *ret, struct error *err);
+
+/* How many things were removed. */
+struct net_gc_report {
+	size_t networks, ports, published, names;
+};
+
+/*
+ * Removes every network of ours whose uid is not in `networks`, and every veth, published port and
+ * DNS name whose instance uid is not in `instances` (NULL-terminated lists, NULL is an empty one).
+ */
+int net_gc(struct net *net, char *const *networks, char *const *instances,
+	   struct net_gc_report *ret, struct error *err);
