@@ -1,0 +1,121 @@
+"""Fixtures of the integration tests.
+
+They need root.  The whole session runs in a network and a mount namespace of its own, every node in
+two more.  Without root, or without the programs, the tests are skipped with the reason.
+
+    BRUME_BUILD=build /usr/bin/python3 -m pytest tests/integration
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT / "tools")]
+
+import kernel  # noqa: E402
+import node as node_module  # noqa: E402
+import registry as registry_module  # noqa: E402
+
+
+def pytest_configure(config):
+    if os.geteuid() == 0 and not config.option.collectonly:
+        kernel.isolate()
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        # What the tests fork must not inherit a limit that the kernel refuses to raise later.
+        os.umask(0o022)
+
+
+def build_folder():
+    return pathlib.Path(os.environ.get("BRUME_BUILD", ROOT / "build")).resolve()
+
+
+def need(*programs):
+    """Skips the test unless it can run here."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    for name in programs:
+        if not (build_folder() / name).exists() and not shutil.which(name):
+            pytest.skip(f"{name} is not there (set BRUME_BUILD to the build folder)")
+
+
+@pytest.fixture(scope="session")
+def build():
+    """The folder with the programs under test."""
+    need()
+    if not build_folder().is_dir():
+        pytest.skip(f"{build_folder()} is not there (set BRUME_BUILD to the build folder)")
+    return build_folder()
+
+
+@pytest.fixture
+def scratch():
+    """A folder of this test's own that mapped users may pass (pytest's tmp_path is private)."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="brume-test-", dir="/var/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_node(build, folder, **more):
+    need("brumed", "brume-agentd", "brume-keeper", "brume-oci", "brume", "docker-registry")
+    return node_module.Node(build, folder, **more)
+
+
+def with_registry(node, folder):
+    node.registry = registry_module.Registry(node, folder)
+    node.registries.append(node.registry)
+    return node
+
+
+@pytest.fixture
+def node(build, scratch):
+    """A running node of this test alone, with a registry on its loopback."""
+    it = make_node(build, scratch / "node")
+    try:
+        it.start()
+        with_registry(it, scratch / "registry")
+        yield it
+    finally:
+        it.close()
+
+
+@pytest.fixture(scope="module")
+def shared_node(build):
+    """A running node for all tests of one file; `clean` removes what each of them made."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="brume-test-", dir="/var/tmp"))
+    folder.chmod(0o711)
+    it = make_node(build, folder / "node")
+    try:
+        it.start()
+        with_registry(it, folder / "registry")
+        yield it
+    finally:
+        it.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def clean(shared_node):
+    """The shared node; after the test nothing of its instances may be left."""
+    yield shared_node
+    shared_node.check_clean()
+
+
+@pytest.fixture
+def busybox(clean):
+    """The shared node with the image `busybox` pulled; gives (node, reference)."""
+    import images
+    reference = clean.registry.push(images.busybox(), "busybox:1")
+    clean.cli("image", "pull", "--insecure", reference)
+    return clean, reference
+
+
+def pytest_sessionfinish(session, exitstatus):
+    subprocess.run(["find", "/var/tmp", "-maxdepth", "1", "-name", "brume-test-*", "-empty",
+                    "-delete"], check=False)
