@@ -40,22 +40,25 @@ static int make_address(const char *path, struct sockaddr_un *ret, int *ret_dir_
 int sock_listen(const char *path, int type, mode_t mode)
 {
 	AUTO(fd_close) int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	AUTO(free) char *fresh = mem_printf("%s.new", path);
 	AUTO(fd_close) int dir_fd = -1;
 	struct sockaddr_un address;
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	r = make_address(path, &address, &dir_fd);
+	r = make_address(fresh, &address, &dir_fd);
 	if (r < 0)
 		return r;
-	if (unlink(path) < 0 && errno != ENOENT)
+	if (unlink(fresh) < 0 && errno != ENOENT)
 		return -errno;
-	/* On Linux the mode of the socket's inode is taken by bind(): there is no moment with a
-	 * wider one. */
-	if (fchmod(fd, mode) < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
-	    chmod(path, mode) < 0 || listen(fd, 64) < 0)
-		return -errno;
+	/* It gets its name when it is complete: whoever sees the file can connect. */
+	if (bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 || chmod(fresh, mode) < 0 ||
+	    listen(fd, 64) < 0 || rename(fresh, path) < 0) {
+		r = -errno;
+		unlink(fresh);
+		return r;
+	}
 	return TAKE_FD(fd);
 }
 

@@ -15,8 +15,9 @@
 enum { SOCK_FDS_MAX = 16 };
 
 /*
- * Listens on `path` (replacing a stale file) with the given mode.  `type` is SOCK_SEQPACKET or
- * SOCK_STREAM.  Returns the fd or -errno; a path over 107 bytes works through its folder.
+ * Listens on `path` (replacing a stale file) with the given mode; the file appears when it is
+ * ready.  `type` is SOCK_SEQPACKET or SOCK_STREAM.  Returns the fd or -errno; a path over 107 bytes
+ * works through its folder.
  */
 int sock_listen(const char *path, int type, mode_t mode);
 
