@@ -27,7 +27,7 @@ struct net;
 enum { NETWORK_BRIDGE_SIZE = 16, NETWORK_MTU_MAX = 65535 };
 
 /* What is wanted.  All strings are borrowed and checked here, wherever they came from. */
-struct network_spec {
+struct bridge_spec {
 	const char *uid;      /* 1..32 hex digits */
 	const char *ipv4;     /* "10.90.0.0/24", NULL or "" for none; host bits must be zero */
 	const char *gateway4; /* an address of it; NULL or "" = the first one */
@@ -49,23 +49,23 @@ struct network_dns {
 	bool restart;
 };
 
-struct network_status {
+struct bridge_status {
 	char bridge[NETWORK_BRIDGE_SIZE];
 	struct network_dns dns;
 };
 
-void network_status_done(struct network_status *status);
-static inline void network_status_done_autop(struct network_status *status)
+void bridge_status_done(struct bridge_status *status);
+static inline void bridge_status_done_autop(struct bridge_status *status)
 {
-	network_status_done(status);
+	bridge_status_done(status);
 }
 
 /* Makes the network what `spec` says, whatever of it is there already. */
-int network_ensure(struct net *net, const struct network_spec *spec, struct network_status *ret,
+int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridge_status *ret,
 		   struct error *err);
 
 /* Takes everything of it away, missing parts are fine.  Stop its dnsmasq first. */
 int network_remove(struct net *net, const char *uid, struct error *err);
 
 /* Only checks `spec`: 0 or -EINVAL and a line for the user. */
-int network_check(const struct network_spec *spec, struct error *err);
+int network_check(const struct bridge_spec *spec, struct error *err);

@@ -18,10 +18,10 @@
 enum { PORT_NAME_MAX = 63 };
 
 struct port_spec {
-	const struct network_spec *network; /* ensured before */
-	const char *instance_uid;           /* 1..32 hex digits */
-	const char *name;                   /* a host name label; the DNS name of the instance */
-	const char *mac;                    /* "02:..", unicast; NULL or "" = made from the uid */
+	const struct bridge_spec *network; /* ensured before */
+	const char *instance_uid;          /* 1..32 hex digits */
+	const char *name;                  /* a host name label; the DNS name of the instance */
+	const char *mac;                   /* "02:..", unicast; NULL or "" = made from the uid */
 	const char *ipv4; /* "10.90.0.5" inside the network's subnet; "" or NULL = none */
 	const char *ipv6;
 };
