@@ -1,0 +1,87 @@
+#pragma once
+/*
+ * model/image.h - an immutable OCI image of a project, named by reference.
+ *
+ * control/ writes the spec ("pull this"), image/ does it through agent/, which reports the status.
+ * No state, thread-safe.
+ */
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/cleanup.h"
+#include "model/meta.h"
+
+enum image_source { IMAGE_PULL, IMAGE_IMPORT };
+enum image_state { IMAGE_PENDING, IMAGE_PULLING, IMAGE_READY, IMAGE_FAILED, IMAGE_GONE };
+const char *image_state_name(enum image_state state);
+
+struct image_spec {
+	enum image_source source;
+	char *reference;
+	char *platform; /* "linux/amd64"; NULL = the node's */
+	bool insecure;  /* plain HTTP or an unknown certificate is fine */
+	char *username;
+	char *password;    /* removed when the pull has ended */
+	char *upload;      /* import: uid of the operation whose stream carries the bytes */
+	uint64_t pull_seq; /* +1 per pull: "begin again" */
+	char *node;
+	bool implicit; /* made by a launch */
+};
+
+struct image_layer {
+	char *digest;
+	char *diff_id;
+	uint64_t size_bytes;
+};
+
+/* What the image says about running it. */
+struct image_config {
+	char **entrypoint;
+	char **command;
+	char **env; /* "NAME=value" */
+	char *workdir;
+	char *user;
+	char **exposed; /* "80/tcp" */
+	char **labels;  /* "KEY=value" */
+	char *stop_signal;
+};
+
+struct image_status {
+	uint64_t generation;
+	uint64_t pull_seq; /* carried out */
+	enum image_state state;
+	char *digest; /* of the manifest */
+	uint64_t size_bytes;
+	struct image_layer *layers;
+	size_t layer_count;
+	char *architecture;
+	char *os;
+	int64_t created_ms;
+	struct image_config config;
+	uint64_t done_bytes; /* progress */
+	uint64_t total_bytes;
+	char *progress_text;
+	char *error;
+};
+
+struct image {
+	struct meta meta;
+	struct image_spec spec;
+	struct image_status status;
+};
+
+int image_decode(const json_t *doc, struct image **ret, struct error *err);
+json_t *image_encode(const struct image *image, unsigned int parts); /* enum encode */
+void image_free(struct image *image);
+DEFINE_AUTO(struct image *, image_free)
+
+int image_spec_decode(const json_t *object, struct image_spec *spec, struct error *err);
+json_t *image_spec_encode(const struct image_spec *spec, unsigned int parts);
+void image_spec_done(struct image_spec *spec);
+
+/* Status alone, as it travels over the agent link.  `status` may be zeroed. */
+int image_status_decode(const json_t *object, struct image_status *status, struct error *err);
+json_t *image_status_encode(const struct image_status *status);
+void image_status_done(struct image_status *status);
+
+void image_config_done(struct image_config *config);

@@ -1,0 +1,216 @@
+#include "model/network.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "model/member.h"
+
+enum { DOMAIN_MAX_BYTES = 253, TEXT_MAX_BYTES = 256, ERROR_MAX_BYTES = 1024 };
+enum { MTU_MIN = 1280, MTU_MAX = 65535, PREFIX4_MIN = 8, PREFIX4_MAX = 30, PREFIX6_MAX = 120 };
+
+static const char *const driver_names[] = { "bridge", NULL };
+static const char *const state_names[] = { "pending", "ready", "failed", "gone", NULL };
+
+const char *network_state_name(enum network_state state)
+{
+	return state_names[state];
+}
+
+static void read_subnet(struct json_reader *in, const json_t *object, const char *name, int family,
+			struct subnet *ret, struct ip *ret_gateway)
+{
+	char path[MEMBER_PATH_MAX];
+	AUTO(free) char *text = NULL;
+	unsigned int min = family == 4 ? PREFIX4_MIN : 1;
+	unsigned int max = family == 4 ? PREFIX4_MAX : PREFIX6_MAX;
+	int r;
+
+	json_read_string(in, object, name, &text);
+	if (in->result < 0 || !text || !text[0])
+		return;
+	r = subnet_parse(text, family, member_path(path, in->where, name), ret, in->err);
+	if (r < 0)
+		in->result = r;
+	else if (ret->prefix < min || ret->prefix > max)
+		member_fail(in, name, "must have a prefix of %u to %u", min, max);
+	else
+		subnet_nth(ret, 1, ret_gateway);
+}
+
+static void read_gateway(struct json_reader *in, const json_t *object, const char *name,
+			 const struct subnet *subnet, struct ip *ret)
+{
+	AUTO(free) char *text = NULL;
+	struct ip ip;
+
+	json_read_string(in, object, name, &text);
+	if (in->result < 0 || !text || !text[0])
+		return;
+	if (ip_parse(text, &ip) < 0 || !subnet_index(subnet, &ip))
+		member_fail(in, name, "\"%.64s\" is not an address of the subnet", text);
+	else
+		*ret = ip;
+}
+
+int network_spec_read_user(struct json_reader *in, const json_t *object, struct network_spec *spec)
+{
+	unsigned int driver = 0;
+	uint32_t mtu = spec->mtu;
+
+	member_read_enum(in, object, "driver", driver_names, &driver);
+	read_subnet(in, object, "ipv4", 4, &spec->ipv4, &spec->gateway4);
+	read_subnet(in, object, "ipv6", 6, &spec->ipv6, &spec->gateway6);
+	json_read_bool(in, object, "nat", &spec->nat);
+	member_read_text(in, object, "dns_domain", DOMAIN_MAX_BYTES, &spec->dns_domain);
+	json_read_uint32(in, object, "mtu", MTU_MAX, &mtu);
+	if (mtu != 0 && mtu < MTU_MIN)
+		member_fail(in, "mtu", "must be from %d to %d", MTU_MIN, MTU_MAX);
+	spec->mtu = mtu;
+	for (const char *c = spec->dns_domain; c && *c; c++)
+		if (!isalnum((unsigned char) *c) && !strchr(".-", *c))
+			return member_fail(in, "dns_domain",
+					   "\"%.64s\" must be letters, digits, '.' and '-'",
+					   spec->dns_domain);
+	return in->result;
+}
+
+int network_spec_decode(const json_t *object, struct network_spec *spec, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "spec" };
+
+	network_spec_read_user(&in, object, spec);
+	read_gateway(&in, object, "gateway4", &spec->ipv4, &spec->gateway4);
+	read_gateway(&in, object, "gateway6", &spec->ipv6, &spec->gateway6);
+	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &spec->node);
+	if (in.result == 0 && !spec->ipv4.base.family && !spec->ipv6.base.family)
+		member_fail(&in, "ipv4", "a network needs an IPv4 or an IPv6 subnet");
+	return json_reader_finish(&in, object);
+}
+
+void network_spec_put_user(json_t *object, const struct network_spec *spec)
+{
+	char text[SUBNET_TEXT_SIZE];
+
+	json_put_string(object, "driver", "bridge");
+	if (spec->ipv4.base.family) {
+		subnet_format(&spec->ipv4, text);
+		json_put_string(object, "ipv4", text);
+	}
+	if (spec->ipv6.base.family) {
+		subnet_format(&spec->ipv6, text);
+		json_put_string(object, "ipv6", text);
+	}
+	json_object_set_new(object, "nat", json_boolean(spec->nat));
+	json_put_string(object, "dns_domain", spec->dns_domain);
+	member_put_uint(object, "mtu", spec->mtu);
+}
+
+json_t *network_spec_encode(const struct network_spec *spec)
+{
+	json_t *object = json_object();
+	char text[IP_TEXT_SIZE];
+
+	network_spec_put_user(object, spec);
+	ip_format(&spec->gateway4, text);
+	json_put_string(object, "gateway4", text);
+	ip_format(&spec->gateway6, text);
+	json_put_string(object, "gateway6", text);
+	json_put_string(object, "node", spec->node);
+	return object;
+}
+
+void network_spec_init(struct network_spec *spec)
+{
+	*spec = (struct network_spec){ .nat = true, .dns_domain = mem_strdup("brume.internal") };
+}
+
+void network_spec_done(struct network_spec *spec)
+{
+	free(spec->dns_domain);
+	free(spec->node);
+	*spec = (struct network_spec){};
+}
+
+int network_status_decode(const json_t *object, struct network_status *status, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "status" };
+	unsigned int state = status->state;
+
+	json_read_uint64(&in, object, "generation", &status->generation);
+	member_read_enum(&in, object, "state", state_names, &state);
+	member_read_text(&in, object, "bridge", TEXT_MAX_BYTES, &status->bridge);
+	member_read_text(&in, object, "error", ERROR_MAX_BYTES, &status->error);
+	if (json_reader_finish(&in, object) < 0)
+		return in.result;
+	status->state = state;
+	return 0;
+}
+
+json_t *network_status_encode(const struct network_status *status)
+{
+	json_t *object = json_object();
+
+	member_put_uint(object, "generation", status->generation);
+	json_put_string(object, "state", state_names[status->state]);
+	json_put_string(object, "bridge", status->bridge);
+	json_put_string(object, "error", status->error);
+	return object;
+}
+
+void network_status_done(struct network_status *status)
+{
+	free(status->bridge);
+	free(status->error);
+	*status = (struct network_status){};
+}
+
+int network_decode(const json_t *doc, struct network **ret, struct error *err)
+{
+	AUTO(network_free) struct network *network = mem_new0(struct network);
+	json_t *spec, *status;
+	int r;
+
+	network_spec_init(&network->spec);
+	r = meta_decode_resource(doc, KIND_NETWORK, &network->meta, &spec, &status, err);
+	if (r == 0)
+		r = network_spec_decode(spec, &network->spec, err);
+	if (r == 0 && status)
+		r = network_status_decode(status, &network->status, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(network);
+	return 0;
+}
+
+json_t *network_encode(const struct network *network, unsigned int parts)
+{
+	return meta_encode_resource(
+		KIND_NETWORK, &network->meta, network_spec_encode(&network->spec),
+		parts & ENCODE_STATUS ? network_status_encode(&network->status) : NULL);
+}
+
+struct network *network_copy(const struct network *network)
+{
+	struct network *copy = mem_new0(struct network);
+
+	*copy = *network;
+	meta_copy(&copy->meta, &network->meta);
+	copy->spec.dns_domain = mem_strdup(network->spec.dns_domain);
+	copy->spec.node = mem_strdup(network->spec.node);
+	copy->status.bridge = mem_strdup(network->status.bridge);
+	copy->status.error = mem_strdup(network->status.error);
+	return copy;
+}
+
+void network_free(struct network *network)
+{
+	if (!network)
+		return;
+	meta_done(&network->meta);
+	network_spec_done(&network->spec);
+	network_status_done(&network->status);
+	free(network);
+}

@@ -1,0 +1,62 @@
+#pragma once
+/*
+ * model/network.h - an isolated layer-2 segment of a project, with its subnets.
+ *
+ * control/ writes the spec and allocates addresses from the subnets, net/ builds it on the node.
+ * No state, thread-safe.
+ */
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/cleanup.h"
+#include "model/address.h"
+#include "model/meta.h"
+
+struct json_reader;
+
+enum network_state { NETWORK_PENDING, NETWORK_READY, NETWORK_FAILED, NETWORK_GONE };
+const char *network_state_name(enum network_state state);
+
+struct network_spec {
+	struct subnet ipv4; /* family 0 = no IPv4 */
+	struct subnet ipv6;
+	struct ip gateway4; /* the first address of each */
+	struct ip gateway6;
+	bool nat; /* masquerade towards the outside */
+	char *dns_domain;
+	uint32_t mtu; /* 0 = the kernel's choice */
+	char *node;
+};
+
+struct network_status {
+	uint64_t generation;
+	enum network_state state;
+	char *bridge;
+	char *error;
+};
+
+struct network {
+	struct meta meta;
+	struct network_spec spec;
+	struct network_status status;
+};
+
+int network_decode(const json_t *doc, struct network **ret, struct error *err);
+json_t *network_encode(const struct network *network, unsigned int parts); /* enum encode */
+struct network *network_copy(const struct network *network);
+void network_free(struct network *network);
+DEFINE_AUTO(struct network *, network_free)
+
+int network_spec_decode(const json_t *object, struct network_spec *spec, struct error *err);
+json_t *network_spec_encode(const struct network_spec *spec);
+void network_spec_init(struct network_spec *spec); /* nat, "brume.internal" */
+void network_spec_done(struct network_spec *spec);
+
+/* Status alone, as it travels over the agent link.  `status` may be zeroed. */
+int network_status_decode(const json_t *object, struct network_status *status, struct error *err);
+json_t *network_status_encode(const struct network_status *status);
+void network_status_done(struct network_status *status);
+
+/* Members that a user may set, for requests; see instance_spec_read_user(). */
+int network_spec_read_user(struct json_reader *in, const json_t *object, struct network_spec *spec);
+void network_spec_put_user(json_t *object, const struct network_spec *spec);

@@ -1,0 +1,137 @@
+#include "model/quantity.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/error.h"
+#include "model/member.h"
+
+const char *const restart_policy_names[] = { "no", "on-failure", "always", "unless-stopped", NULL };
+
+/* A decimal number without sign, exponent or hexadecimal; strtod() alone allows too much. */
+static int decimal_parse(const char *text, double *ret, const char **ret_rest)
+{
+	size_t size = strspn(text, "0123456789.");
+	char buf[32];
+	char *end;
+
+	if (size == 0 || size >= sizeof(buf))
+		return -EINVAL;
+	memcpy(buf, text, size);
+	buf[size] = '\0';
+	double value = strtod(buf, &end);
+	if (*end || end == buf || !isfinite(value))
+		return -EINVAL;
+	*ret = value;
+	*ret_rest = text + size;
+	return 0;
+}
+
+int memory_parse(const char *text, const char *what, uint64_t *ret_bytes, struct error *err)
+{
+	static const char units[] = "kmgt";
+	const char *rest;
+	double value;
+
+	if (decimal_parse(text, &value, &rest) == 0) {
+		const char *unit = *rest ? strchr(units, tolower((unsigned char) *rest)) : NULL;
+
+		if (unit) {
+			value *= (double) (UINT64_C(1024) << (10 * (unit - units)));
+			rest++;
+			if (strcasecmp(rest, "iB") == 0 || strcasecmp(rest, "B") == 0)
+				rest += strlen(rest);
+		} else if (strcasecmp(rest, "B") == 0) {
+			rest++;
+		}
+		if (!*rest && value < 0x1p62) {
+			*ret_bytes = (uint64_t) value;
+			return 0;
+		}
+	}
+	return error_say(err, -EINVAL,
+			 "%s: \"%.64s\" is not a size: use bytes or a number with K, M, G or T, "
+			 "for example 512M",
+			 what, text);
+}
+
+int cpus_parse(const char *text, const char *what, double *ret, struct error *err)
+{
+	const char *rest;
+	double value;
+
+	if (decimal_parse(text, &value, &rest) < 0 || *rest)
+		return error_say(err, -EINVAL,
+				 "%s: \"%.64s\" is not a number of processors, for example 0.5",
+				 what, text);
+	*ret = value;
+	return 0;
+}
+
+int signal_parse(const char *text)
+{
+	char *end;
+
+	if (!text || !text[0])
+		return -EINVAL;
+	if (isdigit((unsigned char) text[0])) {
+		unsigned long number = strtoul(text, &end, 10);
+
+		return *end || number < 1 || number > 64 ? -EINVAL : (int) number;
+	}
+	if (strncasecmp(text, "SIG", 3) == 0)
+		text += 3;
+	if (strncasecmp(text, "RTMIN", 5) == 0 || strncasecmp(text, "RTMAX", 5) == 0) {
+		/* The C library keeps 32 and 33 for itself; containers count from 34 like it does.
+		 */
+		bool from_min = toupper((unsigned char) text[4]) == 'N';
+		long offset = 0;
+
+		if (text[5]) {
+			if (text[5] != (from_min ? '+' : '-') || !isdigit((unsigned char) text[6]))
+				return -EINVAL;
+			offset = strtol(text + 6, &end, 10);
+			if (*end || offset > 30)
+				return -EINVAL;
+		}
+		return (int) (from_min ? 34 + offset : 64 - offset);
+	}
+	for (int number = 1; number < 32; number++) {
+		const char *name = sigabbrev_np(number);
+
+		if (name && strcasecmp(name, text) == 0)
+			return number;
+	}
+	return -EINVAL;
+}
+
+int restart_parse(const char *text, enum restart_policy *ret, uint32_t *ret_max_retries,
+		  struct error *err)
+{
+	static const char prefix[] = "on-failure:";
+	int index = member_enum_index(restart_policy_names, text);
+	unsigned long retries = 0;
+
+	if (index < 0 && strncmp(text, prefix, strlen(prefix)) == 0) {
+		const char *number = text + strlen(prefix);
+
+		if (number[0] && strlen(number) <= 6 &&
+		    strspn(number, "0123456789") == strlen(number)) {
+			retries = strtoul(number, NULL, 10);
+			index = RESTART_ON_FAILURE;
+		}
+	}
+	if (index < 0)
+		return error_say(err, -EINVAL,
+				 "\"%.64s\" is not a restart policy: use no, on-failure[:N], "
+				 "always or unless-stopped",
+				 text);
+	*ret = (enum restart_policy) index;
+	*ret_max_retries = (uint32_t) retries;
+	return 0;
+}

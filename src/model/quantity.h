@@ -1,0 +1,26 @@
+#pragma once
+/*
+ * model/quantity.h - the small texts people write for sizes, processors, signals and policies.
+ *
+ * Shared by the command line and the API, so that both accept and refuse the same.
+ * No state, thread-safe.
+ */
+#include <stdint.h>
+
+struct error;
+
+/* "512M", "1.5G", "65536", "64KiB": powers of 1024.  `what` names the place in messages. */
+int memory_parse(const char *text, const char *what, uint64_t *ret_bytes, struct error *err);
+
+/* "2", "0.5". */
+int cpus_parse(const char *text, const char *what, double *ret, struct error *err);
+
+/* "TERM", "SIGTERM", "15", "RTMIN+3"; the number or -EINVAL. */
+int signal_parse(const char *text);
+
+enum restart_policy { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS, RESTART_UNLESS_STOPPED };
+extern const char *const restart_policy_names[];
+
+/* "no", "on-failure", "on-failure:3", "always", "unless-stopped"; 0 retries means no limit. */
+int restart_parse(const char *text, enum restart_policy *ret, uint32_t *ret_max_retries,
+		  struct error *err);
