@@ -8,6 +8,7 @@ two more.  Without root, or without the programs, the tests are skipped with the
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,11 +25,32 @@ import registry as registry_module  # noqa: E402
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than a few seconds; not in test.sh --fast")
     if os.geteuid() == 0 and not config.option.collectonly:
         kernel.isolate()
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         # What the tests fork must not inherit a limit that the kernel refuses to raise later.
         os.umask(0o022)
+
+
+class TooLong(AssertionError):
+    """A test exceeded its time."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """No test may hang: after this time it fails where it stands."""
+    limit = 600 if item.get_closest_marker("slow") else 180
+
+    def stop(*_):
+        raise TooLong(f"not finished after {limit} s")
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(limit)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def build_folder():

@@ -204,6 +204,11 @@ class Node:
                           f"{code}\n{done.stdout}{done.stderr}\n{self.log(25)}")
         return done
 
+    def launch(self, reference, name, *options, command=(), **more):
+        """`brume launch`, waiting until it runs."""
+        return self.cli("launch", *options, reference, name, *(["--", *command] if command else []),
+                        **more)
+
     def out(self, *args, **more):
         return self.cli(*args, **more).stdout
 
