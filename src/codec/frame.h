@@ -42,6 +42,11 @@ enum {
 	FRAME_IN_MAX = FRAME_HEADER_SIZE + FRAME_BODY_MAX + 1, /* for struct conn_limits.in_max */
 };
 
+/*
+ * Credit counts the bytes behind the channel byte of stream_data on channels 0 to 2; the channel
+ * byte itself, headers and channel 3 cost nothing.  Who sends more than its credit is disconnected.
+ */
+
 /* `body` points into the buffer it was decoded from. */
 struct frame {
 	enum frame_type type;
