@@ -182,6 +182,36 @@ class Node:
             process.wait()
         return True
 
+    def start_missing(self):
+        """Starts what does not run, unless somebody else (the supervisor) does it."""
+        if self.supervised and self._brumed_lives() and self.pid_of("brumed"):
+            return
+        if self.supervised:
+            self.spawn("brumed", ["--supervise"])
+        else:
+            for name in ("keeper", "brumed", "agentd"):
+                if not self.pid_of(name):
+                    self.spawn(name)
+
+    def stop_supervision(self):
+        """From now on each daemon is started only by start_missing()."""
+        if self.supervised:
+            self.kill("brumed")
+            self.supervised = False
+            self.spawn("brumed")
+            self.wait_ready()
+
+    def pretend_reboot(self):
+        """Ends every process of the node and empties its run folder, as a reboot would."""
+        self._end_processes()
+        for path in self.run_folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for link in self.links():
+            if link.startswith(self.prefix):
+                self.run(["ip", "link", "del", link], check=False)
+        self.run(["nft", "delete", "table", "inet", self.prefix], check=False)
+        self._remove_cgroups()
+
     def log(self, lines=60):
         text = ""
         for path in sorted(self.folder.glob("*.log")):
@@ -418,6 +448,25 @@ class Node:
         if problem:
             raise problem
 
+    def _end_processes(self):
+        spared = {os.getpid(), self.pid, *(registry.process.pid for registry in self.registries)}
+        for entry in pathlib.Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) not in spared:
+                with contextlib.suppress(OSError):
+                    words = (entry / "cmdline").read_bytes().decode(errors="replace")
+                    if f"/{self.prefix}/" in (entry / "cgroup").read_text() or \
+                            str(self.folder) in words:
+                        os.kill(int(entry.name), signal.SIGKILL)
+                        kernel.wait_for_exit(int(entry.name), 5)
+
+    def _remove_cgroups(self):
+        for folder in (*CGROUPS.glob(self.prefix), *CGROUPS.glob(f"*/{self.prefix}")):
+            for path in sorted(folder.rglob("*/"), reverse=True):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
     def _sweep(self):
         """Removes by force what a broken node may have left, so that one failure stays one."""
         for process in [*self.helpers, *self.processes.values()]:
@@ -428,20 +477,8 @@ class Node:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe:
                     pipe.close()
-        for entry in pathlib.Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    words = (entry / "cmdline").read_bytes().decode(errors="replace")
-                    if f"/{self.prefix}/" in (entry / "cgroup").read_text() or \
-                            str(self.folder) in words:
-                        os.kill(int(entry.name), signal.SIGKILL)
-                        kernel.wait_for_exit(int(entry.name), 5)
-        for folder in (*CGROUPS.glob(self.prefix), *CGROUPS.glob(f"*/{self.prefix}")):
-            for path in sorted(folder.rglob("*/"), reverse=True):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        self._end_processes()
+        self._remove_cgroups()
         self.holder.stdin.close()
         self.holder.stdout.close()
         self.holder.wait()
