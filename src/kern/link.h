@@ -1,0 +1,76 @@
+#pragma once
+/*
+ * kern/link.h - network interfaces: find, create, change, delete.
+ *
+ * Used by net/.  One request each over a struct netlink of NETLINK_ROUTE, in the network namespace
+ * which that socket belongs to.  Returns 0 or -errno (-ENODEV: no such interface).  No state.
+ * Threads: as struct netlink.
+ */
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct netlink;
+
+enum { LINK_MAC_SIZE = 6, LINK_KIND_SIZE = 16, LINK_ALIAS_SIZE = 64 };
+
+/* The kernel's view of one interface. */
+struct link {
+	int index;
+	int master;     /* index of its bridge, 0 = none */
+	int peer_index; /* of a veth */
+	int peer_nsid;  /* link_nsid() of the peer's namespace; -1 = the same as ours */
+	unsigned int flags;
+	uint32_t mtu;
+	uint8_t mac[LINK_MAC_SIZE];
+	char name[IF_NAMESIZE];
+	char kind[LINK_KIND_SIZE];   /* "bridge", "veth", "" */
+	char alias[LINK_ALIAS_SIZE]; /* cut when longer */
+};
+
+int link_find(struct netlink *nl, const char *name, struct link *ret);
+
+/*
+ * Hands every interface of `kind` to `fn`, which may not use `nl`; a value < 0 ends the walk.
+ * -EINTR: the list changed meanwhile, begin anew.
+ */
+int link_list(struct netlink *nl, const char *kind, int (*fn)(const struct link *link, void *data),
+	      void *data);
+
+/* A bridge without spanning tree and multicast snooping, so that its ports forward at once; down.
+ */
+int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[LINK_MAC_SIZE]);
+
+struct link_veth {
+	const char *name;
+	int master; /* index of the bridge it is born on */
+	uint32_t mtu;
+	const char *peer_name;
+	int peer_netns_fd; /* the namespace the peer is born in */
+	const uint8_t *peer_mac;
+};
+
+/* Both ends in one message; both down. */
+int link_add_veth(struct netlink *nl, const struct link_veth *veth);
+
+/* What to change; zeroed members stay as they are. */
+struct link_change {
+	const char *alias;
+	const uint8_t *mac;
+	uint32_t mtu;
+	int master;
+	bool no_link_local; /* IPv6 makes no address of its own for it */
+	bool up;
+	bool down;
+};
+
+int link_set(struct netlink *nl, int index, const struct link_change *change);
+
+/* Blocks for some 15 ms on a veth: only off the path of a request. */
+int link_delete(struct netlink *nl, int index);
+
+/*
+ * The number that the namespace of `nl` knows the namespace behind `netns_fd` by (>= 0), or -1 when
+ * it has none yet (then no interface here has a peer there).
+ */
+int link_nsid(struct netlink *nl, int netns_fd, int *ret);

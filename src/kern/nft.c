@@ -1,0 +1,420 @@
+#include "kern/nft.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <nftables/libnftables.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "kern/netlink.h"
+
+enum {
+	LIST_SIZE_MAX =
+		48 * 1024, /* of one list of elements; the length of an attribute has 16 bits */
+	COMMENT_TYPE = 0,  /* libnftnl's NFTNL_UDATA_SET_ELEM_COMMENT */
+	/* From the kernel's enum ctnetlink filters: which parts of the tuple count. */
+	FILTER_PROTO_NUM = 1 << 3,
+	FILTER_DST_PORT = 1 << 5,
+};
+
+struct nft {
+	struct netlink *nl;
+};
+
+int nft_new(struct nft **ret)
+{
+	AUTO(nft_free) struct nft *nft = mem_new0(struct nft);
+	int r = netlink_open(NETLINK_NETFILTER, &nft->nl);
+
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(nft);
+	return 0;
+}
+
+void nft_free(struct nft *nft)
+{
+	if (!nft)
+		return;
+	netlink_free(nft->nl);
+	free(nft);
+}
+
+static void context_free(struct nft_ctx *context)
+{
+	if (context)
+		nft_ctx_free(context);
+}
+DEFINE_AUTO(struct nft_ctx *, context_free)
+
+int nft_run(const char *script, struct error *err)
+{
+	AUTO(context_free) struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
+	const char *text;
+
+	if (!context)
+		return error_say(err, -EPROTONOSUPPORT,
+				 "cannot open nftables: the kernel lacks it");
+	nft_ctx_buffer_output(context);
+	nft_ctx_buffer_error(context);
+	errno = 0;
+	if (nft_run_cmd_from_buffer(context, script) == 0)
+		return 0;
+	text = nft_ctx_get_error_buffer(context);
+	return error_say(err, errno ? -errno : -EINVAL, "nftables refuses our rules: %.*s",
+			 text ? (int) strcspn(text, "\n") : 0, text ? text : "");
+}
+
+static void put_header(struct nlmsghdr *message, uint8_t family, uint16_t resource)
+{
+	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+
+	header->nfgen_family = family;
+	header->version = NFNETLINK_V0;
+	header->res_id = htons(resource);
+}
+
+static struct nlmsghdr *begin(struct nft *nft, uint8_t type, uint16_t flags)
+{
+	struct nlmsghdr *message =
+		netlink_begin(nft->nl, (uint16_t) (NFNL_SUBSYS_NFTABLES << 8 | type), flags);
+
+	put_header(message, NFPROTO_INET, 0);
+	return message;
+}
+
+static bool is_type(const struct nlmsghdr *message, uint8_t type)
+{
+	return message->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | type) &&
+	       message->nlmsg_len >= MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg);
+}
+
+static int take_generation(const struct nlmsghdr *message, void *data)
+{
+	const struct nlattr *attribute;
+
+	if (!is_type(message, NFT_MSG_NEWGEN))
+		return 0;
+	mnl_attr_for_each(attribute, message,
+			  sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attribute) ==
+							       NFTA_GEN_ID &&
+						       mnl_attr_get_payload_len(attribute) >=
+							       sizeof(uint32_t)) *
+		(uint32_t *) data = ntohl(mnl_attr_get_u32(attribute));
+	return 0;
+}
+
+int nft_generation(struct nft *nft, uint32_t *ret)
+{
+	uint32_t generation = 0;
+	struct nlmsghdr *message = begin(nft, NFT_MSG_GETGEN, 0);
+	int r = netlink_query(nft->nl, message, take_generation, &generation);
+
+	if (r == 0)
+		*ret = generation;
+	return r;
+}
+
+/* FNV-1a: good enough against accidents, and nobody else may write to our table anyway. */
+static int take_fingerprint(const struct nlmsghdr *message, void *data)
+{
+	const uint8_t *bytes = mnl_nlmsg_get_payload(message);
+	size_t size = mnl_nlmsg_get_payload_len(message);
+	uint64_t hash = *(uint64_t *) data;
+
+	/* The header's res_id is the generation of the whole ruleset: not ours to compare. */
+	for (size_t i = sizeof(struct nfgenmsg); i < size; i++)
+		hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
+	*(uint64_t *) data = hash;
+	return 0;
+}
+
+static int find_table(struct nft *nft, const char *table)
+{
+	struct nlmsghdr *message = begin(nft, NFT_MSG_GETTABLE, 0);
+
+	mnl_attr_put_strz(message, NFTA_TABLE_NAME, table);
+	return netlink_call(nft->nl, message);
+}
+
+int nft_fingerprint(struct nft *nft, const char *table, uint64_t *ret)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL;
+	struct nlmsghdr *message;
+	int r;
+
+	for (int attempt = 0; attempt < 10; attempt++) {
+		r = find_table(nft, table);
+		if (r < 0)
+			return r;
+		hash = 0xcbf29ce484222325ULL;
+		message = begin(nft, NFT_MSG_GETRULE, NLM_F_DUMP);
+		mnl_attr_put_strz(message, NFTA_RULE_TABLE, table);
+		r = netlink_query(nft->nl, message, take_fingerprint, &hash);
+		if (r != -EINTR)
+			break;
+	}
+	if (r == 0)
+		*ret = hash;
+	return r;
+}
+
+/* Copies the bytes of a nested NFTA_DATA_VALUE. */
+static uint8_t copy_value(const struct nlattr *nest, uint8_t *to, size_t size)
+{
+	const struct nlattr *attribute;
+
+	mnl_attr_for_each_nested(attribute, nest)
+	{
+		size_t length = mnl_attr_get_payload_len(attribute);
+
+		if (mnl_attr_get_type(attribute) == NFTA_DATA_VALUE && length <= size) {
+			memcpy(to, mnl_attr_get_payload(attribute), length);
+			return (uint8_t) length;
+		}
+	}
+	return 0;
+}
+
+/* User data is a list of {type, size, bytes}. */
+static void copy_comment(const struct nlattr *attribute, char comment[NFT_COMMENT_MAX])
+{
+	const uint8_t *bytes = mnl_attr_get_payload(attribute);
+	size_t size = mnl_attr_get_payload_len(attribute);
+
+	while (size >= 2 && (size_t) bytes[1] + 2 <= size) {
+		if (bytes[0] == COMMENT_TYPE)
+			snprintf(comment, NFT_COMMENT_MAX, "%.*s", bytes[1],
+				 (const char *) bytes + 2);
+		size -= (size_t) bytes[1] + 2;
+		bytes += (size_t) bytes[1] + 2;
+	}
+}
+
+struct walk {
+	void (*fn)(const struct nft_element *element, void *data);
+	void *data;
+};
+
+static int take_elements(const struct nlmsghdr *message, void *data)
+{
+	const struct walk *walk = data;
+	const struct nlattr *list, *item, *attribute;
+
+	if (!is_type(message, NFT_MSG_NEWSETELEM))
+		return 0;
+	mnl_attr_for_each(list, message, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(list) != NFTA_SET_ELEM_LIST_ELEMENTS)
+			continue;
+		mnl_attr_for_each_nested(item, list)
+		{
+			struct nft_element element = {};
+
+			mnl_attr_for_each_nested(attribute, item)
+			{
+				switch (mnl_attr_get_type(attribute)) {
+				case NFTA_SET_ELEM_KEY:
+					element.key_size = copy_value(attribute, element.key,
+								      sizeof(element.key));
+					break;
+				case NFTA_SET_ELEM_DATA:
+					element.value_size = copy_value(attribute, element.value,
+									sizeof(element.value));
+					break;
+				case NFTA_SET_ELEM_USERDATA:
+					copy_comment(attribute, element.comment);
+					break;
+				default:
+					break;
+				}
+			}
+			walk->fn(&element, walk->data);
+		}
+	}
+	return 0;
+}
+
+int nft_list(struct nft *nft, const char *table, const char *set,
+	     void (*fn)(const struct nft_element *element, void *data), void *data)
+{
+	struct walk walk = { .fn = fn, .data = data };
+	struct nlmsghdr *message = begin(nft, NFT_MSG_GETSETELEM, NLM_F_DUMP);
+
+	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, table);
+	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set);
+	return netlink_query(nft->nl, message, take_elements, &walk);
+}
+
+/* Reserves room for one message of the batch; it grows in place until batch_message_end(). */
+static struct nlmsghdr *batch_message(struct nft *nft, struct nft_batch *batch, uint16_t type,
+				      uint16_t flags)
+{
+	struct nlmsghdr *message =
+		mnl_nlmsg_put_header(strbuf_reserve(&batch->data, NETLINK_MESSAGE_MAX));
+
+	batch->last_seq = netlink_next_seq(nft->nl);
+	message->nlmsg_type = type;
+	message->nlmsg_flags = NLM_F_REQUEST | flags;
+	message->nlmsg_seq = batch->last_seq;
+	return message;
+}
+
+void nft_batch_begin(struct nft *nft, struct nft_batch *batch, const char *table)
+{
+	struct nlmsghdr *message;
+
+	*batch = (struct nft_batch){ .table = table };
+	message = batch_message(nft, batch, NFNL_MSG_BATCH_BEGIN, 0);
+	put_header(message, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	strbuf_grown(&batch->data, message->nlmsg_len);
+	batch->first_seq = batch->last_seq;
+}
+
+/* Messages of many elements are closed when the set changes or the list is full. */
+static void close_list(struct nft_batch *batch)
+{
+	if (!batch->open_set)
+		return;
+	mnl_attr_nest_end((struct nlmsghdr *) (void *) (batch->data.data + batch->open_at),
+			  (struct nlattr *) (void *) (batch->data.data + batch->list_at));
+	batch->open_set = NULL;
+}
+
+static void open_list(struct nft *nft, struct nft_batch *batch, int type, const char *set)
+{
+	struct nlmsghdr *message;
+
+	if (batch->open_set && batch->open_type == type && strcmp(batch->open_set, set) == 0 &&
+	    batch->data.size - batch->list_at < LIST_SIZE_MAX)
+		return;
+	close_list(batch);
+	batch->open_at = batch->data.size;
+	message = batch_message(nft, batch, (uint16_t) (NFNL_SUBSYS_NFTABLES << 8 | type),
+				type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE | NLM_F_EXCL : 0);
+	put_header(message, NFPROTO_INET, 0);
+	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, batch->table);
+	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set);
+	batch->list_at = batch->open_at + message->nlmsg_len;
+	(void) mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+	strbuf_grown(&batch->data, message->nlmsg_len);
+	batch->open_set = set;
+	batch->open_type = type;
+}
+
+static void put_bytes(struct nlmsghdr *message, uint16_t type, const void *data, size_t size)
+{
+	struct nlattr *nest = mnl_attr_nest_start(message, type);
+
+	mnl_attr_put(message, NFTA_DATA_VALUE, size, data);
+	mnl_attr_nest_end(message, nest);
+}
+
+static void put_element(struct nft *nft, struct nft_batch *batch, int type,
+			const struct nft_element *element)
+{
+	struct nlmsghdr *message;
+	struct nlattr *item;
+	uint32_t before;
+
+	open_list(nft, batch, type, element->set);
+	(void) strbuf_reserve(&batch->data, NETLINK_MESSAGE_MAX);
+	message = (struct nlmsghdr *) (void *) (batch->data.data + batch->open_at);
+	before = message->nlmsg_len;
+	item = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
+	put_bytes(message, NFTA_SET_ELEM_KEY, element->key, element->key_size);
+	if (element->value_size && type == NFT_MSG_NEWSETELEM)
+		put_bytes(message, NFTA_SET_ELEM_DATA, element->value, element->value_size);
+	if (element->comment[0] && type == NFT_MSG_NEWSETELEM) {
+		uint8_t user[NFT_COMMENT_MAX + 2] = { COMMENT_TYPE };
+		size_t size = strnlen(element->comment, NFT_COMMENT_MAX - 1) + 1;
+
+		user[1] = (uint8_t) size;
+		memcpy(user + 2, element->comment, size - 1);
+		mnl_attr_put(message, NFTA_SET_ELEM_USERDATA, size + 2, user);
+	}
+	mnl_attr_nest_end(message, item);
+	strbuf_grown(&batch->data, message->nlmsg_len - before);
+	batch->count++;
+}
+
+void nft_batch_add(struct nft *nft, struct nft_batch *batch, const struct nft_element *element)
+{
+	put_element(nft, batch, NFT_MSG_NEWSETELEM, element);
+}
+
+void nft_batch_delete(struct nft *nft, struct nft_batch *batch, const struct nft_element *element)
+{
+	put_element(nft, batch, NFT_MSG_DELSETELEM, element);
+}
+
+int nft_batch_commit(struct nft *nft, struct nft_batch *batch)
+{
+	struct nlmsghdr *message;
+	uint32_t acknowledged = batch->last_seq;
+
+	if (batch->count == 0)
+		return 0;
+	close_list(batch);
+	message = (struct nlmsghdr *) (void *) (batch->data.data + batch->open_at);
+	message->nlmsg_flags |= NLM_F_ACK;
+	message = batch_message(nft, batch, NFNL_MSG_BATCH_END, 0);
+	put_header(message, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	strbuf_grown(&batch->data, message->nlmsg_len);
+	return netlink_send_batch(nft->nl, batch->data.data, batch->data.size, batch->first_seq,
+				  acknowledged);
+}
+
+void nft_batch_done(struct nft_batch *batch)
+{
+	strbuf_done(&batch->data);
+}
+
+int nft_delete_table(struct nft *nft, const char *table)
+{
+	AUTO(nft_batch_done) struct nft_batch batch;
+	struct nlmsghdr *message;
+	int r;
+
+	nft_batch_begin(nft, &batch, table);
+	batch.open_at = batch.data.size;
+	message = batch_message(nft, &batch, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE, 0);
+	put_header(message, NFPROTO_INET, 0);
+	mnl_attr_put_strz(message, NFTA_TABLE_NAME, table);
+	strbuf_grown(&batch.data, message->nlmsg_len);
+	batch.count = 1;
+	r = nft_batch_commit(nft, &batch);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* The flow's first packet, as far as the filter looks at it. */
+static void put_flow(struct nlmsghdr *message, uint8_t protocol, uint16_t port)
+{
+	struct nlattr *tuple = mnl_attr_nest_start(message, CTA_TUPLE_ORIG);
+	struct nlattr *part = mnl_attr_nest_start(message, CTA_TUPLE_PROTO);
+
+	mnl_attr_put_u8(message, CTA_PROTO_NUM, protocol);
+	mnl_attr_put_u16(message, CTA_PROTO_DST_PORT, htons(port));
+	mnl_attr_nest_end(message, part);
+	mnl_attr_nest_end(message, tuple);
+	part = mnl_attr_nest_start(message, CTA_FILTER);
+	mnl_attr_put_u32(message, CTA_FILTER_ORIG_FLAGS, FILTER_PROTO_NUM | FILTER_DST_PORT);
+	mnl_attr_put_u32(message, CTA_FILTER_REPLY_FLAGS, 0);
+	mnl_attr_nest_end(message, part);
+}
+
+int nft_forget_flows(struct nft *nft, int family, uint8_t protocol, uint16_t port)
+{
+	struct nlmsghdr *message =
+		netlink_begin(nft->nl, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0);
+
+	put_header(message, (uint8_t) family, 0);
+	put_flow(message, protocol, port);
+	return netlink_call(nft->nl, message);
+}

@@ -1,0 +1,108 @@
+#include "kern/route.h"
+
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "kern/netlink.h"
+
+static struct nlmsghdr *begin_address(struct netlink *nl, uint16_t type, uint16_t flags,
+				      int link_index, const struct route_ip *ip)
+{
+	struct nlmsghdr *message = netlink_begin(nl, type, flags);
+	struct ifaddrmsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+
+	header->ifa_family = (uint8_t) ip->family;
+	header->ifa_prefixlen = ip->prefix;
+	header->ifa_index = (uint32_t) link_index;
+	header->ifa_scope = RT_SCOPE_UNIVERSE;
+	if (ip->family == AF_INET6)
+		header->ifa_flags = IFA_F_NODAD;
+	mnl_attr_put(message, IFA_LOCAL, route_ip_size(ip), ip->bytes);
+	mnl_attr_put(message, IFA_ADDRESS, route_ip_size(ip), ip->bytes);
+	return message;
+}
+
+int route_add_address(struct netlink *nl, int link_index, const struct route_ip *ip)
+{
+	struct nlmsghdr *message =
+		begin_address(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, link_index, ip);
+	int r;
+
+	if (ip->family == AF_INET) {
+		struct in_addr broadcast;
+
+		memcpy(&broadcast, ip->bytes, sizeof(broadcast));
+		if (ip->prefix < 31) {
+			broadcast.s_addr |= htonl((uint32_t) (0xffffffffULL >> ip->prefix));
+			mnl_attr_put(message, IFA_BROADCAST, sizeof(broadcast), &broadcast);
+		}
+	}
+	r = netlink_call(nl, message);
+	return r == -EEXIST ? 0 : r;
+}
+
+int route_delete_address(struct netlink *nl, int link_index, const struct route_ip *ip)
+{
+	return netlink_call(nl, begin_address(nl, RTM_DELADDR, 0, link_index, ip));
+}
+
+struct walk {
+	int link_index;
+	void (*fn)(const struct route_ip *ip, void *data);
+	void *data;
+};
+
+static int take_address(const struct nlmsghdr *message, void *data)
+{
+	const struct walk *walk = data;
+	const struct ifaddrmsg *header = mnl_nlmsg_get_payload(message);
+	struct route_ip ip = {};
+	const struct nlattr *attribute;
+
+	if (message->nlmsg_type != RTM_NEWADDR ||
+	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(*header) ||
+	    (int) header->ifa_index != walk->link_index)
+		return 0;
+	if (header->ifa_family == AF_INET6 && header->ifa_scope == RT_SCOPE_LINK)
+		return 0;
+	ip.family = header->ifa_family;
+	ip.prefix = header->ifa_prefixlen;
+	mnl_attr_for_each(attribute, message, sizeof(*header))
+	{
+		uint16_t type = mnl_attr_get_type(attribute);
+
+		if ((type == (ip.family == AF_INET ? IFA_LOCAL : IFA_ADDRESS)) &&
+		    mnl_attr_get_payload_len(attribute) == route_ip_size(&ip))
+			memcpy(ip.bytes, mnl_attr_get_payload(attribute), route_ip_size(&ip));
+	}
+	walk->fn(&ip, walk->data);
+	return 0;
+}
+
+int route_list_addresses(struct netlink *nl, int link_index,
+			 void (*fn)(const struct route_ip *ip, void *data), void *data)
+{
+	struct walk walk = { .link_index = link_index, .fn = fn, .data = data };
+	struct nlmsghdr *message = netlink_begin(nl, RTM_GETADDR, NLM_F_DUMP);
+	struct ifaddrmsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+
+	header->ifa_index = (uint32_t) link_index;
+	return netlink_query(nl, message, take_address, &walk);
+}
+
+int route_set_default(struct netlink *nl, int link_index, const struct route_ip *gateway)
+{
+	struct nlmsghdr *message = netlink_begin(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+	struct rtmsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+
+	header->rtm_family = (uint8_t) gateway->family;
+	header->rtm_table = RT_TABLE_MAIN;
+	header->rtm_protocol = RTPROT_STATIC;
+	header->rtm_scope = RT_SCOPE_UNIVERSE;
+	header->rtm_type = RTN_UNICAST;
+	mnl_attr_put(message, RTA_GATEWAY, route_ip_size(gateway), gateway->bytes);
+	mnl_attr_put_u32(message, RTA_OIF, (uint32_t) link_index);
+	return netlink_call(nl, message);
+}

@@ -1,0 +1,42 @@
+#pragma once
+/*
+ * kern/route.h - addresses of interfaces and default routes.
+ *
+ * Used by net/.  One request each over a struct netlink of NETLINK_ROUTE.  Returns 0 or -errno.
+ * No state.  Threads: as struct netlink.
+ */
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct netlink;
+
+/* An address of either family, in network order; `family` 0 = none. */
+struct route_ip {
+	int family; /* AF_INET, AF_INET6 or 0 */
+	uint8_t prefix;
+	uint8_t bytes[16]; /* 4 or 16 used, the rest zero */
+};
+
+static inline size_t route_ip_size(const struct route_ip *ip)
+{
+	return ip->family == AF_INET6 ? 16 : 4;
+}
+
+/*
+ * Adds `ip` with its prefix length; it is usable at once (no duplicate address detection).  One
+ * that is there already is fine.
+ */
+int route_add_address(struct netlink *nl, int link_index, const struct route_ip *ip);
+
+int route_delete_address(struct netlink *nl, int link_index, const struct route_ip *ip);
+
+/*
+ * Hands the addresses of an interface to `fn`, those that the kernel made by itself (link-local)
+ * left out.  `fn` may not use `nl`.
+ */
+int route_list_addresses(struct netlink *nl, int link_index,
+			 void (*fn)(const struct route_ip *ip, void *data), void *data);
+
+/* Makes `gateway` the default route of its family, in place of another that has the same metric. */
+int route_set_default(struct netlink *nl, int link_index, const struct route_ip *gateway);
