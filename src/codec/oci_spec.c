@@ -1,0 +1,360 @@
+#include "codec/oci_spec.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "codec/oci_cut.h"
+#include "codec/oci_spec_internal.h"
+
+static const char *const hook_names[OCI_HOOK_COUNT] = {
+	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+};
+
+const char *oci_hook_name(enum oci_hook_kind kind)
+{
+	return hook_names[kind];
+}
+
+void *oci_alloc(struct oci_spec *spec, size_t count, size_t size)
+{
+	void *p = mem_realloc_zero_(count ? count : 1, size);
+
+	spec->allocations =
+		mem_realloc(spec->allocations, spec->allocation_count + 1, sizeof(void *));
+	spec->allocations[spec->allocation_count++] = p;
+	return p;
+}
+
+int oci_fail(struct json_reader *in, const char *name, const char *fmt, ...)
+{
+	const char *where = in->where ? in->where : "";
+	char message[256];
+	va_list ap;
+
+	if (in->result < 0)
+		return in->result;
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	in->result = error_say(in->err, -EINVAL, "%s%s%s: %s", where, where[0] ? "." : "", name,
+			       message);
+	return in->result;
+}
+
+static bool is_text(const json_t *value)
+{
+	return json_is_string(value) &&
+	       strlen(json_string_value(value)) == json_string_length(value);
+}
+
+void oci_read_text(struct json_reader *in, const json_t *object, const char *name, const char **ret)
+{
+	json_t *value = NULL;
+
+	json_read_any(in, object, name, &value);
+	if (!value || in->result < 0)
+		return;
+	if (!is_text(value))
+		oci_fail(in, name, "must be a string without NUL characters");
+	else
+		*ret = json_string_value(value);
+}
+
+void oci_read_texts(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+		    const char *name, oci_strings *ret)
+{
+	json_t *array = NULL, *item;
+	const char **list;
+	size_t i;
+
+	json_read_array(in, object, name, &array);
+	if (!array || in->result < 0)
+		return;
+	list = oci_alloc(spec, json_array_size(array) + 1, sizeof(char *));
+	json_array_foreach(array, i, item)
+	{
+		if (!is_text(item)) {
+			oci_fail(in, name, "must be a list of strings");
+			return;
+		}
+		list[i] = json_string_value(item);
+	}
+	*ret = list;
+}
+
+void oci_read_opt(struct json_reader *in, const json_t *object, const char *name, int64_t min,
+		  int64_t max, struct oci_opt *ret)
+{
+	json_t *value = NULL;
+
+	json_read_any(in, object, name, &value);
+	if (!value || in->result < 0)
+		return;
+	/* Clients write "no limit" as the largest unsigned number, which reads as a real. */
+	if (json_is_real(value) && max == INT64_MAX && json_real_value(value) >= 0x1p63 &&
+	    json_real_value(value) <= 0x1p64) {
+		*ret = (struct oci_opt){ .set = true, .value = INT64_MAX };
+		return;
+	}
+	if (json_read_int(in, object, name, min, max, &ret->value) == 0)
+		ret->set = true;
+}
+
+void oci_read_pairs(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+		    const char *name, struct oci_pair **ret, size_t *ret_count)
+{
+	json_t *members = NULL, *value;
+	struct oci_pair *list;
+	const char *key;
+	size_t count = 0;
+
+	json_read_object(in, object, name, &members);
+	if (!members || in->result < 0)
+		return;
+	list = oci_alloc(spec, json_object_size(members), sizeof(*list));
+	json_object_foreach(members, key, value)
+	{
+		if (!is_text(value)) {
+			oci_fail(in, name, "%.64s: must be a string", key);
+			return;
+		}
+		list[count++] = (struct oci_pair){ key, json_string_value(value) };
+	}
+	*ret = list;
+	*ret_count = count;
+}
+
+void oci_refuse(struct json_reader *in, const json_t *object, const char *name, const char *why)
+{
+	json_t *value = NULL;
+
+	json_read_any(in, object, name, &value);
+	if (!value || in->result < 0)
+		return;
+	if ((json_is_object(value) && json_object_size(value) == 0) ||
+	    (json_is_array(value) && json_array_size(value) == 0) ||
+	    (json_is_string(value) && json_string_length(value) == 0))
+		return;
+	oci_fail(in, name, "%s", why);
+}
+
+static int decode_root(struct oci_spec *spec, const json_t *object, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "root" };
+
+	oci_read_text(&in, object, "path", &spec->root_path);
+	json_read_bool(&in, object, "readonly", &spec->root_readonly);
+	if (in.result == 0 && (!spec->root_path || !spec->root_path[0]))
+		oci_fail(&in, "path", "is missing; the folder of the root file system");
+	spec->has_root = true;
+	return in.result;
+}
+
+static int decode_mount(struct oci_spec *spec, const json_t *object, size_t index,
+			struct oci_mount *mount, struct error *err)
+{
+	char where[32];
+	struct json_reader in = { .err = err, .where = where };
+
+	snprintf(where, sizeof(where), "mounts[%zu]", index);
+	oci_read_text(&in, object, "destination", &mount->destination);
+	oci_read_text(&in, object, "type", &mount->type);
+	oci_read_text(&in, object, "source", &mount->source);
+	oci_read_texts(spec, &in, object, "options", &mount->options);
+	oci_decode_id_maps(spec, &in, object, "uidMappings", &mount->uid_maps);
+	oci_decode_id_maps(spec, &in, object, "gidMappings", &mount->gid_maps);
+	if (in.result == 0 && (!mount->destination || !mount->destination[0]))
+		oci_fail(&in, "destination", "is missing; the place inside the container");
+	if (in.result == 0 && !mount->uid_maps.count != !mount->gid_maps.count)
+		oci_fail(&in, "uidMappings", "needs gidMappings too, and the other way round");
+	return in.result;
+}
+
+static int decode_mounts(struct oci_spec *spec, const json_t *array, struct error *err)
+{
+	json_t *item;
+	size_t i;
+
+	spec->mounts = oci_alloc(spec, json_array_size(array), sizeof(*spec->mounts));
+	json_array_foreach(array, i, item)
+	{
+		int r = decode_mount(spec, item, i, &spec->mounts[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	spec->mount_count = json_array_size(array);
+	return 0;
+}
+
+static int decode_hook(struct oci_spec *spec, const json_t *object, const char *kind, size_t index,
+		       struct oci_hook *hook, struct error *err)
+{
+	char where[64];
+	struct json_reader in = { .err = err, .where = where };
+
+	snprintf(where, sizeof(where), "hooks.%s[%zu]", kind, index);
+	oci_read_text(&in, object, "path", &hook->path);
+	oci_read_texts(spec, &in, object, "args", &hook->args);
+	oci_read_texts(spec, &in, object, "env", &hook->env);
+	json_read_int(&in, object, "timeout", 1, 86400, &hook->timeout_s);
+	if (in.result == 0 && (!hook->path || hook->path[0] != '/'))
+		oci_fail(&in, "path", "must be an absolute path");
+	return in.result;
+}
+
+static int decode_hooks(struct oci_spec *spec, const json_t *object, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "hooks" };
+
+	for (size_t kind = 0; kind < OCI_HOOK_COUNT; kind++) {
+		struct oci_hooks *hooks = &spec->hooks[kind];
+		json_t *array = NULL, *item;
+		size_t i;
+
+		json_read_array(&in, object, hook_names[kind], &array);
+		if (in.result < 0)
+			return in.result;
+		if (!array)
+			continue;
+		hooks->list = oci_alloc(spec, json_array_size(array), sizeof(*hooks->list));
+		json_array_foreach(array, i, item)
+		{
+			int r = decode_hook(spec, item, hook_names[kind], i, &hooks->list[i], err);
+
+			if (r < 0)
+				return r;
+		}
+		hooks->count = json_array_size(array);
+	}
+	return 0;
+}
+
+/* The specification is versioned by SemVer: everything of major version 1 is for us. */
+static int check_version(struct json_reader *in, const char *version)
+{
+	unsigned int major, minor, patch;
+	int used = 0;
+
+	if (!version)
+		return oci_fail(in, "ociVersion", "is missing; like \"1.0.2\"");
+	if (sscanf(version, "%9u.%9u.%9u%n", &major, &minor, &patch, &used) != 3 ||
+	    (version[used] && version[used] != '-' && version[used] != '+'))
+		return oci_fail(in, "ociVersion", "\"%.32s\" is not a version like \"1.0.2\"",
+				version);
+	if (major != 1)
+		return oci_fail(in, "ociVersion", "%.32s is not supported, 1.x is", version);
+	return 0;
+}
+
+static int decode_annotations(struct oci_spec *spec, struct json_reader *in, const json_t *document)
+{
+	json_t *object = NULL, *value;
+	const char *key;
+
+	json_read_object(in, document, "annotations", &object);
+	if (in->result < 0 || !object)
+		return in->result;
+	json_object_foreach(object, key, value)
+	{
+		if (!json_is_string(value))
+			return oci_fail(in, "annotations", "%.64s: must be a string", key);
+		if (!key[0])
+			return oci_fail(in, "annotations", "a key must not be empty");
+	}
+	spec->annotations = object;
+	return 0;
+}
+
+static int decode_document(struct oci_spec *spec, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "" };
+	json_t *root = NULL, *process = NULL, *mounts = NULL, *hooks = NULL, *linux_ = NULL;
+	const json_t *document = spec->document;
+	int r = 0;
+
+	oci_read_text(&in, document, "ociVersion", &spec->version);
+	json_read_object(&in, document, "root", &root);
+	json_read_object(&in, document, "process", &process);
+	json_read_array(&in, document, "mounts", &mounts);
+	json_read_object(&in, document, "hooks", &hooks);
+	json_read_object(&in, document, "linux", &linux_);
+	oci_read_text(&in, document, "hostname", &spec->hostname);
+	oci_read_text(&in, document, "domainname", &spec->domainname);
+	oci_refuse(&in, document, "vm", "virtual machines are not run by this runtime");
+	if (in.result < 0)
+		return in.result;
+	r = check_version(&in, spec->version);
+	if (r == 0)
+		r = decode_annotations(spec, &in, document);
+	if (r == 0 && root)
+		r = decode_root(spec, root, err);
+	if (r == 0 && process)
+		r = oci_decode_process(spec, process, "process", err);
+	if (r == 0 && mounts)
+		r = decode_mounts(spec, mounts, err);
+	if (r == 0 && hooks)
+		r = decode_hooks(spec, hooks, err);
+	if (r == 0 && linux_)
+		r = oci_decode_linux(spec, linux_, err);
+	return r;
+}
+
+int oci_spec_decode(const char *text, size_t size, struct oci_spec **ret, struct error *err)
+{
+	AUTO(oci_spec_free) struct oci_spec *spec = mem_new0(struct oci_spec);
+	AUTO(free) char *work = NULL;
+	size_t start, length;
+	int r;
+
+	if (size > OCI_CONFIG_MAX)
+		return error_say(err, -EFBIG, "%zu bytes, at most %d are allowed", size,
+				 OCI_CONFIG_MAX);
+	/* The profile is nearly all of a usual file; leave it out of the parsing. */
+	if (oci_cut_seccomp(text, size, &start, &length)) {
+		work = mem_zalloc(size);
+		memcpy(work, text, size);
+		memset(work + start, ' ', length);
+		memcpy(work + start, "{}", 2);
+		spec->text = mem_strndup(text + start, length);
+		spec->linux_.seccomp_text = spec->text;
+		spec->linux_.seccomp_size = length;
+	}
+	r = json_parse(work ? work : text, size, OCI_CONFIG_MAX, &spec->document, err);
+	if (r < 0)
+		return r;
+	r = decode_document(spec, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(spec);
+	return 0;
+}
+
+int oci_spec_decode_process(const char *text, size_t size, struct oci_spec **ret, struct error *err)
+{
+	AUTO(oci_spec_free) struct oci_spec *spec = mem_new0(struct oci_spec);
+	int r = json_parse(text, size, OCI_CONFIG_MAX, &spec->document, err);
+
+	if (r == 0)
+		r = oci_decode_process(spec, spec->document, "process", err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(spec);
+	return 0;
+}
+
+void oci_spec_free(struct oci_spec *spec)
+{
+	if (!spec)
+		return;
+	for (size_t i = 0; i < spec->allocation_count; i++)
+		free(spec->allocations[i]);
+	free(spec->allocations);
+	json_decref(spec->document);
+	free(spec->text);
+	free(spec);
+}

@@ -1,0 +1,143 @@
+#include "kern/caps.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <strings.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const char *const names[CAPS_COUNT] = {
+	"CAP_CHOWN",
+	"CAP_DAC_OVERRIDE",
+	"CAP_DAC_READ_SEARCH",
+	"CAP_FOWNER",
+	"CAP_FSETID",
+	"CAP_KILL",
+	"CAP_SETGID",
+	"CAP_SETUID",
+	"CAP_SETPCAP",
+	"CAP_LINUX_IMMUTABLE",
+	"CAP_NET_BIND_SERVICE",
+	"CAP_NET_BROADCAST",
+	"CAP_NET_ADMIN",
+	"CAP_NET_RAW",
+	"CAP_IPC_LOCK",
+	"CAP_IPC_OWNER",
+	"CAP_SYS_MODULE",
+	"CAP_SYS_RAWIO",
+	"CAP_SYS_CHROOT",
+	"CAP_SYS_PTRACE",
+	"CAP_SYS_PACCT",
+	"CAP_SYS_ADMIN",
+	"CAP_SYS_BOOT",
+	"CAP_SYS_NICE",
+	"CAP_SYS_RESOURCE",
+	"CAP_SYS_TIME",
+	"CAP_SYS_TTY_CONFIG",
+	"CAP_MKNOD",
+	"CAP_LEASE",
+	"CAP_AUDIT_WRITE",
+	"CAP_AUDIT_CONTROL",
+	"CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE",
+	"CAP_MAC_ADMIN",
+	"CAP_SYSLOG",
+	"CAP_WAKE_ALARM",
+	"CAP_BLOCK_SUSPEND",
+	"CAP_AUDIT_READ",
+	"CAP_PERFMON",
+	"CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE",
+};
+
+int caps_number(const char *name)
+{
+	for (int i = 0; i < CAPS_COUNT; i++)
+		if (strcasecmp(name, names[i]) == 0 || strcasecmp(name, names[i] + 4) == 0)
+			return i;
+	return -EINVAL;
+}
+
+const char *caps_name(unsigned int number)
+{
+	return number < CAPS_COUNT ? names[number] : NULL;
+}
+
+/* prctl() is the only question about the bounding set that needs no /proc. */
+static int in_bounding(unsigned int number)
+{
+	return prctl(PR_CAPBSET_READ, number, 0, 0, 0);
+}
+
+uint64_t caps_all(void)
+{
+	uint64_t all = 0;
+
+	for (unsigned int i = 0; i < 64 && in_bounding(i) >= 0; i++)
+		all |= 1ULL << i;
+	return all;
+}
+
+int caps_get(struct caps *ret)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {};
+	struct caps caps = {};
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	caps.effective = data[0].effective | (uint64_t) data[1].effective << 32;
+	caps.permitted = data[0].permitted | (uint64_t) data[1].permitted << 32;
+	caps.inheritable = data[0].inheritable | (uint64_t) data[1].inheritable << 32;
+	for (unsigned int i = 0; i < 64; i++) {
+		int bounding = in_bounding(i);
+
+		if (bounding < 0)
+			break;
+		if (bounding > 0)
+			caps.bounding |= 1ULL << i;
+		if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, i, 0, 0) > 0)
+			caps.ambient |= 1ULL << i;
+	}
+	*ret = caps;
+	return 0;
+}
+
+int caps_drop_bounding(uint64_t keep)
+{
+	for (unsigned int i = 0; i < 64; i++) {
+		if (keep & 1ULL << i)
+			continue;
+		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0)
+			continue;
+		if (errno == EINVAL)
+			return 0; /* above the kernel's last one */
+		if (errno != EPERM || in_bounding(i) != 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int caps_set(uint64_t effective, uint64_t permitted, uint64_t inheritable)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {
+		{ (uint32_t) effective, (uint32_t) permitted, (uint32_t) inheritable },
+		{ (uint32_t) (effective >> 32), (uint32_t) (permitted >> 32),
+		  (uint32_t) (inheritable >> 32) },
+	};
+
+	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+int caps_set_ambient(uint64_t ambient)
+{
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return -errno;
+	for (unsigned int i = 0; i < 64; i++)
+		if (ambient & 1ULL << i && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
+			return -errno;
+	return 0;
+}

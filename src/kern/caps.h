@@ -1,0 +1,37 @@
+#pragma once
+/*
+ * kern/caps.h - capability names and the five sets of the calling thread.
+ *
+ * Used by container/.  Raw system calls, safe in a forked child.
+ */
+#include <stdint.h>
+
+struct caps {
+	uint64_t bounding;
+	uint64_t effective;
+	uint64_t inheritable;
+	uint64_t permitted;
+	uint64_t ambient;
+};
+
+enum { CAPS_COUNT = 41 }; /* the ones that have names here */
+
+/* "CAP_CHOWN" or "chown", in any case -> its number, or -EINVAL. */
+int caps_number(const char *name);
+
+/* "CAP_CHOWN"; NULL above the last. */
+const char *caps_name(unsigned int number);
+
+/* What the kernel knows: bits 0..last. */
+uint64_t caps_all(void);
+
+int caps_get(struct caps *ret);
+
+/* Drops everything from the bounding set that is not in `keep`. */
+int caps_drop_bounding(uint64_t keep);
+
+/* Sets effective, permitted and inheritable. */
+int caps_set(uint64_t effective, uint64_t permitted, uint64_t inheritable);
+
+/* Makes the ambient set exactly `ambient`. */
+int caps_set_ambient(uint64_t ambient);

@@ -1,0 +1,115 @@
+#include "kern/ns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/strbuf.h"
+
+static const struct {
+	uint64_t flag;
+	const char *file;
+} kinds[] = {
+	{ CLONE_NEWUSER, "user" },     { CLONE_NEWPID, "pid" },   { CLONE_NEWNET, "net" },
+	{ CLONE_NEWIPC, "ipc" },       { CLONE_NEWUTS, "uts" },   { CLONE_NEWNS, "mnt" },
+	{ CLONE_NEWCGROUP, "cgroup" }, { CLONE_NEWTIME, "time" },
+};
+
+pid_t ns_clone(struct ns_clone *args)
+{
+	struct clone_args clone_args = {
+		.flags = args->flags | CLONE_PIDFD,
+		.pidfd = (uint64_t) (uintptr_t) &args->pidfd,
+		.exit_signal = args->flags & CLONE_PARENT ? 0 : SIGCHLD,
+	};
+	long pid;
+
+	if (args->cgroup_fd >= 0) {
+		clone_args.flags |= CLONE_INTO_CGROUP;
+		clone_args.cgroup = (uint64_t) args->cgroup_fd;
+	}
+	pid = syscall(SYS_clone3, &clone_args, sizeof(clone_args));
+	return pid < 0 ? -errno : (pid_t) pid;
+}
+
+const char *ns_file_name(uint64_t flag)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++)
+		if (kinds[i].flag == flag)
+			return kinds[i].file;
+	return NULL;
+}
+
+int ns_open(const char *path, uint64_t flag)
+{
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int type;
+
+	if (fd < 0)
+		return -errno;
+	type = ioctl(fd, NS_GET_NSTYPE);
+	if (type < 0)
+		return errno == ENOTTY ? -EINVAL : -errno;
+	if ((uint64_t) type != flag)
+		return -EINVAL;
+	return TAKE_FD(fd);
+}
+
+int ns_open_own(uint64_t flag)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", ns_file_name(flag));
+	return ns_open(path, flag);
+}
+
+int ns_differs(pid_t pid, uint64_t flag)
+{
+	const char *file = ns_file_name(flag);
+	struct stat own, other;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", file);
+	if (stat(path, &own) < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int) pid, file);
+	if (stat(path, &other) < 0)
+		return -errno;
+	return own.st_dev != other.st_dev || own.st_ino != other.st_ino;
+}
+
+static int write_map(pid_t pid, const char *file, const struct ns_id_map *maps, unsigned int count)
+{
+	AUTO(strbuf_done) struct strbuf text = {};
+	char path[48];
+
+	for (unsigned int i = 0; i < count; i++)
+		strbuf_printf(&text, "%u %u %u\n", maps[i].inside, maps[i].outside, maps[i].size);
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int) pid, file);
+	return file_write_kernel(AT_FDCWD, path, strbuf_str(&text));
+}
+
+int ns_write_id_maps(pid_t pid, const struct ns_id_map *uids, unsigned int uid_count,
+		     const struct ns_id_map *gids, unsigned int gid_count)
+{
+	int r = write_map(pid, "uid_map", uids, uid_count);
+
+	return r < 0 ? r : write_map(pid, "gid_map", gids, gid_count);
+}
+
+int ns_write_time_offset(const char *clock, int64_t secs, uint32_t nanosecs)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "%s %lld %u", clock, (long long) secs, nanosecs);
+	return file_write_kernel(AT_FDCWD, "/proc/self/timens_offsets", text);
+}
