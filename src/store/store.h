@@ -137,6 +137,6 @@ DEFINE_AUTO(struct store_watch *, store_watch_free)
 /* Forgets the history before `revision`: watches from there are refused. */
 void store_compact(struct store *store, uint64_t revision, store_done_fn done, void *data);
 
-/* Work that has begun is finished; unanswered requests get -ECANCELED. */
+/* Work that has begun is finished; unanswered requests get -ECANCELED.  Not inside a callback. */
 void store_free(struct store *store);
 DEFINE_AUTO(struct store *, store_free)

@@ -32,9 +32,27 @@ struct store_request {
 	char message[256];
 	struct store_entry *entries;
 	size_t entry_count;
+	struct store_change *changes; /* for watches, oldest first */
+	size_t change_count;
+};
+
+/* A change of one key, owning its strings. */
+struct store_change {
+	char *key;
+	char *value;
+	bool deleted;
+	uint64_t create_revision;
+	uint64_t mod_revision;
 };
 
 void store_request_free(struct store_request *request);
+
+/* Append to the answer; strings are handed over. */
+void store_request_add_entry(struct store_request *request, struct store_entry entry);
+void store_request_add_change(struct store_request *request, struct store_change change);
+
+/* Calls `done` with the answer, unless there is none to call. */
+void store_request_answer(struct store_request *request);
 void store_entry_append(struct store_entry **entries, size_t *count,
 			const struct store_entry *entry);
 
