@@ -90,16 +90,19 @@ void request_answer(struct request *req, json_t *metadata, int64_t etag)
 	struct MHD_Response *response = json_response(document);
 	char text[32];
 
-	if (etag >= 0) {
+	if (etag > 0) {
 		snprintf(text, sizeof(text), "\"%lld\"", (long long) etag);
 		MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, text);
 	}
 	set_response(req, MHD_HTTP_OK, response);
 }
 
-void request_answer_async(struct request *req, const char *operation_id, json_t *operation)
+void request_answer_async(struct request *req, json_t *operation)
 {
-	AUTO(free) char *path = mem_printf("/1.0/operations/%s", operation_id);
+	const json_t *meta = json_object_get(operation, "meta");
+	AUTO(free)
+	char *path =
+		mem_printf("/1.0/operations/%s", json_string_value(json_object_get(meta, "name")));
 	AUTO(json_decref)
 	json_t *document = json_pack("{s:s, s:s, s:o}", "type", "async", "operation", path,
 				     "metadata", operation);

@@ -4,8 +4,8 @@
  * agent.
  *
  * Used by cmd/brumed.  Wires the listeners (api/server), the table of routes and the agent link to
- * control/.  Holds nothing that is not in the store or with a client that is connected right now.
- * Thread: the loop's.
+ * control/, which it owns.  Holds nothing that is not in the store or with a client that is
+ * connected right now. Thread: the loop's.
  */
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,13 +15,15 @@
 
 struct api;
 struct auth_tokens;
-struct control;
+struct control_config;
 struct error;
 
 struct api_config {
-	struct control *control;
-	const char *node; /* name of the node; borrowed for the api's life */
-	int unix_fd;      /* listening sockets, taken over on success; -1: none */
+	const struct control_config *control; /* borrowed for the call */
+	/* control cannot go on (it lost the store): the owner ends the process and starts again. */
+	void (*failed)(const struct error *err, void *user);
+	void *user;
+	int unix_fd; /* listening sockets, taken over on success; -1: none */
 	int tls_fd;
 	int agent_fd;
 	uid_t agent_uid; /* who may be the agent: 0 */

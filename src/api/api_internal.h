@@ -8,6 +8,7 @@
 #include "api/ws.h"
 
 struct control;
+struct error;
 struct link;
 struct server;
 
@@ -15,7 +16,10 @@ struct api {
 	sd_event *event;
 	struct control *control;
 	struct link *link;
-	const char *node;
+	char *agent;            /* name of the node whose agent is connected, or NULL */
+	sd_event_source *timer; /* control_tick() */
+	void (*failed)(const struct error *err, void *user);
+	void *user;
 	uint64_t ping_us;
 	struct ws_list sockets;
 	struct server *unix_server;

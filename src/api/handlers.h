@@ -10,3 +10,46 @@ struct request;
 
 /* server_info.c */
 int server_show(struct request *req, struct error *err);
+
+/* collections.c: what is the same for every kind */
+int instances_list(struct request *req, struct error *err);
+int instance_show(struct request *req, struct error *err);
+int images_list(struct request *req, struct error *err);
+int networks_list(struct request *req, struct error *err);
+int network_show(struct request *req, struct error *err);
+int operations_list(struct request *req, struct error *err);
+int operation_show(struct request *req, struct error *err);
+int projects_list(struct request *req, struct error *err);
+int project_show(struct request *req, struct error *err);
+int nodes_list(struct request *req, struct error *err);
+int node_show(struct request *req, struct error *err);
+
+/* instances.c */
+int instance_launch(struct request *req, struct error *err);
+int instance_act(struct request *req, struct error *err);
+int instance_delete(struct request *req, struct error *err);
+
+/* images.c */
+int image_show(struct request *req, struct error *err);
+int image_pull(struct request *req, struct error *err);
+int image_delete(struct request *req, struct error *err);
+int images_prune(struct request *req, struct error *err);
+
+/* import.c, export.c */
+int image_import(struct request *req, struct error *err);
+int image_export(struct request *req, struct error *err);
+
+/* networks.c */
+int network_create(struct request *req, struct error *err);
+int network_delete(struct request *req, struct error *err);
+
+/* operations.c */
+int operation_await(struct request *req, struct error *err);
+int operation_cancel(struct request *req, struct error *err);
+
+/* events.c */
+int events_follow(struct request *req, struct error *err);
+
+/* session.c */
+int instance_exec(struct request *req, struct error *err);
+int instance_logs(struct request *req, struct error *err);

@@ -27,7 +27,7 @@ static void disconnect(struct link *link, const char *why)
 	log_info("agent disconnected: %s", why);
 	link_streams_break(link, "the agent of the node has gone");
 	if (link->ops->gone)
-		link->ops->gone(link, link->user);
+		link->ops->gone(link->user);
 }
 
 void link_send(struct link *link, struct strbuf *out)
@@ -52,34 +52,17 @@ static int handle_hello(struct link *link, const struct frame *frame, struct err
 	if (r < 0)
 		return r;
 	link->greeted = true;
-	if (link->ops->hello)
-		link->ops->hello(link, hello, link->user);
-	return 0;
+	return link->ops->hello ? link->ops->hello(hello, link->user, err) : 0;
 }
 
 static int handle_status(struct link *link, const struct frame *frame, struct error *err)
 {
 	AUTO(json_decref) json_t *body = NULL;
-	AUTO(free) char *kind = NULL;
-	AUTO(free) char *uid = NULL;
-	json_t *status = NULL;
 	int r = frame_json(frame, &body, err);
 
 	if (r < 0)
 		return r;
-	struct json_reader in = { .err = err, .where = "agent link: status" };
-	json_read_string(&in, body, "kind", &kind);
-	json_read_string(&in, body, "uid", &uid);
-	json_read_object(&in, body, "status", &status);
-	r = json_reader_finish(&in, body);
-	if (r < 0)
-		return r;
-	if (!kind || !uid || !status)
-		return error_say(err, -EPROTO,
-				 "agent link: status: kind, uid and status are needed");
-	if (link->ops->status)
-		link->ops->status(link, kind, uid, status, link->user);
-	return 0;
+	return link->ops->status ? link->ops->status(body, link->user, err) : 0;
 }
 
 static int handle_frame(const struct frame *frame, void *user, struct error *err)
@@ -171,9 +154,15 @@ int link_new(sd_event *event, int listen_fd, uid_t allowed_uid, const struct lin
 	r = sd_event_add_io(event, &link->accept, listen_fd, EPOLLIN, on_accept, link);
 	if (r < 0)
 		return error_set(err, r, "agent link");
+	sd_event_source_set_enabled(link->accept, SD_EVENT_OFF);
 	link->listen_fd = listen_fd;
 	*ret = TAKE_PTR(link);
 	return 0;
+}
+
+void link_start(struct link *link)
+{
+	sd_event_source_set_enabled(link->accept, SD_EVENT_ON);
 }
 
 bool link_connected(const struct link *link)

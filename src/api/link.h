@@ -23,17 +23,22 @@ struct error;
 struct link;
 struct link_stream;
 
+/* The bodies of the agent's frames.  A negative result says that it does not follow the protocol.
+ */
 struct link_ops {
 	/* The agent is there: send it all with link_assign(), then link_assigned_all(). */
-	void (*hello)(struct link *link, json_t *hello, void *user);
-	void (*status)(struct link *link, const char *kind, const char *uid, json_t *status,
-		       void *user);
-	void (*gone)(struct link *link, void *user);
+	int (*hello)(const json_t *body, void *user, struct error *err);
+	int (*status)(const json_t *body, void *user, struct error *err);
+	/* After hello, when the connection has ended. */
+	void (*gone)(void *user);
 };
 
 /* Takes over the listening socket when it returns 0. */
 int link_new(sd_event *event, int listen_fd, uid_t allowed_uid, const struct link_ops *ops,
 	     void *user, struct link **ret, struct error *err);
+
+/* Until then the agent waits in the socket's backlog. */
+void link_start(struct link *link);
 
 /* After the agent's hello. */
 bool link_connected(const struct link *link);

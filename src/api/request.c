@@ -98,12 +98,12 @@ int request_if_match(const struct request *req, int64_t *ret, struct error *err)
 						       MHD_HTTP_HEADER_IF_MATCH);
 	char *end = NULL;
 
-	*ret = -1;
+	*ret = 0;
 	if (!text || strcmp(text, "*") == 0)
 		return 0;
 	errno = 0;
 	long long value = text[0] == '"' ? strtoll(text + 1, &end, 10) : -1;
-	if (errno || value < 0 || end == text + 1 || strcmp(end, "\"") != 0)
+	if (errno || value <= 0 || end == text + 1 || strcmp(end, "\"") != 0)
 		return error_say(err, -EINVAL,
 				 "If-Match: must be one ETag as it was given, like \"42\"");
 	*ret = value;

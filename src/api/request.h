@@ -40,7 +40,7 @@ int request_query_bool(const struct request *req, const char *name, bool *ret, s
 int request_query_int(const struct request *req, const char *name, int64_t min, int64_t max,
 		      int64_t *ret, struct error *err);
 
-/* The revision in If-Match: *ret = -1 when there is none or "*". */
+/* The revision in If-Match: *ret = 0 when there is none or "*". */
 int request_if_match(const struct request *req, int64_t *ret, struct error *err);
 
 /* The body as a JSON object; an empty body is an empty object.  A new reference. */
@@ -55,11 +55,11 @@ void *request_kept(const struct request *req);
 
 /* -- answers; each may be called once ------------------------------------------------------- */
 
-/* 200 with `metadata`, which is handed over.  etag < 0: none. */
+/* 200 with `metadata`, which is handed over.  etag <= 0: none. */
 void request_answer(struct request *req, json_t *metadata, int64_t etag);
 
 /* 202 with the operation's resource (handed over) and its path. */
-void request_answer_async(struct request *req, const char *operation_id, json_t *operation);
+void request_answer_async(struct request *req, json_t *operation);
 
 /* The status of the errno, `err`'s words and `hint` (may be NULL: a general one). */
 void request_answer_error(struct request *req, int code, const struct error *err, const char *hint);

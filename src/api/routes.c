@@ -6,6 +6,40 @@
 /* Within a path the rows with a selector come first. */
 static const struct route routes[] = {
 	{ "GET", "/1.0", NULL, ROUTE_PLAIN, server_show },
+
+	{ "GET", "/1.0/instances", "recursion", ROUTE_PLAIN, instances_list },
+	{ "POST", "/1.0/instances", NULL, ROUTE_PLAIN, instance_launch },
+	{ "GET", "/1.0/instances/{name}", NULL, ROUTE_PLAIN, instance_show },
+	{ "DELETE", "/1.0/instances/{name}", "force", ROUTE_PLAIN, instance_delete },
+	{ "PUT", "/1.0/instances/{name}/state", NULL, ROUTE_PLAIN, instance_act },
+	{ "GET", "/1.0/instances/{name}/exec", NULL, ROUTE_WEBSOCKET, instance_exec },
+	{ "GET", "/1.0/instances/{name}/logs", "follow tail timestamps", ROUTE_WEBSOCKET,
+	  instance_logs },
+
+	{ "GET", "/1.0/images", "recursion", ROUTE_PLAIN, images_list },
+	{ "POST", "/1.0/images", "import name", ROUTE_UPLOAD, image_import, "import" },
+	{ "POST", "/1.0/images", NULL, ROUTE_PLAIN, image_pull },
+	{ "POST", "/1.0/images/prune", NULL, ROUTE_PLAIN, images_prune },
+	{ "GET", "/1.0/images/{name}", NULL, ROUTE_PLAIN, image_show },
+	{ "DELETE", "/1.0/images/{name}", NULL, ROUTE_PLAIN, image_delete },
+	{ "GET", "/1.0/images/{name}/export", NULL, ROUTE_PLAIN, image_export },
+
+	{ "GET", "/1.0/networks", "recursion", ROUTE_PLAIN, networks_list },
+	{ "POST", "/1.0/networks", NULL, ROUTE_PLAIN, network_create },
+	{ "GET", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_show },
+	{ "DELETE", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_delete },
+
+	{ "GET", "/1.0/operations", "recursion", ROUTE_PLAIN, operations_list },
+	{ "GET", "/1.0/operations/{id}", NULL, ROUTE_PLAIN, operation_show },
+	{ "DELETE", "/1.0/operations/{id}", NULL, ROUTE_PLAIN, operation_cancel },
+	{ "GET", "/1.0/operations/{id}/wait", "timeout_s revision", ROUTE_PLAIN, operation_await },
+
+	{ "GET", "/1.0/events", "cursor kind name", ROUTE_WEBSOCKET, events_follow },
+
+	{ "GET", "/1.0/projects", "recursion", ROUTE_PLAIN, projects_list },
+	{ "GET", "/1.0/projects/{name}", NULL, ROUTE_PLAIN, project_show },
+	{ "GET", "/1.0/nodes", "recursion", ROUTE_PLAIN, nodes_list },
+	{ "GET", "/1.0/nodes/{name}", NULL, ROUTE_PLAIN, node_show },
 };
 
 const struct route *routes_all(size_t *ret_count)

@@ -443,8 +443,16 @@ int server_new(struct api *api, const struct server_config *config, struct serve
 					       SWEEP_US, SWEEP_US / 4, on_sweep, server);
 	if (r < 0)
 		return error_set(err, r, "HTTP server");
+	sd_event_source_set_enabled(server->io, SD_EVENT_OFF);
+	sd_event_source_set_enabled(server->timer, SD_EVENT_OFF);
 	*ret = TAKE_PTR(server);
 	return 0;
+}
+
+void server_start(struct server *server)
+{
+	sd_event_source_set_enabled(server->io, SD_EVENT_ON);
+	rearm(server);
 }
 
 void server_free(struct server *server)

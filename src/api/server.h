@@ -32,6 +32,9 @@ struct server_config {
 int server_new(struct api *api, const struct server_config *config, struct server **ret,
 	       struct error *err);
 
+/* Until then connections wait in the socket's backlog. */
+void server_start(struct server *server);
+
 /* Closes all connections.  WebSockets must have ended before. */
 void server_free(struct server *server);
 DEFINE_AUTO(struct server *, server_free)

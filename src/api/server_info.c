@@ -3,19 +3,21 @@
  */
 #include "api/api_internal.h"
 #include "api/handlers.h"
-#include "api/link.h"
 #include "api/request.h"
+#include "base/json.h"
 
 int server_show(struct request *req, struct error *err)
 {
 	struct api *api = request_api(req);
 
 	(void) err;
+	AUTO(json_decref)
+	json_t *features = json_pack("[s,s,s,s,s,s]", "containers", "images", "networks", "events",
+				     "exec", "logs");
 	request_answer(req,
-		       json_pack("{s:s, s:s, s:s, s:b, s:[s,s,s,s]}", "version", BRUME_VERSION,
-				 "api", "1.0", "node", api->node, "agent_connected",
-				 link_connected(api->link), "features", "containers", "images",
-				 "networks", "events"),
-		       -1);
+		       json_pack("{s:s, s:s, s:s*, s:b, s:O}", "version", BRUME_VERSION, "api",
+				 "1.0", "node", api->agent, "agent_connected", api->agent != NULL,
+				 "features", features),
+		       0);
 	return 0;
 }

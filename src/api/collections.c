@@ -1,0 +1,97 @@
+/*
+ * Listing and showing: the same for every kind of resource.
+ */
+#include <errno.h>
+
+#include "api/api_internal.h"
+#include "api/handlers.h"
+#include "api/reply.h"
+#include "api/request.h"
+#include "base/error.h"
+#include "base/json.h"
+
+static int list(struct request *req, enum kind kind, struct error *err)
+{
+	struct control *control = request_api(req)->control;
+	json_t *resources = NULL;
+	bool full = false;
+	int r = request_query_bool(req, "recursion", &full, err);
+
+	if (r == 0)
+		r = control_list(control, kind, request_project(req), full, &resources, err);
+	if (r < 0)
+		return r;
+	request_answer(req, resources, (int64_t) control_revision(control));
+	return 0;
+}
+
+static int show(struct request *req, enum kind kind, struct error *err)
+{
+	struct control *control = request_api(req)->control;
+	json_t *resource = NULL;
+	int r = control_get(control, kind, request_project(req), request_arg(req, 0), &resource,
+			    err);
+
+	if (r < 0) {
+		reply_error(req, r, err, kind, request_arg(req, 0));
+		return 0;
+	}
+	json_t *meta = json_object_get(resource, "meta");
+	request_answer(req, resource, json_integer_value(json_object_get(meta, "revision")));
+	return 0;
+}
+
+int instances_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_INSTANCE, err);
+}
+
+int instance_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_INSTANCE, err);
+}
+
+int images_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_IMAGE, err);
+}
+
+int networks_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_NETWORK, err);
+}
+
+int network_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_NETWORK, err);
+}
+
+int operations_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_OPERATION, err);
+}
+
+int operation_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_OPERATION, err);
+}
+
+int projects_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_PROJECT, err);
+}
+
+int project_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_PROJECT, err);
+}
+
+int nodes_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_NODE, err);
+}
+
+int node_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_NODE, err);
+}

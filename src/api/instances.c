@@ -1,0 +1,60 @@
+/*
+ * What changes instances.
+ */
+#include "api/api_internal.h"
+#include "api/handlers.h"
+#include "api/reply.h"
+#include "api/request.h"
+#include "base/json.h"
+
+int instance_launch(struct request *req, struct error *err)
+{
+	AUTO(launch_request_free) struct launch_request *request = NULL;
+	AUTO(json_decref) json_t *body = NULL;
+	int r = request_json(req, &body, err);
+
+	if (r == 0)
+		r = launch_request_decode(body, &request, err);
+	if (r < 0)
+		return r;
+	control_instance_launch(request_api(req)->control, request_project(req), request,
+				reply_done, reply_new(req, KIND_NETWORK, request->spec.network));
+	return 0;
+}
+
+int instance_act(struct request *req, struct error *err)
+{
+	const char *name = request_arg(req, 0);
+	struct action_request request = {};
+	AUTO(json_decref) json_t *body = NULL;
+	int64_t revision = 0;
+	int r = request_if_match(req, &revision, err);
+
+	if (r == 0)
+		r = request_json(req, &body, err);
+	if (r == 0)
+		r = action_request_decode(body, &request, err);
+	if (r < 0)
+		return r;
+	control_instance_action(request_api(req)->control, request_project(req), name, &request,
+				(uint64_t) revision, reply_done,
+				reply_new(req, KIND_INSTANCE, name));
+	return 0;
+}
+
+int instance_delete(struct request *req, struct error *err)
+{
+	const char *name = request_arg(req, 0);
+	int64_t revision = 0;
+	bool force = false;
+	int r = request_if_match(req, &revision, err);
+
+	if (r == 0)
+		r = request_query_bool(req, "force", &force, err);
+	if (r < 0)
+		return r;
+	control_instance_delete(request_api(req)->control, request_project(req), name, force,
+				(uint64_t) revision, reply_done,
+				reply_new(req, KIND_INSTANCE, name));
+	return 0;
+}

@@ -1,0 +1,36 @@
+/*
+ * What changes networks.
+ */
+#include "api/api_internal.h"
+#include "api/handlers.h"
+#include "api/reply.h"
+#include "api/request.h"
+#include "base/json.h"
+
+int network_create(struct request *req, struct error *err)
+{
+	AUTO(network_request_free) struct network_request *request = NULL;
+	AUTO(json_decref) json_t *body = NULL;
+	int r = request_json(req, &body, err);
+
+	if (r == 0)
+		r = network_request_decode(body, &request, err);
+	if (r < 0)
+		return r;
+	control_network_create(request_api(req)->control, request_project(req), request, reply_done,
+			       reply_new(req, KIND_NETWORK, NULL));
+	return 0;
+}
+
+int network_delete(struct request *req, struct error *err)
+{
+	const char *name = request_arg(req, 0);
+	int64_t revision = 0;
+	int r = request_if_match(req, &revision, err);
+
+	if (r < 0)
+		return r;
+	control_network_delete(request_api(req)->control, request_project(req), name,
+			       (uint64_t) revision, reply_done, reply_new(req, KIND_NETWORK, name));
+	return 0;
+}
