@@ -14,7 +14,7 @@ REFERENCE=127.0.0.1:$REGISTRY_PORT/hello:1
 BUILD=$PWD/build
 DEMO=$STATE/quickstart
 PROGRAMS="brume brumed brume-agentd brume-keeper brume-oci brume-image-worker"
-export BRUME_SOCKET=$RUN/brumed.sock
+export BRUME_HOST=unix://$RUN/brumed.sock
 
 usage() {
 	cat <<END

@@ -156,7 +156,10 @@ class Podman:
         # podman's sockets must fit into 108 characters and its folders live on a real disk.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="p", dir=bench.scratch))
         configuration = self.folder / "containers.conf"
-        configuration.write_text('[network]\nnetwork_backend = "cni"\n'
+        # Without CAP_SYS_RESOURCE crun cannot raise limits, and podman asks for large ones.
+        configuration.write_text('[containers]\ndefault_ulimits = ["nofile=4096:4096", '
+                                 '"nproc=4096:4096"]\n'
+                                 '[network]\nnetwork_backend = "cni"\n'
                                  f'network_config_dir = "{self.folder}/cni"\n'
                                  '[engine]\nevents_logger = "file"\n'
                                  f'tmp_dir = "{self.folder}/tmp"\n')
@@ -164,9 +167,12 @@ class Podman:
         policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         self.environment = {**os.environ, "CONTAINERS_CONF": str(configuration),
                             "XDG_RUNTIME_DIR": str(self.folder / "xdg")}
-        hide = "mountpoint -q /sys/fs/cgroup/unified && umount -l /sys/fs/cgroup/unified; "
-        hide += "mount -t tmpfs tmpfs /var/lib/cni 2>/dev/null || " \
-                "{ mkdir -p /run/cni-none; true; }; echo ready; exec cat"
+        # CNI's address files always lie there; a folder that was not there before goes again.
+        self.cni = pathlib.Path("/var/lib/cni")
+        self.made_cni = not self.cni.exists()
+        self.cni.mkdir(exist_ok=True)
+        hide = "umount -l /sys/fs/cgroup/unified 2>/dev/null; for d in /var/lib/cni /run/cni; do " \
+               "[ -d $d ] && mount -t tmpfs tmpfs $d; done; echo ready; exec cat"
         self.holder = subprocess.Popen(
             ["nsenter", "-t", str(node.pid), "-n", "-m", "--", "unshare", "-m", "sh", "-c", hide],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -189,6 +195,8 @@ class Podman:
         self.holder.stdin.close()
         self.holder.stdout.close()
         self.holder.wait()
+        if self.made_cni:
+            self.cni.rmdir()
         # What conmon or the storage left mounted in the namespace ended with it.
         shutil.rmtree(self.folder, ignore_errors=True)
 

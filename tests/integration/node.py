@@ -222,7 +222,7 @@ class Node:
     # -- talking to it ---------------------------------------------------------------------------
 
     def environment(self, **more):
-        return {**os.environ, "BRUME_SOCKET": self.socket, "LC_ALL": "C.UTF-8", **more}
+        return {**os.environ, "BRUME_HOST": "unix://" + self.socket, "LC_ALL": "C.UTF-8", **more}
 
     def cli(self, *args, code=0, timeout=90, **more):
         """Runs `brume ARGS` and gives the finished process; code None allows every exit code."""

@@ -231,7 +231,7 @@ def test_deleting_what_runs_needs_force(bad):
 def test_the_daemon_does_not_run(bad, scratch):
     for path in (str(scratch / "absent.sock"), str(scratch)):
         done = bad.node.run([bad.node.build / "brume", "list"], check=False,
-                            env=bad.node.environment(BRUME_SOCKET=path))
+                            env=bad.node.environment(BRUME_HOST="unix://" + path))
         assert done.returncode == 1
         lines = done.stderr.strip().splitlines()
         assert len(lines) <= 2 and path in done.stderr, done.stderr
