@@ -1,0 +1,280 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/strbuf.h"
+#include "cli/cli.h"
+#include "cli/human.h"
+#include "cli/listing.h"
+#include "cli/resource.h"
+#include "cli/terminal.h"
+#include "cli/verb.h"
+#include "cli/wait.h"
+#include "client/client.h"
+#include "client/tar.h"
+#include "codec/uri.h"
+
+enum { TRANSFER_REDRAW_BYTES = 4 * 1024 * 1024 };
+
+/* Bytes on their way to or from the server. */
+struct transfer {
+	struct cli *cli;
+	const char *title;
+	struct tar *tar; /* or */
+	int fd;
+	uint64_t done_bytes, drawn_bytes;
+	uint64_t total_bytes; /* 0 = not known */
+};
+
+static void transfer_moved(struct transfer *transfer, size_t size)
+{
+	char done[HUMAN_SIZE], total[HUMAN_SIZE];
+
+	transfer->done_bytes += size;
+	if (!transfer->cli->progress ||
+	    transfer->done_bytes - transfer->drawn_bytes < TRANSFER_REDRAW_BYTES)
+		return;
+	transfer->drawn_bytes = transfer->done_bytes;
+	human_bytes(transfer->done_bytes, done);
+	human_bytes(transfer->total_bytes, total);
+	fprintf(transfer->cli->err, "\r%s: %s%s%s\033[K", transfer->title, done,
+		transfer->total_bytes ? " / " : "", transfer->total_bytes ? total : "");
+}
+
+static void transfer_clear(const struct transfer *transfer)
+{
+	if (transfer->drawn_bytes > 0)
+		fputs("\r\033[K", transfer->cli->err);
+}
+
+static ssize_t transfer_source(void *userdata, void *data, size_t size, struct error *err)
+{
+	struct transfer *transfer = userdata;
+	ssize_t n;
+
+	if (transfer->tar) {
+		n = tar_read(transfer->tar, data, size, err);
+	} else {
+		do
+			n = read(transfer->fd, data, size);
+		while (n < 0 && errno == EINTR);
+		if (n < 0)
+			n = error_set(err, -errno, "cannot read the image");
+	}
+	if (n > 0)
+		transfer_moved(transfer, (size_t) n);
+	return n;
+}
+
+static int transfer_sink(void *userdata, const void *data, size_t size)
+{
+	struct transfer *transfer = userdata;
+	int r = terminal_write(transfer->fd, data, size);
+
+	transfer_moved(transfer, size);
+	return r;
+}
+
+/* "dir/web.tar.gz" -> "web"; the caller frees. */
+static char *image_name_of_file(const char *path)
+{
+	static const char *const endings[] = { ".gz", ".zst", ".tgz", ".tar", ".oci" };
+	size_t size = strlen(path);
+	AUTO(free) char *name = NULL;
+	const char *slash;
+
+	while (size > 1 && path[size - 1] == '/')
+		size--;
+	name = mem_strndup(path, size);
+	slash = strrchr(name, '/');
+	name = slash ? mem_strdup(slash + 1) : TAKE_PTR(name);
+	for (size_t i = 0; i < ARRAY_COUNT(endings); i++) {
+		size_t ending = strlen(endings[i]);
+
+		size = strlen(name);
+		if (size > ending && strcmp(name + size - ending, endings[i]) == 0)
+			name[size - ending] = '\0';
+	}
+	return TAKE_PTR(name);
+}
+
+static int image_open_source(struct cli *cli, struct transfer *transfer, const char *path,
+			     struct error *err)
+{
+	AUTO(free) char *marker = mem_printf("%s/oci-layout", path);
+	struct stat st;
+
+	if (strcmp(path, "-") == 0) {
+		transfer->fd = dup(STDIN_FILENO);
+		if (transfer->fd < 0)
+			return error_set(err, -errno, "cannot read the input");
+		if (isatty(STDIN_FILENO)) {
+			cli_set_hint(cli, "like: brume image import - NAME < image.tar");
+			return cli_usage(cli, err, "the input is a terminal, not an image");
+		}
+		return 0;
+	}
+	transfer->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (transfer->fd < 0 || fstat(transfer->fd, &st) < 0)
+		return error_set(err, -errno, "cannot open %s", path);
+	if (S_ISREG(st.st_mode))
+		transfer->total_bytes = (uint64_t) st.st_size;
+	if (!S_ISDIR(st.st_mode))
+		return 0;
+	if (access(marker, F_OK) < 0) {
+		cli_set_hint(cli,
+			     "for a root file system: tar -C %s -c . | brume image import - NAME",
+			     path);
+		return error_say(err, -EINVAL, "%s is no OCI layout: it has no file \"oci-layout\"",
+				 path);
+	}
+	return tar_new(path, &transfer->tar, err);
+}
+
+static int image_import_send(struct cli *cli, struct transfer *transfer, const char *name,
+			     json_t **ret, struct error *err)
+{
+	AUTO(free) char *escaped = uri_encode(name);
+	AUTO(free) char *path = mem_printf("/images?import=1&name=%s", escaped);
+	struct client *client = NULL;
+	int r = cli_connect(cli, &client, err);
+
+	if (r < 0)
+		return r;
+	r = client_upload(client, path, transfer_source, transfer, ret, err);
+	transfer_clear(transfer);
+	return r < 0 ? cli_failed(cli, r) : 0;
+}
+
+static int image_import_run(struct cli *cli, const void *userdata,
+			    const struct arguments *arguments, struct error *err)
+{
+	const char *file = arguments->words[0];
+	AUTO(free) char *made_up = image_name_of_file(file);
+	const char *name = arguments->word_count > 1 ? arguments->words[1] : made_up;
+	AUTO(free) char *title = mem_printf("importing %s", name);
+	AUTO(json_decref) json_t *operation = NULL, *image = NULL;
+	struct transfer transfer = { .cli = cli, .title = title, .fd = -1 };
+	const char *target;
+	int r;
+
+	(void) userdata;
+	if (strcmp(file, "-") == 0 && arguments->word_count < 2)
+		return cli_usage(cli, err, "an image from the input needs a NAME");
+	r = image_open_source(cli, &transfer, file, err);
+	if (r == 0)
+		r = image_import_send(cli, &transfer, name, &operation, err);
+	tar_free(transfer.tar);
+	fd_close(transfer.fd);
+	if (r == 0)
+		r = wait_operation(cli, title, operation, NULL, err);
+	if (r < 0)
+		return r;
+	target = resource_text(operation, "spec.target.name");
+	if (cli->style.format == FORMAT_JSON) {
+		r = listing_get(cli, "images", target ? target : name, &image, err);
+		if (r == 0)
+			cli_print_json(cli, image);
+		return r;
+	}
+	fprintf(cli->out, cli->options.quiet ? "%s\n" : "%s: imported\n", target ? target : name);
+	return 0;
+}
+
+static int image_export_receive(struct cli *cli, struct transfer *transfer, const char *name,
+				struct error *err)
+{
+	AUTO(free) char *escaped = uri_encode(name);
+	AUTO(free) char *path = mem_printf("/images/%s/export", escaped);
+	struct client *client = NULL;
+	int r = cli_connect(cli, &client, err);
+
+	if (r < 0)
+		return r;
+	r = client_download(client, path, transfer_sink, transfer, err);
+	transfer_clear(transfer);
+	if (r < 0 && err->code == 0) /* the sink's own failure has no words */
+		return error_set(err, r, "cannot write the image");
+	return r < 0 ? cli_failed(cli, r) : 0;
+}
+
+/* The file appears under its name only when it is complete. */
+static int image_export_file(struct cli *cli, const char *name, const char *file,
+			     struct transfer *transfer, struct error *err)
+{
+	AUTO(free) char *partial = mem_printf("%s.partial", file);
+	int r;
+
+	transfer->fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (transfer->fd < 0)
+		return error_set(err, -errno, "cannot write %s", partial);
+	r = image_export_receive(cli, transfer, name, err);
+	if (close(transfer->fd) < 0 && r == 0)
+		r = error_set(err, -errno, "cannot write %s", partial);
+	if (r == 0 && rename(partial, file) < 0)
+		r = error_set(err, -errno, "cannot write %s", file);
+	if (r < 0)
+		unlink(partial);
+	return r;
+}
+
+static int image_export_run(struct cli *cli, const void *userdata,
+			    const struct arguments *arguments, struct error *err)
+{
+	const char *name = arguments->words[0];
+	const char *file = arguments->word_count > 1 ? arguments->words[1] : "-";
+	AUTO(free) char *title = mem_printf("exporting %s", name);
+	struct transfer transfer = { .cli = cli, .title = title, .fd = STDOUT_FILENO };
+	char size[HUMAN_SIZE];
+	int r;
+
+	(void) userdata;
+	if (strcmp(file, "-") == 0) {
+		if (isatty(STDOUT_FILENO)) {
+			cli_set_hint(cli, "like: brume image export %s image.tar", name);
+			return cli_usage(cli, err, "an image is not written to a terminal");
+		}
+		return image_export_receive(cli, &transfer, name, err);
+	}
+	r = image_export_file(cli, name, file, &transfer, err);
+	if (r < 0)
+		return r;
+	human_bytes(transfer.done_bytes, size);
+	cli_note(cli, "%s: %s", file, size);
+	return 0;
+}
+
+const struct verb verb_image_import = {
+	.name = "import",
+	.synopsis = "FILE|FOLDER|- [NAME]",
+	.summary = "Take in an image from a file",
+	.help = "FILE is an OCI layout tar, what `docker save` writes, or the tar of a root file "
+		"system, also\n"
+		"compressed; FOLDER is an OCI layout; - is the input.  Without NAME the file gives "
+		"it.\n\n"
+		"Examples:\n  brume image import web.tar\n  docker save web | brume image import - "
+		"web\n"
+		"  tar -C rootfs -c . | brume image import - base\n",
+	.words_min = 1,
+	.words_max = 2,
+	.completion = COMPLETE_FILE,
+	.run = image_import_run,
+};
+
+const struct verb verb_image_export = {
+	.name = "export",
+	.synopsis = "NAME [FILE|-]",
+	.summary = "Write an image as the tar of an OCI layout",
+	.help = "Examples:\n  brume image export web web.tar\n"
+		"  brume image export web | ssh other brume image import - web\n",
+	.words_min = 1,
+	.words_max = 2,
+	.completion = COMPLETE_IMAGE,
+	.run = image_export_run,
+};

@@ -1,0 +1,185 @@
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/strbuf.h"
+#include "cli/cli.h"
+#include "cli/human.h"
+#include "cli/listing.h"
+#include "cli/resource.h"
+#include "cli/verb.h"
+
+static void info_fact_int(struct strbuf *out, const char *title, const json_t *resource,
+			  const char *path, const char *unit)
+{
+	const json_t *value = resource_at(resource, path);
+	AUTO(free) char *text = NULL;
+
+	if (!json_is_number(value))
+		return;
+	text = mem_printf("%g%s", json_number_value(value), unit);
+	listing_fact(out, title, text);
+}
+
+static void info_fact_words(struct strbuf *out, const char *title, const json_t *resource,
+			    const char *path)
+{
+	AUTO(strbuf_done) struct strbuf words = {};
+
+	resource_put_words(&words, resource_at(resource, path));
+	listing_fact(out, title, strbuf_str(&words));
+}
+
+static void info_instance_state(struct strbuf *out, const json_t *instance)
+{
+	AUTO(strbuf_done) struct strbuf text = {};
+	const char *state = resource_text(instance, "status.state");
+	int64_t exit_code = resource_int(instance, "status.exit_code", -1);
+
+	strbuf_puts(&text, state ? state : "?");
+	if (exit_code >= 0 && state && strcmp(state, "running") != 0)
+		strbuf_printf(&text, ", exit code %lld", (long long) exit_code);
+	if (resource_int(instance, "status.restarts", 0) > 0)
+		strbuf_printf(&text, ", %lld restarts",
+			      (long long) resource_int(instance, "status.restarts", 0));
+	listing_fact(out, "state", strbuf_str(&text));
+	listing_fact(out, "error", resource_text(instance, "status.error"));
+	info_fact_int(out, "process", instance, "status.pid", "");
+	listing_fact_time(out, "created", instance, "meta.created");
+	listing_fact_time(out, "started", instance, "status.started");
+	listing_fact_time(out, "finished", instance, "status.finished");
+}
+
+static void info_instance_restart(struct strbuf *out, const json_t *instance)
+{
+	const char *policy = resource_text(instance, "spec.restart.policy");
+	int64_t retries = resource_int(instance, "spec.restart.max_retries", 0);
+	AUTO(free) char *text = NULL;
+
+	if (!policy)
+		return;
+	text = retries > 0 ? mem_printf("%s, at most %lld times", policy, (long long) retries)
+			   : mem_strdup(policy);
+	listing_fact(out, "restart", text);
+}
+
+static void info_print_instance(struct cli *cli, const json_t *instance)
+{
+	AUTO(strbuf_done) struct strbuf out = {}, ports = {};
+
+	listing_fact(&out, "name", resource_name(instance));
+	listing_fact(&out, "uid", resource_text(instance, "meta.uid"));
+	listing_fact(&out, "project", resource_text(instance, "meta.project"));
+	listing_fact(&out, "node", resource_text(instance, "spec.node"));
+	info_instance_state(&out, instance);
+	listing_fact(&out, "image", resource_text(instance, "spec.image"));
+	listing_fact(&out, "digest", resource_text(instance, "status.image_digest"));
+	info_fact_words(&out, "entrypoint", instance, "spec.entrypoint");
+	info_fact_words(&out, "command", instance, "spec.command");
+	listing_fact(&out, "workdir", resource_text(instance, "spec.workdir"));
+	listing_fact(&out, "user", resource_text(instance, "spec.user"));
+	listing_fact(&out, "hostname", resource_text(instance, "spec.hostname"));
+	listing_fact_map(&out, "env", resource_at(instance, "spec.env"));
+	listing_fact_map(&out, "labels", resource_at(instance, "meta.labels"));
+	listing_fact(&out, "network", resource_text(instance, "spec.network"));
+	listing_fact(&out, "ipv4", resource_text(instance, "spec.addresses.ipv4"));
+	listing_fact(&out, "ipv6", resource_text(instance, "spec.addresses.ipv6"));
+	listing_fact(&out, "mac", resource_text(instance, "spec.addresses.mac"));
+	resource_put_ports(&ports, instance);
+	listing_fact(&out, "ports", strbuf_str(&ports));
+	info_fact_int(&out, "cpus", instance, "spec.limits.cpus", "");
+	listing_fact_bytes(&out, "memory", instance, "spec.limits.memory_bytes");
+	info_fact_int(&out, "pids", instance, "spec.limits.pids", "");
+	info_instance_restart(&out, instance);
+	if (json_is_true(resource_at(instance, "spec.remove_on_exit")))
+		listing_fact(&out, "when it ends", "it is deleted");
+	listing_fact(&out, "stop signal", resource_text(instance, "spec.stop_signal"));
+	info_fact_int(&out, "stop time-out", instance, "spec.stop_timeout_s", " s");
+	fputs(strbuf_str(&out), cli->out);
+}
+
+static void info_print_node(struct strbuf *out, const json_t *node)
+{
+	strbuf_puts(out, "\n");
+	listing_fact(out, "node", resource_name(node));
+	listing_fact(out, "state", resource_text(node, "status.state"));
+	listing_fact(out, "agent", resource_text(node, "status.version"));
+	listing_fact(out, "kernel", resource_text(node, "status.kernel"));
+	listing_fact(out, "cgroup", resource_text(node, "status.cgroup"));
+	info_fact_int(out, "cpus", node, "status.cpus", "");
+	listing_fact_bytes(out, "memory", node, "status.memory_bytes");
+}
+
+/* Every scalar that the server tells about itself, so that a newer one is shown completely. */
+static void info_print_scalars(struct strbuf *out, const json_t *server)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *) server, key, value)
+	{
+		if (json_is_string(value))
+			listing_fact(out, key, json_string_value(value));
+		else if (json_is_boolean(value))
+			listing_fact(out, key, json_is_true(value) ? "yes" : "no");
+		else if (json_is_number(value))
+			info_fact_int(out, key, server, key, "");
+		else if (json_is_array(value))
+			info_fact_words(out, key, server, key);
+		else if (json_is_object(value))
+			info_print_scalars(out, value);
+	}
+}
+
+static int info_server(struct cli *cli, struct error *err)
+{
+	AUTO(json_decref) json_t *server = NULL, *nodes = NULL;
+	AUTO(strbuf_done) struct strbuf out = {};
+	const json_t *node;
+	size_t i;
+	int r = cli_request(cli, "GET", "", NULL, &server, err);
+
+	if (r == 0)
+		r = cli_request(cli, "GET", "/nodes?recursion=1", NULL, &nodes, err);
+	if (r < 0)
+		return r;
+	if (cli->style.format == FORMAT_JSON) {
+		json_object_set(server, "nodes", nodes);
+		cli_print_json(cli, server);
+		return 0;
+	}
+	info_print_scalars(&out, server);
+	json_array_foreach(nodes, i, node) info_print_node(&out, node);
+	fputs(strbuf_str(&out), cli->out);
+	return 0;
+}
+
+static int info_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
+		    struct error *err)
+{
+	AUTO(json_decref) json_t *instance = NULL;
+	int r;
+
+	(void) userdata;
+	if (arguments->word_count == 0)
+		return info_server(cli, err);
+	r = listing_get(cli, "instances", arguments->words[0], &instance, err);
+	if (r < 0)
+		return r;
+	if (cli->style.format == FORMAT_JSON)
+		cli_print_json(cli, instance);
+	else
+		info_print_instance(cli, instance);
+	return 0;
+}
+
+const struct verb verb_info = {
+	.name = "info",
+	.synopsis = "[NAME]",
+	.summary = "Show all about an instance, or about the server and its nodes",
+	.help = "Examples:\n  brume info\n  brume info web\n"
+		"  brume info web -f json | jq -r .spec.addresses.ipv4\n",
+	.words_max = 1,
+	.completion = COMPLETE_INSTANCE,
+	.run = info_run,
+};

@@ -1,0 +1,160 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/strbuf.h"
+#include "base/strv.h"
+#include "cli/cli.h"
+#include "cli/human.h"
+#include "cli/launch_build.h"
+#include "cli/listing.h"
+#include "cli/resource.h"
+#include "cli/verb.h"
+#include "cli/wait.h"
+#include "client/client.h"
+
+#define LAUNCH(member) offsetof(struct launch_options, member)
+
+static const struct option_def launch_options[] = {
+	{ 'p', "publish", "PORTS", OPTION_LIST, LAUNCH(publish),
+	  "[HOST_IP:]HOST_PORT:PORT[/udp]: make a port reachable" },
+	{ 'e', "env", "NAME=VALUE", OPTION_LIST, LAUNCH(env),
+	  "an environment variable; NAME alone takes yours" },
+	{ 0, "env-file", "FILE", OPTION_LIST, LAUNCH(env_files), "NAME=VALUE lines",
+	  COMPLETE_FILE },
+	{ 'w', "workdir", "DIR", OPTION_STRING, LAUNCH(workdir), "folder to start in" },
+	{ 'u', "user", "USER[:GROUP]", OPTION_STRING, LAUNCH(user), "user inside" },
+	{ 0, "entrypoint", "PROGRAM", OPTION_STRING, LAUNCH(entrypoint),
+	  "instead of the image's; \"\" for none" },
+	{ 'l', "label", "KEY=VALUE", OPTION_LIST, LAUNCH(labels), "a label" },
+	{ 0, "restart", "POLICY", OPTION_STRING, LAUNCH(restart),
+	  "no, on-failure[:N], always or unless-stopped", COMPLETE_RESTART },
+	{ 0, "cpus", "NUMBER", OPTION_STRING, LAUNCH(cpus), "processors it may use, like 0.5" },
+	{ 'm', "memory", "SIZE", OPTION_STRING, LAUNCH(memory), "memory it may use, like 512M" },
+	{ 0, "pids", "COUNT", OPTION_STRING, LAUNCH(pids), "processes and threads it may have" },
+	{ 0, "hostname", "NAME", OPTION_STRING, LAUNCH(hostname), "its own name for itself" },
+	{ 0, "network", "NAME", OPTION_STRING, LAUNCH(network), "the network it joins",
+	  COMPLETE_NETWORK },
+	{ 0, "rm", NULL, OPTION_FLAG, LAUNCH(remove_on_exit), "delete it when it ends" },
+	{ 0, "pull", "WHEN", OPTION_STRING, LAUNCH(pull), "missing (default), always or never",
+	  COMPLETE_PULL },
+	{ 0, "insecure", NULL, OPTION_FLAG, LAUNCH(insecure),
+	  "the registry may speak plain HTTP or have an unknown certificate" },
+	{ 0, "no-start", NULL, OPTION_FLAG, LAUNCH(no_start), "only create it" },
+	{ 0, "stop-signal", "SIGNAL", OPTION_STRING, LAUNCH(stop_signal), "what stop sends first" },
+	{ 0, "stop-timeout", "SECONDS", OPTION_STRING, LAUNCH(stop_timeout),
+	  "what stop waits before it kills (10)" },
+	{ 'd', "detach", NULL, OPTION_FLAG, LAUNCH(detach), "the default, accepted for habit" },
+	{},
+};
+
+static void launch_print(struct cli *cli, const json_t *instance)
+{
+	const char *state = resource_text(instance, "status.state");
+	const char *ipv4 = resource_text(instance, "spec.addresses.ipv4");
+	const char *ipv6 = resource_text(instance, "spec.addresses.ipv6");
+	int64_t exit_code = resource_int(instance, "status.exit_code", -1);
+	AUTO(strbuf_done) struct strbuf line = {};
+
+	human_text(&line, resource_name(instance));
+	strbuf_puts(&line, " is ");
+	human_text(&line, state ? state : "created");
+	if (state && strcmp(state, "running") != 0 && exit_code >= 0)
+		strbuf_printf(&line, " (exit code %lld)", (long long) exit_code);
+	if (ipv4 || ipv6) {
+		strbuf_puts(&line, "  ");
+		human_text(&line, ipv4 ? ipv4 : "");
+		strbuf_puts(&line, ipv4 && ipv6 ? ", " : "");
+		human_text(&line, ipv6 ? ipv6 : "");
+	}
+	if (json_array_size(resource_at(instance, "spec.publish")) > 0) {
+		AUTO(strbuf_done) struct strbuf ports = {};
+
+		resource_put_ports(&ports, instance);
+		strbuf_puts(&line, "  ");
+		human_text(&line, strbuf_str(&ports));
+	}
+	fprintf(cli->out, "%s\n", strbuf_str(&line));
+}
+
+/* Shows what became of it; one that was to be removed when it ends may be gone by now. */
+static int launch_show(struct cli *cli, const struct launch_options *options, const char *name,
+		       struct error *err)
+{
+	AUTO(json_decref) json_t *instance = NULL;
+	int r;
+
+	if (cli->options.quiet) {
+		fprintf(cli->out, "%s\n", name);
+		return 0;
+	}
+	r = listing_get(cli, "instances", name, &instance, err);
+	if (r < 0 && options->remove_on_exit && client_status(cli->client) == 404) {
+		cli->hint[0] = '\0';
+		fprintf(cli->out, "%s has ended and is deleted\n", name);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	if (cli->style.format == FORMAT_JSON)
+		cli_print_json(cli, instance);
+	else if (cli->style.format == FORMAT_TABLE)
+		launch_print(cli, instance);
+	else
+		fprintf(cli->out, "%s\n", resource_name(instance));
+	return 0;
+}
+
+static int launch_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
+		      struct error *err)
+{
+	const struct launch_options *options = userdata;
+	AUTO(launch_request_free) struct launch_request *request = NULL;
+	AUTO(json_decref) json_t *body = NULL, *operation = NULL, *ended = NULL;
+	AUTO(free) char *title = NULL;
+	const char *name;
+	int r = launch_build(options, arguments, &request, err);
+
+	if (r < 0) {
+		cli->usage = true;
+		return r;
+	}
+	body = launch_request_encode(request);
+	r = cli_request(cli, "POST", "/instances", body, &operation, err);
+	if (r < 0)
+		return r;
+	name = resource_text(operation, "spec.target.name");
+	title = mem_printf("launching %s", name ? name : arguments->words[0]);
+	r = wait_operation(cli, title, operation, &ended, err);
+	if (r < 0)
+		return r;
+	return launch_show(cli, options, name ? name : "?", err);
+}
+
+const struct verb verb_launch = {
+	.name = "launch",
+	.synopsis = "[OPTIONS] IMAGE [NAME] [[--] COMMAND [ARG...]]",
+	.summary = "Create an instance from an image and start it",
+	.help = "A name is made up when there is none; before a COMMAND it is needed, or `--` in "
+		"its\n"
+		"place.  Options may stand anywhere before COMMAND.  The image is pulled when it "
+		"is not\n"
+		"there.  The command returns when the instance runs.\n\n"
+		"Examples:\n"
+		"  brume launch nginx web -p 8080:80\n"
+		"  brume launch registry.example.org/team/api:2 api -e DEBUG=1 -m 512M --cpus 0.5\n"
+		"  brume launch debian job --rm sh -c 'echo done'\n"
+		"  brume launch debian -- sleep 60\n"
+		"  brume launch web:3 front -p 127.0.0.1:8443:443 --restart on-failure:5\n",
+	.options = launch_options,
+	.options_size = sizeof(struct launch_options),
+	.words_min = 1,
+	.words_max = 2,
+	.has_command = true,
+	.completion = COMPLETE_IMAGE,
+	.run = launch_run,
+};

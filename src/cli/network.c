@@ -1,0 +1,226 @@
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/strbuf.h"
+#include "base/strv.h"
+#include "cli/batch.h"
+#include "cli/cli.h"
+#include "cli/listing.h"
+#include "cli/number.h"
+#include "cli/resource.h"
+#include "cli/verb.h"
+#include "cli/wait.h"
+#include "model/request.h"
+
+enum { NETWORK_MTU_MIN = 576, NETWORK_MTU_MAX = 65535 };
+
+struct network_options {
+	const char *ipv4, *ipv6, *dns_domain, *mtu;
+	char **labels;
+	bool no_nat;
+};
+
+#define NETWORK(member) offsetof(struct network_options, member)
+
+static const struct option_def network_options[] = {
+	{ 0, "ipv4", "SUBNET", OPTION_STRING, NETWORK(ipv4),
+	  "like 10.91.0.0/24; else one is chosen" },
+	{ 0, "ipv6", "SUBNET", OPTION_STRING, NETWORK(ipv6),
+	  "like fd12:3456::/64; else one is chosen" },
+	{ 0, "no-nat", NULL, OPTION_FLAG, NETWORK(no_nat), "no way out to the world" },
+	{ 0, "dns-domain", "NAME", OPTION_STRING, NETWORK(dns_domain),
+	  "instead of brume.internal" },
+	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu), "largest packet" },
+	{ 'l', "label", "KEY=VALUE", OPTION_LIST, NETWORK(labels), "a label" },
+	{},
+};
+
+static int network_build(const struct network_options *options, const char *name,
+			 struct network_request *request, struct error *err)
+{
+	struct network_spec *spec = &request->spec;
+	int64_t mtu;
+	int r = name_check(name, "name", err);
+
+	mem_replace(&request->name, name);
+	if (r == 0 && options->ipv4)
+		r = subnet_parse(options->ipv4, 4, "--ipv4", &spec->ipv4, err);
+	if (r == 0 && options->ipv6)
+		r = subnet_parse(options->ipv6, 6, "--ipv6", &spec->ipv6, err);
+	if (r == 0 && options->mtu) {
+		r = number_parse(options->mtu, "--mtu", NETWORK_MTU_MIN, NETWORK_MTU_MAX, &mtu,
+				 err);
+		if (r == 0)
+			spec->mtu = (uint32_t) mtu;
+	}
+	if (options->dns_domain)
+		mem_replace(&spec->dns_domain, options->dns_domain);
+	if (options->no_nat)
+		spec->nat = false;
+	for (char **p = options->labels; p && *p; p++) {
+		const char *value = strchr(*p, '=');
+		AUTO(free)
+		char *key = value ? mem_strndup(*p, (size_t) (value - *p)) : mem_strdup(*p);
+
+		strv_env_set(&request->labels, key, value ? value + 1 : "");
+	}
+	return r < 0 ? r : labels_check(request->labels, err);
+}
+
+static int network_create_run(struct cli *cli, const void *userdata,
+			      const struct arguments *arguments, struct error *err)
+{
+	AUTO(network_request_free) struct network_request *request = network_request_new();
+	AUTO(json_decref) json_t *body = NULL, *operation = NULL, *network = NULL;
+	AUTO(free) char *title = NULL;
+	const char *name = arguments->words[0];
+	int r = network_build(userdata, name, request, err);
+
+	if (r < 0) {
+		cli->usage = true;
+		return r;
+	}
+	body = network_request_encode(request);
+	r = cli_request(cli, "POST", "/networks", body, &operation, err);
+	if (r < 0)
+		return r;
+	title = mem_printf("creating network %s", name);
+	r = wait_operation(cli, title, operation, NULL, err);
+	if (r == 0)
+		r = listing_get(cli, "networks", name, &network, err);
+	if (r < 0)
+		return r;
+	if (cli->style.format == FORMAT_JSON) {
+		cli_print_json(cli, network);
+	} else if (cli->style.format == FORMAT_TABLE && !cli->options.quiet) {
+		const char *ipv4 = resource_text(network, "spec.ipv4");
+		const char *ipv6 = resource_text(network, "spec.ipv6");
+
+		fprintf(cli->out, "%s is ready  %s %s\n", name, ipv4 ? ipv4 : "", ipv6 ? ipv6 : "");
+	} else {
+		fprintf(cli->out, "%s\n", name);
+	}
+	return 0;
+}
+
+static const struct column network_columns[] = {
+	{ .title = "NAME" },
+	{ .title = "STATE", .state = true },
+	{ .title = "IPV4" },
+	{ .title = "IPV6" },
+	{ .title = "NAT" },
+	{ .title = "BRIDGE" },
+	{},
+};
+
+static void network_row(struct cli *cli, struct table *table, const json_t *network)
+{
+	(void) cli;
+	table_cell(table, resource_text(network, "meta.name"));
+	table_cell(table, resource_text(network, "status.state"));
+	table_cell(table, resource_text(network, "spec.ipv4"));
+	table_cell(table, resource_text(network, "spec.ipv6"));
+	table_cell(table, json_is_true(resource_at(network, "spec.nat")) ? "yes" : "no");
+	table_cell(table, resource_text(network, "status.bridge"));
+}
+
+static int network_list_run(struct cli *cli, const void *userdata,
+			    const struct arguments *arguments, struct error *err)
+{
+	(void) userdata;
+	(void) arguments;
+	return listing_print(cli, "/networks?recursion=1", network_columns, network_row, false,
+			     err);
+}
+
+static int network_info_run(struct cli *cli, const void *userdata,
+			    const struct arguments *arguments, struct error *err)
+{
+	AUTO(json_decref) json_t *network = NULL;
+	AUTO(strbuf_done) struct strbuf out = {};
+	int r = listing_get(cli, "networks", arguments->words[0], &network, err);
+
+	(void) userdata;
+	if (r < 0)
+		return r;
+	if (cli->style.format == FORMAT_JSON) {
+		cli_print_json(cli, network);
+		return 0;
+	}
+	listing_fact(&out, "name", resource_name(network));
+	listing_fact(&out, "uid", resource_text(network, "meta.uid"));
+	listing_fact(&out, "project", resource_text(network, "meta.project"));
+	listing_fact(&out, "state", resource_text(network, "status.state"));
+	listing_fact(&out, "error", resource_text(network, "status.error"));
+	listing_fact_time(&out, "created", network, "meta.created");
+	listing_fact(&out, "ipv4", resource_text(network, "spec.ipv4"));
+	listing_fact(&out, "gateway4", resource_text(network, "spec.gateway4"));
+	listing_fact(&out, "ipv6", resource_text(network, "spec.ipv6"));
+	listing_fact(&out, "gateway6", resource_text(network, "spec.gateway6"));
+	listing_fact(&out, "nat", json_is_true(resource_at(network, "spec.nat")) ? "yes" : "no");
+	listing_fact(&out, "dns domain", resource_text(network, "spec.dns_domain"));
+	listing_fact(&out, "bridge", resource_text(network, "status.bridge"));
+	listing_fact(&out, "node", resource_text(network, "spec.node"));
+	listing_fact_map(&out, "labels", resource_at(network, "meta.labels"));
+	fputs(strbuf_str(&out), cli->out);
+	return 0;
+}
+
+static int network_delete_run(struct cli *cli, const void *userdata,
+			      const struct arguments *arguments, struct error *err)
+{
+	struct batch batch = {
+		.doing = "deleting network",
+		.done = "deleted",
+		.method = "DELETE",
+		.collection = "networks",
+		.suffix = "",
+	};
+
+	(void) userdata;
+	return batch_run(cli, &batch, arguments, err);
+}
+
+const struct verb verb_network_create = {
+	.name = "create",
+	.synopsis = "[OPTIONS] NAME",
+	.summary = "Create a network",
+	.help = "Examples:\n  brume network create backend\n"
+		"  brume network create lab --ipv4 10.91.0.0/24 --no-nat\n",
+	.options = network_options,
+	.options_size = sizeof(struct network_options),
+	.words_min = 1,
+	.words_max = 1,
+	.run = network_create_run,
+};
+
+const struct verb verb_network_list = {
+	.name = "list",
+	.alias = "ls",
+	.synopsis = "",
+	.summary = "List the networks",
+	.run = network_list_run,
+};
+
+const struct verb verb_network_info = {
+	.name = "info",
+	.synopsis = "NAME",
+	.summary = "Show all about a network",
+	.words_min = 1,
+	.words_max = 1,
+	.completion = COMPLETE_NETWORK,
+	.run = network_info_run,
+};
+
+const struct verb verb_network_delete = {
+	.name = "delete",
+	.alias = "rm",
+	.synopsis = "NAME...",
+	.summary = "Delete networks that no instance uses",
+	.words_min = 1,
+	.words_max = VERB_WORDS_ANY,
+	.completion = COMPLETE_NETWORK,
+	.run = network_delete_run,
+};

@@ -1,0 +1,18 @@
+#pragma once
+/*
+ * cli/wait.h - waits for operations, shows their progress, and lets Ctrl-C cancel them.
+ *
+ * Used by every verb that changes something.  While it waits, SIGINT is blocked and read from a
+ * signalfd: the first cancels the operation and waits for its end, the second leaves it alone.
+ */
+#include <jansson.h>
+
+struct cli;
+struct error;
+
+/*
+ * `title` says what is done, for progress and errors ("pulling nginx").  *ret (may be NULL) is the
+ * operation at its end.  A failed or cancelled operation is an error with its own words.
+ */
+int wait_operation(struct cli *cli, const char *title, const json_t *operation, json_t **ret,
+		   struct error *err);
