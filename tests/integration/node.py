@@ -118,7 +118,9 @@ class Node:
     # -- the daemons -----------------------------------------------------------------------------
 
     def daemon_args(self, name):
-        args = ["--state", self.state, "--run", self.run_folder, "--prefix", self.prefix]
+        args = ["--run", self.run_folder]
+        if name != "keeper":
+            args += ["--state", self.state, "--prefix", self.prefix]
         if name == "brumed":
             args += ["--user", user_of_control(), *self.args]
         return [self.build / PROGRAMS[name], *args]
@@ -355,7 +357,8 @@ class Node:
             if path.is_dir():
                 mine["cgroup"].add(str(path.relative_to(CGROUPS)))
         for place, pattern in ((self.run_folder, "instances/*"), (self.run_folder, "oci/*"),
-                               (self.run_folder, "fifo/*"), (self.run_folder, "networks/*/hosts/*"),
+                               (self.run_folder, "fifo/*"), (self.run_folder, "keeper/*"),
+                               (self.run_folder, "networks/*/hosts/*"),
                                (self.state, "instances/*"), (self.state, "images/tmp/*"),
                                (self.state, "images/ingest/*")):
             mine["file"] |= {str(p.relative_to(self.folder)) for p in place.glob(pattern)}
