@@ -1,6 +1,7 @@
 #include "kern/link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/net_namespace.h>
@@ -10,6 +11,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
+#include "base/mem.h"
 #include "kern/netlink.h"
 
 /* From linux/if_link.h's enum in6_addr_gen_mode. */
@@ -250,4 +253,13 @@ int link_nsid(struct netlink *nl, int netns_fd, int *ret)
 	if (r == 0)
 		*ret = nsid;
 	return r;
+}
+
+int link_sysctl(int family, const char *name, const char *key, const char *value)
+{
+	AUTO(free)
+	char *path =
+		mem_printf("/proc/sys/net/ipv%d/conf/%s/%s", family == AF_INET6 ? 6 : 4, name, key);
+
+	return file_write_kernel(AT_FDCWD, path, value);
 }

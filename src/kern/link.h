@@ -74,3 +74,9 @@ int link_delete(struct netlink *nl, int index);
  * it has none yet (then no interface here has a peer there).
  */
 int link_nsid(struct netlink *nl, int netns_fd, int *ret);
+
+/*
+ * Sets /proc/sys/net/ipv4|6/conf/NAME/KEY of the calling thread's network namespace.  `family` is
+ * AF_INET or AF_INET6.
+ */
+int link_sysctl(int family, const char *name, const char *key, const char *value);

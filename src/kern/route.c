@@ -50,7 +50,7 @@ int route_delete_address(struct netlink *nl, int link_index, const struct route_
 
 struct walk {
 	int link_index;
-	void (*fn)(const struct route_ip *ip, void *data);
+	void (*fn)(int link_index, const struct route_ip *ip, void *data);
 	void *data;
 };
 
@@ -63,7 +63,7 @@ static int take_address(const struct nlmsghdr *message, void *data)
 
 	if (message->nlmsg_type != RTM_NEWADDR ||
 	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(*header) ||
-	    (int) header->ifa_index != walk->link_index)
+	    (walk->link_index && (int) header->ifa_index != walk->link_index))
 		return 0;
 	if (header->ifa_family == AF_INET6 && header->ifa_scope == RT_SCOPE_LINK)
 		return 0;
@@ -77,12 +77,13 @@ static int take_address(const struct nlmsghdr *message, void *data)
 		    mnl_attr_get_payload_len(attribute) == route_ip_size(&ip))
 			memcpy(ip.bytes, mnl_attr_get_payload(attribute), route_ip_size(&ip));
 	}
-	walk->fn(&ip, walk->data);
+	walk->fn((int) header->ifa_index, &ip, walk->data);
 	return 0;
 }
 
 int route_list_addresses(struct netlink *nl, int link_index,
-			 void (*fn)(const struct route_ip *ip, void *data), void *data)
+			 void (*fn)(int link_index, const struct route_ip *ip, void *data),
+			 void *data)
 {
 	struct walk walk = { .link_index = link_index, .fn = fn, .data = data };
 	struct nlmsghdr *message = netlink_begin(nl, RTM_GETADDR, NLM_F_DUMP);

@@ -32,11 +32,12 @@ int route_add_address(struct netlink *nl, int link_index, const struct route_ip 
 int route_delete_address(struct netlink *nl, int link_index, const struct route_ip *ip);
 
 /*
- * Hands the addresses of an interface to `fn`, those that the kernel made by itself (link-local)
- * left out.  `fn` may not use `nl`.
+ * Hands the addresses of an interface (0: of all) to `fn`, those that the kernel made by itself
+ * (link-local) left out.  `fn` may not use `nl`.  -EINTR: changed meanwhile, begin anew.
  */
 int route_list_addresses(struct netlink *nl, int link_index,
-			 void (*fn)(const struct route_ip *ip, void *data), void *data);
+			 void (*fn)(int link_index, const struct route_ip *ip, void *data),
+			 void *data);
 
 /* Makes `gateway` the default route of its family, in place of another that has the same metric. */
 int route_set_default(struct netlink *nl, int link_index, const struct route_ip *gateway);

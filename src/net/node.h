@@ -40,12 +40,11 @@ void net_free(struct net *net);
 DEFINE_AUTO(struct net *, net_free)
 
 /*
- * Looks whether somebody else has changed or flushed our table and puts its rules back.
- * *ret_lost (may be NULL) says that elements were lost too: then ensure all networks and add all
- * published ports again.  Costs one small request when nobody has touched nftables.
- * network_ensure() and publish_add() do this themselves.
+ * Looks whether somebody else has changed or flushed our table and puts its rules and elements
+ * back; *ret_damaged (may be NULL) says so.  Costs one small request when nobody has touched
+ * nftables since. network_ensure(), publish_ensure() and publish_remove() do this themselves.
  */
-int net_repair(struct net *net, bool *ret_lost, struct error *err);
+int net_repair(struct net *net, bool *ret_damaged, struct error *err);
 
 /* Removes everything with our prefix: table, bridges, veths, RUN/networks.  For `--stop`. */
 int net_destroy(struct net *net, struct error *err);

@@ -37,13 +37,8 @@ struct publish_spec {
 int publish_ensure(struct net *net, const char *instance_uid, const char *ipv4, const char *ipv6,
 		   const struct publish_spec *specs, size_t count, struct error *err);
 
-/*
- * Removes all published ports of the instance, and forgets its UDP flows.  `specs` as given to
- * publish_ensure(), so that the cost does not grow with the number of published ports on the node;
- * with `count` 0 all elements are searched for the uid.
- */
-int publish_remove(struct net *net, const char *instance_uid, const struct publish_spec *specs,
-		   size_t count, struct error *err);
+/* Removes all published ports of the instance, and forgets its UDP flows; none is fine. */
+int publish_remove(struct net *net, const char *instance_uid, struct error *err);
 
 /* Only checks: 0 or -EINVAL and a line for the user. */
 int publish_check(const struct publish_spec *spec, struct error *err);

@@ -1,0 +1,330 @@
+#include "net/network.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/strv.h"
+#include "kern/link.h"
+#include "kern/netlink.h"
+#include "net/address.h"
+#include "net/dns_internal.h"
+#include "net/network_internal.h"
+#include "net/node_internal.h"
+#include "net/rules_internal.h"
+
+enum { MTU_DEFAULT = 1500, MTU_MIN4 = 576, MTU_MIN6 = 1280, ADDRESS_MAX = 16, LIST_ATTEMPTS = 20 };
+
+void bridge_status_done(struct bridge_status *status)
+{
+	strv_free(status->dns.argv);
+	*status = (struct bridge_status){};
+}
+
+static bool is_given(const char *text)
+{
+	return text && text[0];
+}
+
+static int plan_family(const char *subnet_text, const char *gateway_text, int family,
+		       struct route_ip *subnet, struct route_ip *gateway, struct error *err)
+{
+	const char *member = family == AF_INET ? "ipv4" : "ipv6";
+	const char *example = family == AF_INET ? "10.90.0.0/24" : "fd00:90::/64";
+
+	if (!is_given(subnet_text)) {
+		if (is_given(gateway_text))
+			return error_say(err, -EINVAL, "%s gateway '%.64s' without a subnet",
+					 member, gateway_text);
+		return 0;
+	}
+	if (address_parse_subnet(subnet_text, subnet) < 0 || subnet->family != family)
+		return error_say(err, -EINVAL, "%s subnet '%.64s': must be like %s, host bits zero",
+				 member, subnet_text, example);
+	if (!address_usable_subnet(subnet))
+		return error_say(err, -EINVAL,
+				 "%s subnet '%.64s': instances cannot live in this range", member,
+				 subnet_text);
+	*gateway = address_first(subnet);
+	if (!is_given(gateway_text))
+		return 0;
+	if (address_parse(gateway_text, gateway) < 0 || !address_is_host(subnet, gateway))
+		return error_say(err, -EINVAL, "%s gateway '%.64s': must be an address of %s",
+				 member, gateway_text, subnet_text);
+	gateway->prefix = subnet->prefix;
+	return 0;
+}
+
+int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struct error *err)
+{
+	struct network_plan plan = { .mtu = spec->mtu ? spec->mtu : MTU_DEFAULT };
+	uint32_t mtu_min;
+	int r;
+
+	if (!name_is_uid(spec->uid))
+		return error_say(err, -EINVAL,
+				 "network uid '%.40s': must be 1 to 32 of 0-9 and a-f",
+				 spec->uid ? spec->uid : "");
+	r = plan_family(spec->ipv4, spec->gateway4, AF_INET, &plan.subnet4, &plan.gateway4, err);
+	if (r == 0)
+		r = plan_family(spec->ipv6, spec->gateway6, AF_INET6, &plan.subnet6, &plan.gateway6,
+				err);
+	if (r < 0)
+		return r;
+	if (!plan.subnet4.family && !plan.subnet6.family)
+		return error_say(err, -EINVAL, "network %s: has neither an ipv4 nor an ipv6 subnet",
+				 spec->uid);
+	plan.domain = is_given(spec->dns_domain) ? spec->dns_domain : "brume.internal";
+	if (!name_is_domain(plan.domain))
+		return error_say(err, -EINVAL,
+				 "dns_domain '%.64s': must be labels of letters, digits and '-' "
+				 "with dots between them",
+				 plan.domain);
+	mtu_min = plan.subnet6.family ? MTU_MIN6 : MTU_MIN4;
+	if (plan.mtu < mtu_min || plan.mtu > NETWORK_MTU_MAX)
+		return error_say(err, -EINVAL, "mtu %u: must be %u to %u", plan.mtu, mtu_min,
+				 NETWORK_MTU_MAX);
+	*ret = plan;
+	return 0;
+}
+
+int network_check(const struct bridge_spec *spec, struct error *err)
+{
+	struct network_plan plan;
+
+	return network_plan(spec, &plan, err);
+}
+
+/* Values that the kernel must have before the bridge is up. */
+static int set_sysctls(const char *bridge, const struct network_plan *plan, bool ipv6,
+		       struct error *err)
+{
+	static const struct {
+		int family;
+		const char *name, *value;
+	} sysctls[] = {
+		{ AF_INET, "forwarding", "1" },
+		/* 127.0.0.1:PORT on the host is led to an instance; the guard chain keeps others
+		   out. */
+		{ AF_INET, "route_localnet", "1" },
+		{ AF_INET6, "disable_ipv6", "0" },
+		{ AF_INET6, "forwarding", "1" },
+		{ AF_INET6, "accept_ra", "0" },
+		{ AF_INET6, "accept_dad", "0" },
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(sysctls); i++) {
+		int r;
+
+		if (sysctls[i].family == AF_INET6 && !(ipv6 && plan->subnet6.family))
+			continue;
+		r = link_sysctl(sysctls[i].family, bridge, sysctls[i].name, sysctls[i].value);
+		if (r < 0)
+			return error_set(err, r, "cannot set %s of %s to %s", sysctls[i].name,
+					 bridge, sysctls[i].value);
+	}
+	return 0;
+}
+
+/* Finds or makes the bridge; it is ours when its alias is our uid, or empty after a crash. */
+static int ensure_link(struct net *net, const char *uid, struct link *bridge, struct error *err)
+{
+	char name[IF_NAMESIZE];
+	uint8_t mac[LINK_MAC_SIZE];
+	int r;
+
+	name_bridge(net->prefix, uid, name);
+	r = link_find(net->nl, name, bridge);
+	if (r == -ENODEV) {
+		/* A fixed address: else it would follow its ports, and with it everyone's ARP. */
+		name_mac(uid, mac);
+		r = link_add_bridge(net->nl, name, mac);
+		if (r == 0)
+			r = link_find(net->nl, name, bridge);
+	}
+	if (r < 0)
+		return error_set(err, r, "cannot create bridge %s%s", name, net_detail(net->nl));
+	if (strcmp(bridge->kind, "bridge") != 0 ||
+	    (bridge->alias[0] && strcmp(bridge->alias, uid) != 0))
+		return error_say(err, -EEXIST,
+				 "interface %s exists and does not belong to network %s", name,
+				 uid);
+	return 0;
+}
+
+struct addresses {
+	int index; /* the bridge */
+	const struct network_plan *plan;
+	struct route_ip extra[ADDRESS_MAX]; /* on the bridge, not wanted */
+	size_t extra_count;
+	struct route_ip clash; /* on another interface, in one of our subnets */
+};
+
+static void look_at_address(int link_index, const struct route_ip *ip, void *data)
+{
+	struct addresses *found = data;
+	const struct network_plan *plan = found->plan;
+	struct route_ip subnet = *ip;
+
+	if (link_index != found->index) {
+		/* A host address (/32) elsewhere does not take our subnet's route away. */
+		subnet.prefix = ip->prefix;
+		if (address_inside(&plan->subnet4, ip) || address_inside(&plan->subnet6, ip) ||
+		    (ip->prefix < route_ip_size(ip) * 8 &&
+		     (address_overlap(&plan->subnet4, &subnet) ||
+		      address_overlap(&plan->subnet6, &subnet))))
+			found->clash = *ip;
+	} else if (!address_equal(ip, &plan->gateway4) && !address_equal(ip, &plan->gateway6) &&
+		   found->extra_count < ADDRESS_MAX) {
+		found->extra[found->extra_count++] = *ip;
+	}
+}
+
+static int ensure_addresses(struct net *net, const struct link *bridge,
+			    const struct network_plan *plan, struct error *err)
+{
+	const struct route_ip *wanted[] = { &plan->gateway4, &plan->gateway6 };
+	struct addresses found;
+	char text[ADDRESS_TEXT_SIZE];
+	int r = -EINTR;
+
+	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
+		found = (struct addresses){ .index = bridge->index, .plan = plan };
+		r = route_list_addresses(net->nl, 0, look_at_address, &found);
+	}
+	if (r < 0)
+		return error_set(err, r, "cannot list addresses%s", net_detail(net->nl));
+	if (found.clash.family)
+		return error_say(
+			err, -EADDRINUSE,
+			"the subnet of %s meets the host's own address %s/%u: choose another",
+			bridge->name, address_text(&found.clash, text), found.clash.prefix);
+	for (size_t i = 0; i < found.extra_count; i++)
+		(void) route_delete_address(net->nl, bridge->index, &found.extra[i]);
+	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++) {
+		if (!wanted[i]->family)
+			continue;
+		r = route_add_address(net->nl, bridge->index, wanted[i]);
+		if (r < 0)
+			return error_set(err, r, "cannot give %s the address %s%s", bridge->name,
+					 address_text(wanted[i], text), net_detail(net->nl));
+	}
+	return 0;
+}
+
+static struct rules_element *element_add(struct rules_element *elements, size_t *count,
+					 enum rules_set set)
+{
+	elements[*count] = (struct rules_element){ .set = set };
+	return &elements[(*count)++];
+}
+
+static void add_gateway(struct rules_element *elements, size_t *count, const char *bridge,
+			const struct route_ip *gateway)
+{
+	bool ipv4 = gateway->family == AF_INET;
+	struct rules_element *element;
+
+	if (!gateway->family)
+		return;
+	element = element_add(elements, count, ipv4 ? RULES_GATEWAYS4 : RULES_GATEWAYS6);
+	memcpy(element->key, gateway->bytes, route_ip_size(gateway));
+	element = element_add(elements, count, ipv4 ? RULES_OWN_GATEWAYS4 : RULES_OWN_GATEWAYS6);
+	memcpy(element->key, bridge, strlen(bridge));
+	memcpy(element->key + IF_NAMESIZE, gateway->bytes, route_ip_size(gateway));
+}
+
+static int ensure_rules(struct net *net, const struct bridge_spec *spec, const char *bridge,
+			const struct network_plan *plan, struct error *err)
+{
+	struct rules_element elements[RULES_SET_COUNT], *element;
+	size_t count = 0, conflict = 0, size = strlen(bridge);
+	int r;
+
+	memcpy(element_add(elements, &count, RULES_BRIDGES)->key, bridge, size);
+	if (spec->nat)
+		memcpy(element_add(elements, &count, RULES_NAT_BRIDGES)->key, bridge, size);
+	element = element_add(elements, &count, RULES_SAME);
+	memcpy(element->key, bridge, size);
+	memcpy(element->key + IF_NAMESIZE, bridge, size);
+	add_gateway(elements, &count, bridge, &plan->gateway4);
+	add_gateway(elements, &count, bridge, &plan->gateway6);
+	r = rules_assign(net->rules, spec->uid, RULES_OF_NETWORK, elements, count, &conflict, NULL,
+			 err);
+	if (r == -EADDRINUSE)
+		return error_say(err, r, "network %s has the same gateway address: choose another",
+				 rules_owner(net->rules, &elements[conflict]));
+	return r;
+}
+
+int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridge_status *ret,
+		   struct error *err)
+{
+	AUTO(bridge_status_done) struct bridge_status status = {};
+	struct network_plan plan;
+	struct link bridge;
+	int r = network_plan(spec, &plan, err);
+
+	if (r < 0)
+		return r;
+	if (plan.subnet6.family && !net->ipv6)
+		return error_say(err, -EAFNOSUPPORT,
+				 "network %s has an ipv6 subnet, but this kernel has no IPv6",
+				 spec->uid);
+	NET_LOCKED(net);
+	r = ensure_link(net, spec->uid, &bridge, err);
+	if (r < 0)
+		return r;
+	r = set_sysctls(bridge.name, &plan, net->ipv6, err);
+	if (r < 0)
+		return r;
+	/* Rules come before addresses: at no time is there a network without its walls. */
+	r = ensure_rules(net, spec, bridge.name, &plan, err);
+	if (r < 0)
+		return r;
+	r = link_set(net->nl, bridge.index,
+		     &(struct link_change){ .alias = spec->uid, .mtu = plan.mtu, .up = true });
+	if (r < 0)
+		return error_set(err, r, "cannot set up bridge %s%s", bridge.name,
+				 net_detail(net->nl));
+	r = ensure_addresses(net, &bridge, &plan, err);
+	if (r < 0)
+		return r;
+	memcpy(status.bridge, bridge.name, sizeof(status.bridge));
+	r = dns_ensure(net, spec->uid, bridge.name, &plan, &status.dns, err);
+	if (r < 0)
+		return r;
+	*ret = status;
+	status = (struct bridge_status){};
+	return 0;
+}
+
+int network_remove_locked(struct net *net, const char *uid, struct error *err)
+{
+	char name[IF_NAMESIZE];
+	struct link bridge;
+	size_t conflict;
+	int r;
+
+	name_bridge(net->prefix, uid, name);
+	r = link_find(net->nl, name, &bridge);
+	if (r == 0 && strcmp(bridge.kind, "bridge") == 0 &&
+	    (!bridge.alias[0] || strcmp(bridge.alias, uid) == 0))
+		r = link_delete(net->nl, bridge.index);
+	if (r < 0 && r != -ENODEV)
+		return error_set(err, r, "cannot remove bridge %s%s", name, net_detail(net->nl));
+	r = rules_assign(net->rules, uid, RULES_OF_NETWORK, NULL, 0, &conflict, NULL, err);
+	if (r < 0)
+		return r;
+	return dns_remove(net, uid, err);
+}
+
+int network_remove(struct net *net, const char *uid, struct error *err)
+{
+	if (!name_is_uid(uid))
+		return error_say(err, -EINVAL,
+				 "network uid '%.40s': must be 1 to 32 of 0-9 and a-f",
+				 uid ? uid : "");
+	NET_LOCKED(net);
+	return network_remove_locked(net, uid, err);
+}

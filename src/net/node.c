@@ -1,0 +1,200 @@
+#include "net/node.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "kern/link.h"
+#include "kern/netlink.h"
+#include "net/node_internal.h"
+#include "net/observe_internal.h"
+#include "net/rules_internal.h"
+
+#define IPV6_CONF "/proc/sys/net/ipv6/conf"
+
+enum { RUN_DIR_MAX = 1024 };
+
+struct net *net_lock(struct net *net)
+{
+	pthread_mutex_lock(&net->lock);
+	return net;
+}
+
+void net_unlock(struct net *net)
+{
+	if (net)
+		pthread_mutex_unlock(&net->lock);
+}
+
+const char *net_detail(const struct netlink *nl)
+{
+	static _Thread_local char text[192];
+	const char *detail = netlink_detail(nl);
+
+	snprintf(text, sizeof(text), detail[0] ? " (%s)" : "%s", detail);
+	return text;
+}
+
+bool net_has_ipv6(const struct net *net)
+{
+	return net->ipv6;
+}
+
+static bool sysctl_is(const char *path, char value)
+{
+	AUTO(free) char *text = NULL;
+
+	return file_read(AT_FDCWD, path, 64, &text, NULL) == 0 && text[0] == value;
+}
+
+static int turn_on(const char *path, struct error *err)
+{
+	int r;
+
+	if (sysctl_is(path, '1'))
+		return 0;
+	r = file_write_kernel(AT_FDCWD, path, "1");
+	return r < 0 ? error_set(err, r, "cannot turn on IP forwarding (%s)", path) : 0;
+}
+
+static void dir_close(DIR *dir)
+{
+	if (dir)
+		closedir(dir);
+}
+DEFINE_AUTO(DIR *, dir_close)
+
+/*
+ * A host that forwards stops listening to router advertisements (accept_ra 1) and would lose its
+ * own default route; 2 means "listen nevertheless".
+ */
+static void keep_router_advertisements(void)
+{
+	AUTO(dir_close) DIR *dir = opendir(IPV6_CONF);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		AUTO(free) char *path = mem_printf(IPV6_CONF "/%s/accept_ra", entry->d_name);
+
+		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "all") == 0 ||
+		    strcmp(entry->d_name, "default") == 0 || strcmp(entry->d_name, "lo") == 0)
+			continue;
+		/* When it fails the interface loses what it would have lost anyway. */
+		if (sysctl_is(path, '1'))
+			(void) file_write_kernel(AT_FDCWD, path, "2");
+	}
+}
+
+static int turn_on_forwarding(bool ipv6, struct error *err)
+{
+	int r = turn_on("/proc/sys/net/ipv4/ip_forward", err);
+
+	if (r < 0 || !ipv6)
+		return r;
+	if (!sysctl_is(IPV6_CONF "/all/forwarding", '1'))
+		keep_router_advertisements();
+	return turn_on(IPV6_CONF "/all/forwarding", err);
+}
+
+/* dnsmasq reads paths from its configuration, so they may contain nothing that means something
+ * there. */
+static bool is_plain_path(const char *path)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				      "0123456789/._+-";
+
+	return path && path[0] == '/' && strnlen(path, RUN_DIR_MAX) < RUN_DIR_MAX &&
+	       path[strspn(path, allowed)] == '\0';
+}
+
+static int open_folder(struct net *net, const char *run_dir, struct error *err)
+{
+	int r;
+
+	net->networks_dir = mem_printf("%s/networks", run_dir);
+	r = file_mkdir_all(net->networks_dir, 0755);
+	if (r < 0)
+		return error_set(err, r, "cannot create %s", net->networks_dir);
+	net->networks_dir_fd = open(net->networks_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* dnsmasq passes through here after it has dropped root, whatever our umask is. */
+	if (net->networks_dir_fd < 0 || chmod(net->networks_dir, 0755) < 0)
+		return error_set(err, -errno, "cannot open %s", net->networks_dir);
+	return 0;
+}
+
+int net_new(const struct net_options *options, struct net **ret, struct error *err)
+{
+	AUTO(net_free) struct net *net = NULL;
+	int r;
+
+	if (!name_is_prefix(options->prefix))
+		return error_say(err, -EINVAL, "prefix '%.32s': must be 1 to 8 of a-z and 0-9",
+				 options->prefix ? options->prefix : "");
+	if (!is_plain_path(options->run_dir))
+		return error_say(err, -EINVAL,
+				 "run folder '%.200s': must be an absolute path of letters, digits "
+				 "and . _ + - /",
+				 options->run_dir ? options->run_dir : "");
+	net = mem_new0(struct net);
+	pthread_mutex_init(&net->lock, NULL);
+	net->networks_dir_fd = -1;
+	memcpy(net->prefix, options->prefix, strlen(options->prefix));
+	net->ipv6 = faccessat(AT_FDCWD, IPV6_CONF, F_OK, 0) == 0;
+	net->self_netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (net->self_netns_fd < 0)
+		return error_set(err, -errno, "cannot open our own network namespace");
+	r = netlink_open(NETLINK_ROUTE, &net->nl);
+	if (r < 0)
+		return error_set(err, r, "cannot open a netlink socket");
+	r = open_folder(net, options->run_dir, err);
+	if (r < 0)
+		return r;
+	r = turn_on_forwarding(net->ipv6, err);
+	if (r < 0)
+		return r;
+	r = rules_new(net->prefix, net->ipv6, &net->rules, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(net);
+	return 0;
+}
+
+void net_free(struct net *net)
+{
+	if (!net)
+		return;
+	rules_free(net->rules);
+	netlink_free(net->nl);
+	fd_close(net->self_netns_fd);
+	fd_close(net->networks_dir_fd);
+	pthread_mutex_destroy(&net->lock);
+	free(net->networks_dir);
+	free(net);
+}
+
+int net_repair(struct net *net, bool *ret_damaged, struct error *err)
+{
+	NET_LOCKED(net);
+
+	return rules_repair(net->rules, ret_damaged, err);
+}
+
+int net_destroy(struct net *net, struct error *err)
+{
+	NET_LOCKED(net);
+	int r = observe_remove_links(net, NULL, NULL, NULL, err);
+
+	if (r < 0)
+		return r;
+	r = rules_destroy(net->rules, err);
+	if (r < 0)
+		return r;
+	r = file_remove_tree(AT_FDCWD, net->networks_dir);
+	return r < 0 ? error_set(err, r, "cannot remove %s", net->networks_dir) : 0;
+}

@@ -1,0 +1,322 @@
+#include "net/observe.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "kern/link.h"
+#include "kern/netlink.h"
+#include "net/dns_internal.h"
+#include "net/network_internal.h"
+#include "net/node_internal.h"
+#include "net/observe_internal.h"
+#include "net/rules_internal.h"
+
+enum { LIST_ATTEMPTS = 20 };
+
+void net_observed_done(struct net_observed *observed)
+{
+	strv_free(observed->networks);
+	strv_free(observed->ports);
+	strv_free(observed->published);
+	*observed = (struct net_observed){};
+}
+
+static void dir_close(DIR *dir)
+{
+	if (dir)
+		closedir(dir);
+}
+DEFINE_AUTO(DIR *, dir_close)
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* Sorted and without repetitions. */
+static void tidy(char **strv)
+{
+	size_t count = strv_count(strv), kept = 0;
+
+	if (count == 0)
+		return;
+	qsort(strv, count, sizeof(strv[0]), compare);
+	for (size_t i = 1; i < count; i++) {
+		if (strcmp(strv[kept], strv[i]) == 0) {
+			free(strv[i]);
+			continue;
+		}
+		strv[++kept] = strv[i];
+	}
+	strv[kept + 1] = NULL;
+}
+
+static bool contains(char *const *sorted, const char *text)
+{
+	return sorted && bsearch(&text, sorted, strv_count(sorted), sizeof(sorted[0]), compare);
+}
+
+/* Interfaces of one kind that are ours: their names, and the uids that they belong to. */
+struct links {
+	const char *prefix;
+	const char *(*part)(const char *prefix, const char *name);
+	char **names, **uids;
+};
+
+static void links_done(struct links *links)
+{
+	strv_free(links->names);
+	strv_free(links->uids);
+}
+static inline void links_done_autop(struct links *links)
+{
+	links_done(links);
+}
+
+static int take_link(const struct link *link, void *data)
+{
+	struct links *links = data;
+	const char *part = links->part(links->prefix, link->name);
+
+	/* One without an alias was left by a crash between its first and its second message. */
+	if (!part || (link->alias[0] && !name_is_uid(link->alias)))
+		return 0;
+	strv_append(&links->names, link->name);
+	strv_append(&links->uids, link->alias[0] ? link->alias : part);
+	return 0;
+}
+
+static int list_links(struct net *net, const char *kind, struct links *links, struct error *err)
+{
+	int r = -EINTR;
+
+	links->prefix = net->prefix;
+	links->part = strcmp(kind, "veth") == 0 ? name_of_veth : name_of_bridge;
+	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
+		links_done(links);
+		links->names = links->uids = NULL;
+		r = link_list(net->nl, kind, take_link, links);
+	}
+	return r < 0 ? error_set(err, r, "cannot list interfaces%s", net_detail(net->nl)) : 0;
+}
+
+/* The uids that name the entries of a folder below RUN/networks; a missing one is empty. */
+static int list_folder(struct net *net, const char *path, char ***ret, struct error *err)
+{
+	AUTO(dir_close) DIR *dir = NULL;
+	AUTO(fd_close)
+	int fd = openat(net->networks_dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *entry;
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir)
+		return error_set(err, -errno, "cannot list %s/%s", net->networks_dir, path);
+	TAKE_FD(fd);
+	while ((entry = readdir(dir)))
+		if (name_is_uid(entry->d_name))
+			strv_append(ret, entry->d_name);
+	return 0;
+}
+
+static void count_element(const char *owner, const struct rules_element *element, void *data)
+{
+	(void) owner;
+	(void) element;
+	++*(size_t *) data;
+}
+
+static int observe_locked(struct net *net, struct net_observed *ret, struct error *err)
+{
+	AUTO(links_done) struct links bridges = {}, veths = {};
+	AUTO(strv_free) char **owners = rules_owners(net->rules, RULES_OF_NETWORK);
+	int r = list_links(net, "bridge", &bridges, err);
+
+	if (r == 0)
+		r = list_links(net, "veth", &veths, err);
+	if (r == 0)
+		r = list_folder(net, ".", &ret->networks, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < strv_count(bridges.uids); i++)
+		strv_append(&ret->networks, bridges.uids[i]);
+	for (size_t i = 0; i < strv_count(owners); i++)
+		strv_append(&ret->networks, owners[i]);
+	ret->ports = TAKE_PTR(veths.uids);
+	ret->published = rules_owners(net->rules, RULES_OF_PUBLISH);
+	tidy(ret->networks);
+	tidy(ret->ports);
+	rules_each(net->rules, count_element, &ret->elements);
+	return 0;
+}
+
+int net_observe(struct net *net, struct net_observed *ret, struct error *err)
+{
+	AUTO(net_observed_done) struct net_observed observed = {};
+	int r;
+
+	NET_LOCKED(net);
+	r = observe_locked(net, &observed, err);
+	if (r < 0)
+		return r;
+	*ret = observed;
+	observed = (struct net_observed){};
+	return 0;
+}
+
+/* The names that interfaces of these uids have, sorted. */
+static char **link_names(const struct net *net, char *const *uids,
+			 void (*build)(const char *prefix, const char *uid, char ret[IF_NAMESIZE]))
+{
+	char **names = NULL, name[IF_NAMESIZE];
+
+	for (size_t i = 0; i < strv_count(uids); i++) {
+		build(net->prefix, uids[i], name);
+		strv_append(&names, name);
+	}
+	tidy(names);
+	return names;
+}
+
+static int remove_unwanted(struct net *net, const char *kind, char *const *wanted_names,
+			   size_t *count, struct error *err)
+{
+	AUTO(links_done) struct links links = {};
+	int r = list_links(net, kind, &links, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < strv_count(links.names); i++) {
+		struct link link;
+
+		if (contains(wanted_names, links.names[i]))
+			continue;
+		r = link_find(net->nl, links.names[i], &link);
+		if (r == 0)
+			r = link_delete(net->nl, link.index);
+		if (r < 0 && r != -ENODEV)
+			return error_set(err, r, "cannot remove interface %s%s", links.names[i],
+					 net_detail(net->nl));
+		++*count;
+	}
+	return 0;
+}
+
+int observe_remove_links(struct net *net, char *const *networks, char *const *instances,
+			 struct net_gc_report *report, struct error *err)
+{
+	AUTO(strv_free) char **veths = link_names(net, instances, name_veth);
+	AUTO(strv_free) char **bridges = link_names(net, networks, name_bridge);
+	size_t removed_bridges = 0, removed_veths = 0;
+	int r = remove_unwanted(net, "veth", veths, &removed_veths, err);
+
+	if (r == 0)
+		r = remove_unwanted(net, "bridge", bridges, &removed_bridges, err);
+	if (report)
+		report->ports += removed_veths;
+	return r;
+}
+
+static int remove_networks(struct net *net, char *const *observed, char *const *wanted,
+			   struct net_gc_report *report, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(observed); i++) {
+		int r;
+
+		if (contains(wanted, observed[i]))
+			continue;
+		r = network_remove_locked(net, observed[i], err);
+		if (r < 0)
+			return r;
+		report->networks++;
+	}
+	return 0;
+}
+
+static int remove_names(struct net *net, char *const *networks, char *const *instances,
+			struct net_gc_report *report, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(networks); i++) {
+		AUTO(free) char *path = mem_printf("%s/hosts", networks[i]);
+		AUTO(strv_free) char **names = NULL;
+		int r = list_folder(net, path, &names, err);
+
+		for (size_t n = 0; n < strv_count(names) && r == 0; n++) {
+			if (contains(instances, names[n]))
+				continue;
+			r = dns_remove_name(net, networks[i], names[n], err);
+			report->names++;
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int remove_published(struct net *net, char *const *owners, char *const *instances,
+			    struct net_gc_report *report, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(owners); i++) {
+		size_t conflict;
+		int r;
+
+		if (contains(instances, owners[i]))
+			continue;
+		r = rules_assign(net->rules, owners[i], RULES_OF_PUBLISH, NULL, 0, &conflict, NULL,
+				 err);
+		if (r < 0)
+			return r;
+		report->published++;
+	}
+	return 0;
+}
+
+static int gc_locked(struct net *net, char *const *networks, char *const *instances,
+		     struct net_gc_report *report, struct error *err)
+{
+	AUTO(net_observed_done) struct net_observed observed = {};
+	int r = rules_repair(net->rules, NULL, err);
+
+	if (r == 0)
+		r = observe_locked(net, &observed, err);
+	if (r == 0)
+		r = remove_published(net, observed.published, instances, report, err);
+	if (r == 0)
+		r = remove_names(net, networks, instances, report, err);
+	if (r == 0)
+		r = remove_networks(net, observed.networks, networks, report, err);
+	if (r == 0)
+		r = observe_remove_links(net, networks, instances, report, err);
+	return r;
+}
+
+int net_gc(struct net *net, char *const *networks, char *const *instances,
+	   struct net_gc_report *ret, struct error *err)
+{
+	AUTO(strv_free) char **wanted_networks = strv_copy(networks);
+	AUTO(strv_free) char **wanted_instances = strv_copy(instances);
+	struct net_gc_report report = {};
+	int r;
+
+	tidy(wanted_networks);
+	tidy(wanted_instances);
+	for (size_t i = 0; i < strv_count(wanted_networks); i++)
+		if (!name_is_uid(wanted_networks[i]))
+			return error_say(err, -EINVAL, "network uid '%.40s': must be hexadecimal",
+					 wanted_networks[i]);
+	for (size_t i = 0; i < strv_count(wanted_instances); i++)
+		if (!name_is_uid(wanted_instances[i]))
+			return error_say(err, -EINVAL, "instance uid '%.40s': must be hexadecimal",
+					 wanted_instances[i]);
+	NET_LOCKED(net);
+	r = gc_locked(net, wanted_networks, wanted_instances, &report, err);
+	if (r == 0 && ret)
+		*ret = report;
+	return r;
+}

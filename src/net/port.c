@@ -1,0 +1,303 @@
+#include "net/port.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "kern/link.h"
+#include "kern/netlink.h"
+#include "net/address.h"
+#include "net/dns_internal.h"
+#include "net/network_internal.h"
+#include "net/node_internal.h"
+
+#define PEER_NAME "eth0"
+
+enum { LOOPBACK_INDEX = 1 };
+
+/* A checked port_spec. */
+struct port_plan {
+	struct network_plan network;
+	struct route_ip ipv4, ipv6; /* with the subnet's prefix length; `family` 0 = none */
+	uint8_t mac[LINK_MAC_SIZE];
+};
+
+static int plan_address(const char *text, const struct route_ip *subnet,
+			const struct route_ip *gateway, struct route_ip *ret, struct error *err)
+{
+	struct route_ip ip;
+
+	if (!text || !text[0])
+		return 0;
+	if (address_parse(text, &ip) < 0 || !subnet->family || !address_is_host(subnet, &ip))
+		return error_say(err, -EINVAL, "address '%.64s': is not in the network's subnet",
+				 text);
+	ip.prefix = subnet->prefix;
+	if (address_equal(&ip, gateway))
+		return error_say(err, -EINVAL, "address '%.64s': is the network's gateway", text);
+	*ret = ip;
+	return 0;
+}
+
+static int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err)
+{
+	struct port_plan plan = {};
+	int r = network_plan(spec->network, &plan.network, err);
+
+	if (r < 0)
+		return r;
+	if (!name_is_uid(spec->instance_uid))
+		return error_say(err, -EINVAL,
+				 "instance uid '%.40s': must be 1 to 32 of 0-9 and a-f",
+				 spec->instance_uid ? spec->instance_uid : "");
+	if (!name_is_label(spec->name))
+		return error_say(err, -EINVAL,
+				 "name '%.64s': must be 1 to 63 letters, digits and '-'",
+				 spec->name ? spec->name : "");
+	r = plan_address(spec->ipv4, &plan.network.subnet4, &plan.network.gateway4, &plan.ipv4,
+			 err);
+	if (r == 0)
+		r = plan_address(spec->ipv6, &plan.network.subnet6, &plan.network.gateway6,
+				 &plan.ipv6, err);
+	if (r < 0)
+		return r;
+	name_mac(spec->instance_uid, plan.mac);
+	if (spec->mac && spec->mac[0] && name_parse_mac(spec->mac, plan.mac) < 0)
+		return error_say(err, -EINVAL,
+				 "mac '%.32s': must be a unicast address like 02:00:5e:10:00:01",
+				 spec->mac);
+	*ret = plan;
+	return 0;
+}
+
+int port_check(const struct port_spec *spec, struct error *err)
+{
+	struct port_plan plan;
+
+	return port_plan(spec, &plan, err);
+}
+
+/* Whether `netns_fd` is the namespace that we live in: moving an interface there would be a
+ * mistake. */
+static int check_foreign(const struct net *net, int netns_fd, struct error *err)
+{
+	struct stat theirs, ours;
+
+	if (fstat(netns_fd, &theirs) < 0 || fstat(net->self_netns_fd, &ours) < 0)
+		return error_set(err, -errno, "cannot look at the instance's network namespace");
+	if (theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)
+		return error_say(err, -EINVAL,
+				 "the instance has no network namespace of its own to connect");
+	return 0;
+}
+
+/*
+ * A veth of our name that is there already: kept when its other end is in this namespace.  Else it
+ * is left over from an earlier start, whose namespace is just being taken apart, and goes.
+ */
+static int reuse_or_remove(struct net *net, const struct port_spec *spec, int netns_fd,
+			   struct link *veth, bool *ret_reused, struct error *err)
+{
+	int nsid = -1, r;
+
+	*ret_reused = false;
+	if (strcmp(veth->kind, "veth") != 0 ||
+	    (veth->alias[0] && strcmp(veth->alias, spec->instance_uid) != 0))
+		return error_say(err, -EEXIST,
+				 "interface %s exists and does not belong to instance %s",
+				 veth->name, spec->instance_uid);
+	r = link_nsid(net->nl, netns_fd, &nsid);
+	if (r < 0)
+		return error_set(err, r, "cannot identify the instance's network namespace%s",
+				 net_detail(net->nl));
+	if (nsid >= 0 && veth->peer_nsid == nsid) {
+		*ret_reused = true;
+		return 0;
+	}
+	r = link_delete(net->nl, veth->index);
+	if (r < 0 && r != -ENODEV)
+		return error_set(err, r, "cannot remove the old interface %s%s", veth->name,
+				 net_detail(net->nl));
+	return 0;
+}
+
+static int ensure_outside(struct net *net, const struct port_spec *spec,
+			  const struct port_plan *plan, int netns_fd, struct error *err)
+{
+	char bridge_name[IF_NAMESIZE], name[IF_NAMESIZE];
+	struct link_change change = { .alias = spec->instance_uid,
+				      .no_link_local = net->ipv6,
+				      .up = true };
+	struct link bridge, veth;
+	bool reused = false;
+	int r;
+
+	name_bridge(net->prefix, spec->network->uid, bridge_name);
+	name_veth(net->prefix, spec->instance_uid, name);
+	r = link_find(net->nl, bridge_name, &bridge);
+	if (r < 0)
+		return error_set(err, r, "network %s has no bridge %s%s", spec->network->uid,
+				 bridge_name, net_detail(net->nl));
+	r = link_find(net->nl, name, &veth);
+	if (r == 0)
+		r = reuse_or_remove(net, spec, netns_fd, &veth, &reused, err);
+	else if (r == -ENODEV)
+		r = 0;
+	else
+		return error_set(err, r, "cannot look for interface %s%s", name,
+				 net_detail(net->nl));
+	if (r < 0)
+		return r;
+	if (reused) {
+		change.master = veth.master == bridge.index ? 0 : bridge.index;
+		change.mtu = plan->network.mtu;
+	} else {
+		r = link_add_veth(net->nl, &(struct link_veth){ .name = name,
+								.master = bridge.index,
+								.mtu = plan->network.mtu,
+								.peer_name = PEER_NAME,
+								.peer_netns_fd = netns_fd,
+								.peer_mac = plan->mac });
+		if (r == 0)
+			r = link_find(net->nl, name, &veth);
+		if (r < 0)
+			return error_set(err, r, "cannot connect instance %s to %s%s",
+					 spec->instance_uid, bridge_name, net_detail(net->nl));
+	}
+	r = link_set(net->nl, veth.index, &change);
+	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))
+		     : 0;
+}
+
+/* Runs inside the container's namespace. */
+static int ensure_peer(struct netlink *nl, const struct port_plan *plan, struct error *err)
+{
+	struct link_change change = { .mtu = plan->network.mtu, .up = true };
+	struct link peer;
+	int r = link_find(nl, PEER_NAME, &peer);
+
+	if (r < 0)
+		return error_set(err, r, "the instance has no " PEER_NAME);
+	if (plan->network.subnet6.family) {
+		/* No waiting for duplicates, and no routes from whoever claims to be a router. */
+		if (plan->ipv6.family)
+			(void) link_sysctl(AF_INET6, PEER_NAME, "disable_ipv6", "0");
+		(void) link_sysctl(AF_INET6, PEER_NAME, "accept_dad", "0");
+		r = link_sysctl(AF_INET6, PEER_NAME, "accept_ra", "0");
+		if (r < 0)
+			return error_set(err, r, "cannot configure IPv6 of " PEER_NAME);
+	}
+	if (memcmp(peer.mac, plan->mac, sizeof(peer.mac)) != 0)
+		change.mac = plan->mac;
+	r = link_set(nl, LOOPBACK_INDEX, &(struct link_change){ .up = true });
+	if (r < 0)
+		return error_set(err, r, "cannot turn on loopback");
+	r = link_set(nl, peer.index, &change);
+	if (r < 0)
+		return error_set(err, r, "cannot turn on " PEER_NAME "%s", net_detail(nl));
+	return peer.index;
+}
+
+struct extra {
+	const struct port_plan *plan;
+	struct route_ip ip; /* one that is not wanted */
+};
+
+static void look_for_extra(int link_index, const struct route_ip *ip, void *data)
+{
+	struct extra *extra = data;
+
+	(void) link_index;
+	if (!address_equal(ip, &extra->plan->ipv4) && !address_equal(ip, &extra->plan->ipv6))
+		extra->ip = *ip;
+}
+
+/* One at a time, as often as an instance may have been given new addresses while it ran. */
+static int remove_old_addresses(struct netlink *nl, int index, const struct port_plan *plan)
+{
+	for (int i = 0; i < 16; i++) {
+		struct extra extra = { .plan = plan };
+		int r = route_list_addresses(nl, index, look_for_extra, &extra);
+
+		if (r == -EINTR)
+			continue;
+		if (r < 0 || !extra.ip.family)
+			return r;
+		r = route_delete_address(nl, index, &extra.ip);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int ensure_inside(const struct port_plan *plan, struct error *err)
+{
+	AUTO(netlink_free) struct netlink *nl = NULL;
+	const struct route_ip *ips[] = { &plan->ipv4, &plan->ipv6 };
+	const struct route_ip *gateways[] = { &plan->network.gateway4, &plan->network.gateway6 };
+	char text[ADDRESS_TEXT_SIZE];
+	int r = netlink_open(NETLINK_ROUTE, &nl), index;
+
+	if (r < 0)
+		return error_set(err, r, "cannot open a netlink socket");
+	index = ensure_peer(nl, plan, err);
+	if (index < 0)
+		return index;
+	r = remove_old_addresses(nl, index, plan);
+	if (r < 0)
+		return error_set(err, r, "cannot remove old addresses%s", net_detail(nl));
+	for (size_t i = 0; i < ARRAY_COUNT(ips); i++) {
+		if (!ips[i]->family)
+			continue;
+		r = route_add_address(nl, index, ips[i]);
+		if (r < 0)
+			return error_set(err, r, "cannot add address %s%s",
+					 address_text(ips[i], text), net_detail(nl));
+		r = route_set_default(nl, index, gateways[i]);
+		if (r < 0)
+			return error_set(err, r, "cannot add the default route by %s%s",
+					 address_text(gateways[i], text), net_detail(nl));
+	}
+	return 0;
+}
+
+int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, struct error *err)
+{
+	struct port_plan plan;
+	int r = port_plan(spec, &plan, err);
+
+	if (r < 0)
+		return r;
+	r = check_foreign(net, netns_fd, err);
+	if (r < 0)
+		return r;
+	net_lock(net);
+	r = ensure_outside(net, spec, &plan, netns_fd, err);
+	net_unlock(net);
+	if (r < 0)
+		return r;
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return error_set(err, -errno, "cannot enter the network namespace of instance %s",
+				 spec->instance_uid);
+	r = ensure_inside(&plan, err);
+	/* This thread has other work afterwards; in the wrong namespace it would do it to a tenant.
+	 */
+	if (setns(net->self_netns_fd, CLONE_NEWNET) < 0)
+		abort();
+	if (r < 0)
+		return error_wrap(err, r, "instance %s", spec->instance_uid);
+	return dns_set_name(net, spec->network->uid, spec->instance_uid, spec->name,
+			    plan.network.domain, &plan.ipv4, &plan.ipv6, err);
+}
+
+int port_detach(struct net *net, const char *network_uid, const char *instance_uid,
+		struct error *err)
+{
+	if (!name_is_uid(network_uid) || !name_is_uid(instance_uid))
+		return error_say(err, -EINVAL, "uid: must be 1 to 32 of 0-9 and a-f");
+	return dns_remove_name(net, network_uid, instance_uid, err);
+}

@@ -1,0 +1,87 @@
+#pragma once
+/*
+ * net/rules_internal.h - our nft table: fixed rules, and elements that belong to an owner.
+ *
+ * The rules never change; networks and published ports are elements of the sets and maps that the
+ * rules look into.  An element's comment is the uid of its owner, so the kernel itself remembers
+ * who owns what.  An index of all elements is kept in memory: it makes a change one transaction
+ * without a question before it, and is what the table is put back from when somebody else flushed
+ * it.
+ *
+ * Used by the other files of net/.  Threads: under the lock of struct net.  Crash: the index is
+ * read from the kernel again.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/strbuf.h"
+
+struct error;
+struct nft;
+struct rules;
+
+enum rules_set {
+	RULES_BRIDGES,
+	RULES_NAT_BRIDGES,
+	RULES_SAME,
+	RULES_GATEWAYS4,
+	RULES_OWN_GATEWAYS4,
+	RULES_GATEWAYS6,
+	RULES_OWN_GATEWAYS6,
+	RULES_PUBLISH4, /* from here on: published ports; before: networks */
+	RULES_PUBLISH4_ANY,
+	RULES_PUBLISH6,
+	RULES_PUBLISH6_ANY,
+	RULES_SET_COUNT,
+};
+
+enum rules_group { RULES_OF_NETWORK, RULES_OF_PUBLISH };
+
+enum { RULES_KEY_SIZE = 32, RULES_VALUE_SIZE = 20, RULES_OWNER_SIZE = 33 };
+
+/* Unused bytes are zero; the sizes in use are those of the set. */
+struct rules_element {
+	uint8_t set; /* enum rules_set */
+	uint8_t key[RULES_KEY_SIZE];
+	uint8_t value[RULES_VALUE_SIZE];
+};
+
+int rules_new(const char *prefix, bool ipv6, struct rules **ret, struct error *err);
+void rules_free(struct rules *rules);
+DEFINE_AUTO(struct rules *, rules_free)
+
+/* See net_repair(). */
+int rules_repair(struct rules *rules, bool *ret_damaged, struct error *err);
+
+/*
+ * Makes `wanted` exactly the elements that `owner` has in `group`: one transaction, or nothing.
+ * -EADDRINUSE: wanted[*ret_conflict] belongs to another owner, -EEXIST: it is wanted twice; for
+ * these two `err` is not set.  `changed` (may be NULL) receives a struct rules_element for each one
+ * that was added, replaced (the old one) or removed.
+ */
+int rules_assign(struct rules *rules, const char *owner, enum rules_group group,
+		 const struct rules_element *wanted, size_t count, size_t *ret_conflict,
+		 struct strbuf *changed, struct error *err);
+
+/* The owner of the element with this key (borrowed until the next change), NULL when there is none.
+ */
+const char *rules_owner(const struct rules *rules, const struct rules_element *element);
+
+/* How many elements a set has. */
+size_t rules_count(const struct rules *rules, enum rules_set set);
+
+/* Hands every element, in no order, to `fn`, which must not change anything. */
+void rules_each(const struct rules *rules,
+		void (*fn)(const char *owner, const struct rules_element *element, void *data),
+		void *data);
+
+/* The uids that own something in `group`, sorted; the caller frees (base/strv.h). */
+char **rules_owners(const struct rules *rules, enum rules_group group);
+
+/* The socket, for flows. */
+struct nft *rules_nft(struct rules *rules);
+
+/* Removes the table with everything in it. */
+int rules_destroy(struct rules *rules, struct error *err);
