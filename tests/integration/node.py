@@ -359,8 +359,7 @@ class Node:
         for place, pattern in ((self.run_folder, "instances/*"), (self.run_folder, "oci/*"),
                                (self.run_folder, "fifo/*"), (self.run_folder, "keeper/*"),
                                (self.run_folder, "networks/*/hosts/*"),
-                               (self.state, "instances/*"), (self.state, "images/tmp/*"),
-                               (self.state, "images/ingest/*")):
+                               (self.state, "instances/*"), (self.state, "images/jobs/*")):
             mine["file"] |= {str(p.relative_to(self.folder)) for p in place.glob(pattern)}
         mine["process"] = self.strangers()
         return {kind: found for kind, found in mine.items() if found}
