@@ -238,7 +238,7 @@ delete_instances() {
 
 end_daemons() {
 	local pid
-	for name in brumed agentd keeper; do
+	for name in supervisor brumed agentd keeper; do
 		pid=$(pid_of "$RUN/$name.lock" brume) && end_process "$pid"
 	done
 	pid=$(pid_of "$DEMO/registry.pid" docker-registry) && end_process "$pid"

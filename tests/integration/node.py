@@ -29,8 +29,8 @@ import kernel
 
 OUTSIDE4, NODE4, OUTSIDE6, NODE6 = "192.0.2.1", "192.0.2.2", "2001:db8:1::1", "2001:db8:1::2"
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
-DAEMONS = ("brumed", "agentd", "keeper")
-PROGRAMS = {"brumed": "brumed", "agentd": "brume-agentd", "keeper": "brume-keeper"}
+DAEMONS = ("supervisor", "brumed", "agentd", "keeper")
+PROGRAMS = {"supervisor": "brumed", "brumed": "brumed", "agentd": "brume-agentd", "keeper": "brume-keeper"}
 _numbers = itertools.count()
 
 
@@ -121,25 +121,23 @@ class Node:
         args = ["--run", self.run_folder]
         if name != "keeper":
             args += ["--state", self.state, "--prefix", self.prefix]
-        if name == "brumed":
+        if name in ("brumed", "supervisor"):
             args += ["--user", user_of_control(), *self.args]
+        if name == "supervisor":
+            args += ["--supervise"]
         return [self.build / PROGRAMS[name], *args]
 
     def start(self):
         """Starts what does not run and waits until the node serves requests."""
-        if self.supervised:
-            self.spawn("brumed", ["--supervise"])
-        else:
-            for name in ("keeper", "brumed", "agentd"):
-                self.spawn(name)
+        self.start_missing()
         self.wait_ready()
         return self
 
-    def spawn(self, name, more=()):
+    def spawn(self, name):
         log = open(self.folder / f"{name}.log", "ab")
         environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
         self.processes[name] = subprocess.Popen(
-            self.command([*self.daemon_args(name), *more]), start_new_session=True,
+            self.command(self.daemon_args(name)), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         log.close()
 
@@ -160,7 +158,8 @@ class Node:
         eventually(online, max(1.0, deadline - time.monotonic()), "a node that is online")
 
     def _brumed_lives(self):
-        return "brumed" not in self.processes or self.processes["brumed"].poll() is None
+        leader = self.processes.get("supervisor" if self.supervised else "brumed")
+        return leader is None or leader.poll() is None
 
     def pid_of(self, name):
         """The process id of a daemon, from its lock file, or None."""
@@ -179,29 +178,26 @@ class Node:
             os.kill(pid, how)
         if not kernel.wait_for_exit(pid):
             raise Failure(f"{name} does not end after signal {how}")
-        process = self.processes.pop(name, None)
+        process = self.processes.get(name)
         if process and process.pid == pid:
             process.wait()
         return True
 
     def start_missing(self):
-        """Starts what does not run, unless somebody else (the supervisor) does it."""
-        if self.supervised and self._brumed_lives() and self.pid_of("brumed"):
-            return
-        if self.supervised:
-            self.spawn("brumed", ["--supervise"])
-        else:
-            for name in ("keeper", "brumed", "agentd"):
-                if not self.pid_of(name):
-                    self.spawn(name)
+        """Starts what does not run; what the supervisor looks after is its business."""
+        for name in ("supervisor",) if self.supervised else ("keeper", "brumed", "agentd"):
+            process = self.processes.get(name)
+            if not self.pid_of(name) and (process is None or process.poll() is not None):
+                self.spawn(name)
 
     def stop_supervision(self):
-        """From now on each daemon is started only by start_missing()."""
-        if self.supervised:
-            self.kill("brumed")
-            self.supervised = False
-            self.spawn("brumed")
-            self.wait_ready()
+        """From now on a daemon is started by start_missing() only."""
+        self.kill("supervisor", signal.SIGTERM)
+        for name in ("brumed", "agentd"):
+            self.kill(name, signal.SIGTERM)
+        self.supervised = False
+        self.start_missing()
+        self.wait_ready()
 
     def pretend_reboot(self):
         """Ends every process of the node and empties its run folder, as a reboot would."""
@@ -438,7 +434,7 @@ class Node:
             problem = error
         for registry in self.registries:
             registry.stop()
-        for name in ("brumed", "agentd", "keeper"):
+        for name in DAEMONS:
             with contextlib.suppress(Failure):
                 self.kill(name, signal.SIGTERM)
         for name in DAEMONS:

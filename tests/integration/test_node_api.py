@@ -25,7 +25,7 @@ def tls(build, tmp_path_factory):
                     str(certificate), "-days", "2", "-subj", "/CN=brume.test", "-addext",
                     f"subjectAltName=IP:{node_module.NODE4},DNS:brume.test"], check=True,
                    stderr=subprocess.DEVNULL)
-    token.write_text("correct-horse-battery-staple\n")
+    token.write_text("tester correct-horse-battery-staple\n")
     it = make_node(build, folder / "node", args=[
         "--listen", f"{node_module.NODE4}:8443", "--tls-cert", certificate, "--tls-key", key,
         "--token-file", token])

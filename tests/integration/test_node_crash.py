@@ -188,8 +188,6 @@ def test_a_machine_that_restarted(node):
     node.launch(reference, "returns", "--insecure", "--restart", "always")
     node.launch(reference, "stays-off")
     node.cli("exec", "returns", "--", "sh", "-c", "echo kept > /root/file")
-    for name in ("brumed", "agentd", "keeper"):
-        node.kill(name)
     node.pretend_reboot()
     node.start()
     node.wait_state("returns", "running")

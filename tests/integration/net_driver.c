@@ -1,0 +1,234 @@
+/*
+ * tests/integration/net_driver.c - calls src/net/ for the tests, without the daemons.
+ *
+ *	net-driver PREFIX RUN_FOLDER
+ *
+ * Reads commands, one a line, words apart by one space, "-" for an empty one; answers each with one
+ * line: "ok ..." or "error ERRNO message".  Runs in the network namespace that it was started in.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "net/network.h"
+#include "net/node.h"
+#include "net/observe.h"
+#include "net/port.h"
+#include "net/publish.h"
+
+enum { WORDS_MAX = 64, LINE_SIZE = 65536 };
+
+struct driver {
+	struct net *net;
+	char *words[WORDS_MAX];
+	size_t count;
+};
+
+static const char *word(const struct driver *driver, size_t i)
+{
+	return i < driver->count && strcmp(driver->words[i], "-") != 0 ? driver->words[i] : "";
+}
+
+static struct bridge_spec network_words(const struct driver *driver, size_t at)
+{
+	return (struct bridge_spec){ .uid = word(driver, at),
+				     .ipv4 = word(driver, at + 1),
+				     .ipv6 = word(driver, at + 2),
+				     .nat = strcmp(word(driver, at + 3), "nat") == 0,
+				     .mtu = (uint32_t) atoi(word(driver, at + 4)),
+				     .dns_domain = word(driver, at + 5) };
+}
+
+static void print_strv(const char *name, char **strv)
+{
+	printf(" %s=", name);
+	for (size_t i = 0; i < strv_count(strv); i++)
+		printf("%s%s", i ? "," : "", strv[i]);
+}
+
+/* network UID IPV4 IPV6 nat|- MTU DOMAIN -> ok BRIDGE RESTART ARGV.. */
+static int do_network(struct driver *driver, struct error *err)
+{
+	AUTO(bridge_status_done) struct bridge_status status = {};
+	struct bridge_spec spec = network_words(driver, 1);
+	int r = network_ensure(driver->net, &spec, &status, err);
+
+	if (r < 0)
+		return r;
+	printf("ok %s %d", status.bridge, status.dns.restart);
+	for (size_t i = 0; i < strv_count(status.dns.argv); i++)
+		printf(" %s", status.dns.argv[i]);
+	return 1;
+}
+
+/* attach PID INSTANCE NAME MAC IPV4 IPV6 (the network's words) */
+static int do_attach(struct driver *driver, struct error *err)
+{
+	struct bridge_spec network = network_words(driver, 7);
+	struct port_spec spec = { .network = &network,
+				  .instance_uid = word(driver, 2),
+				  .name = word(driver, 3),
+				  .mac = word(driver, 4),
+				  .ipv4 = word(driver, 5),
+				  .ipv6 = word(driver, 6) };
+	AUTO(free) char *path = mem_printf("/proc/%s/ns/net", word(driver, 1));
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set(err, -errno, "%s", path);
+	return port_attach(driver->net, &spec, fd, err);
+}
+
+/* publish INSTANCE IPV4 IPV6 HOST_IP,HOST_PORT,PORT,PROTOCOL.. */
+static int do_publish(struct driver *driver, struct error *err)
+{
+	struct publish_spec specs[WORDS_MAX] = {};
+	size_t count = 0;
+
+	for (size_t i = 4; i < driver->count; i++) {
+		char *rest = driver->words[i];
+
+		specs[count].host_ip = strsep(&rest, ",");
+		specs[count].host_port = (uint16_t) atoi(rest ? strsep(&rest, ",") : "");
+		specs[count].port = (uint16_t) atoi(rest ? strsep(&rest, ",") : "");
+		specs[count++].protocol = rest;
+	}
+	return publish_ensure(driver->net, word(driver, 1), word(driver, 2), word(driver, 3), specs,
+			      count, err);
+}
+
+/* fill COUNT: that many published ports of other instances, as a busy node has them */
+static int do_fill(struct driver *driver, struct error *err)
+{
+	int count = atoi(word(driver, 1));
+
+	for (int i = 0; i < count; i++) {
+		AUTO(free) char *uid = mem_printf("f%07x", i);
+		AUTO(free) char *ipv4 = mem_printf("10.99.%d.%d", i / 250, i % 250 + 1);
+		struct publish_spec spec = { .host_port = (uint16_t) (20000 + i),
+					     .port = 80,
+					     .protocol = "tcp" };
+		int r = publish_ensure(driver->net, uid, ipv4, NULL, &spec, 1, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int do_observe(struct driver *driver, struct error *err)
+{
+	AUTO(net_observed_done) struct net_observed observed = {};
+	int r = net_observe(driver->net, &observed, err);
+
+	if (r < 0)
+		return r;
+	printf("ok");
+	print_strv("networks", observed.networks);
+	print_strv("ports", observed.ports);
+	print_strv("published", observed.published);
+	printf(" elements=%zu", observed.elements);
+	return 1;
+}
+
+/* gc NETWORK,.. INSTANCE,.. */
+static int do_gc(struct driver *driver, struct error *err)
+{
+	AUTO(strv_free) char **networks = NULL;
+	AUTO(strv_free) char **instances = NULL;
+	struct net_gc_report report = {};
+	char *rest, *uid;
+	int r;
+
+	for (rest = mem_strdup(word(driver, 1)); (uid = strsep(&rest, ","));)
+		if (uid[0])
+			strv_append(&networks, uid);
+	for (rest = mem_strdup(word(driver, 2)); (uid = strsep(&rest, ","));)
+		if (uid[0])
+			strv_append(&instances, uid);
+	r = net_gc(driver->net, networks, instances, &report, err);
+	if (r < 0)
+		return r;
+	printf("ok networks=%zu ports=%zu published=%zu names=%zu", report.networks, report.ports,
+	       report.published, report.names);
+	return 1;
+}
+
+static int do_repair(struct driver *driver, struct error *err)
+{
+	bool damaged = false;
+	int r = net_repair(driver->net, &damaged, err);
+
+	if (r < 0)
+		return r;
+	printf("ok %s", damaged ? "damaged" : "fine");
+	return 1;
+}
+
+/* Returns 1 when it printed its own "ok" line. */
+static int run(struct driver *driver, struct error *err)
+{
+	const char *verb = word(driver, 0);
+
+	if (strcmp(verb, "network") == 0)
+		return do_network(driver, err);
+	if (strcmp(verb, "remove-network") == 0)
+		return network_remove(driver->net, word(driver, 1), err);
+	if (strcmp(verb, "attach") == 0)
+		return do_attach(driver, err);
+	if (strcmp(verb, "detach") == 0)
+		return port_detach(driver->net, word(driver, 1), word(driver, 2), err);
+	if (strcmp(verb, "publish") == 0)
+		return do_publish(driver, err);
+	if (strcmp(verb, "unpublish") == 0)
+		return publish_remove(driver->net, word(driver, 1), err);
+	if (strcmp(verb, "fill") == 0)
+		return do_fill(driver, err);
+	if (strcmp(verb, "observe") == 0)
+		return do_observe(driver, err);
+	if (strcmp(verb, "gc") == 0)
+		return do_gc(driver, err);
+	if (strcmp(verb, "repair") == 0)
+		return do_repair(driver, err);
+	if (strcmp(verb, "destroy") == 0)
+		return net_destroy(driver->net, err);
+	return error_say(err, -EINVAL, "no such command");
+}
+
+int main(int argc, char **argv)
+{
+	static char line[LINE_SIZE];
+	struct driver driver = {};
+	struct error err = {};
+	int r;
+
+	if (argc != 3)
+		return 2;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	r = net_new(&(struct net_options){ .prefix = argv[1], .run_dir = argv[2] }, &driver.net,
+		    &err);
+	printf(r < 0 ? "error %d %s\n" : "ok %d%s\n", r < 0 ? -r : 0, err.msg);
+	while (r == 0 && fgets(line, sizeof(line), stdin)) {
+		char *rest = line;
+
+		line[strcspn(line, "\n")] = '\0';
+		driver.count = 0;
+		while (rest && driver.count < WORDS_MAX)
+			driver.words[driver.count++] = strsep(&rest, " ");
+		err = (struct error){};
+		r = run(&driver, &err);
+		if (r < 0)
+			printf("error %d %s\n", -r, err.msg);
+		else
+			printf(r == 0 ? "ok\n" : "\n");
+		r = 0;
+	}
+	net_free(driver.net);
+	return r < 0;
+}
