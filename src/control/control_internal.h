@@ -1,0 +1,291 @@
+#pragma once
+/*
+ * control/control_internal.h - how the files of control/ work together.  Private to control/.
+ *
+ *	mirror.c	what the store says, as structs, kept by a list and a watch
+ *	draft.c		copies of resources that a transaction changes
+ *	work.c		prepare a draft -> commit -> conflict? prepare again -> finish
+ *	settle.c	what follows from a resource's present state: the only place where
+ *operations end and keys disappear; triggered by every change, derives all from the mirror judge.c
+ *has an operation reached its target?  pure launch.c instance.c image.c network.c operation.c
+ *requests of people query.c subscribe.c node.c control.c	reading, following, the agent link,
+ *start and timer
+ */
+#include <uthash.h>
+
+#include "base/clock.h"
+#include "control/control.h"
+#include "model/image.h"
+#include "model/instance.h"
+#include "model/network.h"
+#include "model/node.h"
+#include "model/operation.h"
+#include "model/project.h"
+#include "store/store.h"
+
+enum {
+	STATUS_INTERVAL_US = 250 * 1000, /* passing states and progress: 4 writes a second */
+	OPERATION_KEEP_MS = 3600 * 1000,
+	OPERATION_KEEP_COUNT = 1000,
+	COLLECT_INTERVAL_US = 60 * 1000 * 1000,
+};
+
+/* A resource in the mirror. */
+struct item {
+	char *key;
+	enum kind kind;
+	void *resource;    /* of that kind */
+	struct meta *meta; /* of the resource */
+	UT_hash_handle by_key;
+	UT_hash_handle by_uid;
+
+	/* What is not in the store. */
+	json_t *status;               /* newest one from the node that is not written yet */
+	uint64_t flush_us;            /* when it is written at the latest */
+	uint64_t assigned_generation; /* what the node was told; 0 = nothing */
+	bool dirty;                   /* on the list of items to settle */
+	bool settling;                /* a transaction that settles it is on its way */
+	bool dirty_again;             /* it changed while settling */
+	struct item *dirty_next;
+	struct item *flush_prev, *flush_next;     /* items with a status that waits */
+	struct item *running_prev, *running_next; /* operations in progress */
+};
+
+/* A key that is a reservation: an address, a port of the host, the use of an image. */
+struct claim {
+	char *key;
+	char uid[UID_SIZE]; /* of the instance that has it */
+	uint64_t revision;
+	UT_hash_handle by_key;
+};
+
+struct work;
+
+struct control {
+	struct clock *clock;
+	struct rng *rng;
+	struct store *store;
+	const struct control_ops *ops;
+	void *data;
+	char *node;
+	char *default_registry;
+	char *network_ipv4, *network_ipv6;
+
+	struct store_watch *watch;
+	uint64_t revision;
+	struct item *items; /* by key */
+	struct item *items_by_uid;
+	struct claim *claims;
+	struct item *dirty, **dirty_last;
+	struct item *flush;   /* utlist */
+	struct item *running; /* utlist */
+	unsigned int operation_count;
+	unsigned int address_cursor; /* where the search for a free address goes on */
+
+	struct loading *loading; /* the first list is on its way */
+	struct work *works;      /* utlist */
+	struct control_wait *waits;
+	bool ready;
+	bool failed;
+	bool collecting;
+	bool connected; /* the node */
+	uint64_t collect_us;
+	uint64_t recheck_us; /* after a failed write everything is settled again */
+	uint64_t timer_us;
+};
+
+/* ---- mirror.c */
+
+struct item *mirror_find(struct control *control, enum kind kind, const char *project,
+			 const char *name);
+struct item *mirror_find_key(struct control *control, const char *key);
+struct item *mirror_find_uid(struct control *control, const char *uid);
+struct claim *mirror_find_claim(struct control *control, const char *key);
+int mirror_put(struct control *control, const char *key, const char *value, uint64_t revision,
+	       struct error *err);
+void mirror_delete(struct control *control, const char *key);
+void mirror_free(struct control *control);
+char *resource_key(enum kind kind, const char *project, const char *name);
+
+/* Does an instance other than `except` (NULL = none) use the image?  Those that are being deleted
+ * count only when `with_deleted`.  Returns one of them or NULL. */
+struct item *mirror_image_user(struct control *control, const struct item *image,
+			       const char *except, bool with_deleted);
+
+/* An item is looked at again soon: control_settle_dirty(). */
+void mark_dirty(struct control *control, struct item *item);
+
+static inline struct instance *item_instance(const struct item *item)
+{
+	return item->resource;
+}
+static inline struct image *item_image(const struct item *item)
+{
+	return item->resource;
+}
+static inline struct network *item_network(const struct item *item)
+{
+	return item->resource;
+}
+static inline struct operation *item_operation(const struct item *item)
+{
+	return item->resource;
+}
+
+/* ---- draft.c */
+
+struct draft_item {
+	struct item *item; /* NULL: a new resource */
+	enum kind kind;
+	char *key;
+	void *resource; /* the copy */
+	bool remove;
+	bool touch; /* write it though nothing changed: others that compare it must look again */
+	struct draft_item *next;
+};
+
+struct draft {
+	struct control *control;
+	struct draft_item *items;
+	struct store_txn txn;
+};
+
+/* The copy of an item that this transaction may change; the same one for every call. */
+void *draft_edit(struct draft *draft, struct item *item);
+struct draft_item *draft_find(struct draft *draft, const struct item *item);
+void draft_remove(struct draft *draft, struct item *item);
+void draft_touch(struct draft *draft, struct item *item);
+
+/* The transaction holds only if the item is as it is now. */
+void draft_require(struct draft *draft, const struct item *item);
+
+/* A new resource; handed over.  Its key must be absent. */
+void draft_create(struct draft *draft, enum kind kind, void *resource);
+
+/* A new reservation; its key must be absent. */
+void draft_claim(struct draft *draft, const char *key, const char *uid);
+
+/* Turns the copies into puts and deletes.  Returns whether anything is written. */
+bool draft_finish(struct draft *draft);
+void draft_done(struct draft *draft);
+
+/* A new operation of this draft, to be filled further. */
+struct operation *draft_operation(struct draft *draft, enum operation_action action, enum kind kind,
+				  const struct meta *target);
+
+/* Sets meta.deleted, once. */
+void draft_mark_deleted(struct draft *draft, struct meta *meta);
+
+/* ---- work.c */
+
+enum { WORK_NOTHING = 0, WORK_COMMIT = 1 };
+
+struct work {
+	struct control *control;
+	/* Fills the draft from the mirror; WORK_*, or -errno.  Called again after a conflict. */
+	int (*prepare)(struct work *work, struct draft *draft, struct error *err);
+	/* Committed (0, and the mirror shows it) or not; the last call. */
+	void (*finish)(struct work *work, int result, const struct error *err);
+	void (*free)(struct work *work);
+
+	bool conflict;
+	int result;
+	struct error *err;
+	uint64_t revision;
+	struct work *prev, *next;
+	bool waiting;   /* for the mirror to show `revision` */
+	bool cancelled; /* control is gone; only the store's answer is still to come */
+};
+
+/* Starts; `work` was allocated by the caller and is released with work->free. */
+void work_start(struct control *control, struct work *work);
+
+/* The mirror has reached a newer revision. */
+void work_mirror_moved(struct control *control);
+void work_cancel_all(struct control *control);
+
+/* A request of a person: a work that ends by telling them. */
+struct request {
+	struct work work;
+	char *project;
+	char *name;
+	uint64_t if_match;
+	bool force;
+	char operation_uid[UID_SIZE]; /* set by prepare */
+	control_done_fn done;
+	void *data;
+	void *body; /* of the request, by kind */
+	void (*body_free)(void *body);
+};
+
+struct request *request_new(const char *project, const char *name, control_done_fn done,
+			    void *data);
+void request_start(struct control *control, struct request *request,
+		   int (*prepare)(struct work *work, struct draft *draft, struct error *err));
+
+/* The item that a request is about: there, not being deleted, and If-Match holds. */
+int request_item(struct request *request, enum kind kind, struct item **ret, struct error *err);
+int require_project(struct control *control, const char *project, struct error *err);
+
+/* Copies the meta of a new resource together. */
+void meta_new(struct control *control, struct meta *meta, const char *project, const char *name,
+	      char *const *labels);
+
+/* ---- judge.c */
+
+struct verdict {
+	enum operation_state state;
+	bool undo; /* what was begun must be taken away */
+	char error[512];
+	int64_t exit_code; /* -1 = nothing to say */
+	const char *text;  /* progress */
+};
+
+/* `image` may be NULL: it is not there. */
+void judge_instance(const struct operation *operation, const struct instance *instance,
+		    const struct image *image, struct verdict *ret);
+void judge_image(const struct operation *operation, const struct image *image, struct verdict *ret);
+void judge_network(const struct operation *operation, const struct network *network,
+		   struct verdict *ret);
+
+/* Is the instance running or about to be? */
+bool instance_is_active(const struct instance *instance);
+
+/* ---- settle.c */
+
+void settle_dirty(struct control *control);
+
+/* Ends `launch`, `pull` or `import` and takes away what it began. */
+void settle_undo(struct draft *draft, struct operation *operation, enum operation_state ending,
+		 const char *error);
+void operation_end(struct draft *draft, struct operation *operation, enum operation_state state,
+		   const char *error);
+
+/* ---- image.c */
+
+/* What a launch needs of an image: an existing item, or a new one in the draft. */
+int image_for_launch(struct draft *draft, const char *project, const struct launch_request *launch,
+		     char **ret_name, char ret_uid[UID_SIZE], struct error *err);
+
+/* ---- network.c */
+
+void subnet_random6(struct control *control, struct subnet *ret);
+
+/* ---- operation.c */
+
+void operations_collect(struct control *control);
+
+/* ---- query.c */
+
+void wait_notify(struct control *control, const struct item *item, bool removed);
+
+/* ---- node.c */
+
+void node_assign(struct control *control, struct item *item);
+void node_forget(struct control *control, const struct item *item);
+void status_schedule(struct control *control);
+void status_drop(struct control *control, struct item *item);
+
+/* ---- control.c */
+
+void control_fail(struct control *control, int result, const struct error *err);

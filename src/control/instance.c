@@ -1,0 +1,154 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "control/control_internal.h"
+
+static const enum operation_action operation_actions[] = {
+	[INSTANCE_START] = OPERATION_START,     [INSTANCE_STOP] = OPERATION_STOP,
+	[INSTANCE_RESTART] = OPERATION_RESTART, [INSTANCE_PAUSE] = OPERATION_PAUSE,
+	[INSTANCE_RESUME] = OPERATION_RESUME,
+};
+
+/* Is the action possible in the present state? */
+static int check_action(const struct instance *instance, enum instance_action action,
+			struct error *err)
+{
+	const char *name = instance->meta.name;
+	enum instance_state state = instance->status.state;
+
+	if (instance->meta.deleted_ms)
+		return error_say(err, -EBUSY, "instance \"%s\" is being deleted", name);
+	if (action == INSTANCE_START && instance->spec.target == INSTANCE_TARGET_PAUSED &&
+	    state == INSTANCE_PAUSED)
+		return error_say(err, -EBUSY, "instance \"%s\" is paused, resume it", name);
+	if (action == INSTANCE_PAUSE && state != INSTANCE_RUNNING && state != INSTANCE_PAUSED)
+		return error_say(err, -EBUSY,
+				 "instance \"%s\" is %s, only a running one can be paused", name,
+				 instance_state_name(state));
+	if (action == INSTANCE_RESUME && instance->spec.target != INSTANCE_TARGET_PAUSED)
+		return error_say(err, -EBUSY, "instance \"%s\" is not paused", name);
+	return 0;
+}
+
+static bool is_running(const struct instance *instance)
+{
+	return instance->spec.target != INSTANCE_TARGET_STOPPED && instance_is_active(instance);
+}
+
+/* Changes the spec.  What is so already stays as it is: then the operation only waits. */
+static void apply_action(struct instance *instance, const struct action_request *action)
+{
+	struct instance_spec *spec = &instance->spec;
+	int64_t override = action->force ? 0 : action->timeout_s;
+	enum instance_target target = spec->target;
+	uint64_t seq = spec->start_seq;
+	bool hurry = false;
+
+	switch (action->action) {
+	case INSTANCE_START:
+		if (!is_running(instance))
+			spec->start_seq++;
+		target = INSTANCE_TARGET_RUNNING;
+		break;
+	case INSTANCE_RESTART:
+		spec->start_seq++;
+		spec->stop_override_s = override;
+		target = INSTANCE_TARGET_RUNNING;
+		break;
+	case INSTANCE_STOP:
+		/* A second, more impatient stop counts, too. */
+		hurry = override >= 0 && override != spec->stop_override_s &&
+			instance_is_active(instance);
+		spec->stop_override_s = override;
+		target = INSTANCE_TARGET_STOPPED;
+		break;
+	case INSTANCE_PAUSE:
+		target = INSTANCE_TARGET_PAUSED;
+		break;
+	case INSTANCE_RESUME:
+		target = INSTANCE_TARGET_RUNNING;
+		break;
+	}
+	if (target != spec->target || seq != spec->start_seq || hurry)
+		instance->meta.generation++;
+	spec->target = target;
+}
+
+static int prepare_action(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	const struct action_request *action = request->body;
+	struct instance *instance;
+	struct operation *operation;
+	struct verdict verdict;
+	struct item *item;
+	int r = request_item(request, KIND_INSTANCE, &item, err);
+
+	if (r == 0)
+		r = check_action(item_instance(item), action->action, err);
+	if (r < 0)
+		return r;
+	instance = draft_edit(draft, item);
+	apply_action(instance, action);
+	draft_require(draft, item);
+	operation = draft_operation(draft, operation_actions[action->action], KIND_INSTANCE,
+				    &instance->meta);
+	if (action->action == INSTANCE_START || action->action == INSTANCE_RESTART)
+		operation->seq = instance->spec.start_seq;
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+
+	judge_instance(operation, instance, NULL, &verdict);
+	if (verdict.state != OPERATION_RUNNING)
+		operation_end(draft, operation, verdict.state, verdict.error);
+	return WORK_COMMIT;
+}
+
+void control_instance_action(struct control *control, const char *project, const char *name,
+			     const struct action_request *action, uint64_t if_match,
+			     control_done_fn done, void *data)
+{
+	struct request *request = request_new(project, name, done, data);
+	struct action_request *copy = mem_new0(struct action_request);
+
+	*copy = *action;
+	request->body = copy;
+	request->body_free = free;
+	request->if_match = if_match;
+	request_start(control, request, prepare_action);
+}
+
+static int prepare_delete(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	struct operation *operation;
+	struct instance *instance;
+	struct item *item;
+	int r = request_item(request, KIND_INSTANCE, &item, err);
+
+	if (r < 0)
+		return r;
+	instance = draft_edit(draft, item);
+	if (!instance->meta.deleted_ms && instance_is_active(instance) && !request->force)
+		return error_say(err, -EBUSY,
+				 "instance \"%s\" is %s: stop it first, or delete it with force",
+				 request->name, instance_state_name(instance->status.state));
+	if (request->force)
+		instance->spec.stop_override_s = 0;
+	draft_mark_deleted(draft, &instance->meta);
+	draft_require(draft, item);
+	operation = draft_operation(draft, OPERATION_DELETE, KIND_INSTANCE, &instance->meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	return WORK_COMMIT;
+}
+
+void control_instance_delete(struct control *control, const char *project, const char *name,
+			     bool force, uint64_t if_match, control_done_fn done, void *data)
+{
+	struct request *request = request_new(project, name, done, data);
+
+	request->force = force;
+	request->if_match = if_match;
+	request_start(control, request, prepare_delete);
+}

@@ -1,0 +1,272 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "control/control_internal.h"
+#include "control/name.h"
+
+/* Launch: instance, addresses, ports, use of the image and the operation in one transaction. */
+
+enum { CLAIM_KEY_SIZE = 256 };
+
+static int choose_name(struct request *request, struct instance *instance, struct error *err)
+{
+	struct control *control = request->work.control;
+	const struct launch_request *launch = request->body;
+	char name[NAME_TEXT_SIZE];
+	struct item *item;
+
+	if (launch->name && launch->name[0]) {
+		item = mirror_find(control, KIND_INSTANCE, request->project, launch->name);
+		if (item)
+			return error_say(err, -EEXIST, "instance \"%s\" %s", launch->name,
+					 item->meta->deleted_ms ? "is still being deleted"
+								: "exists already");
+		meta_new(control, &instance->meta, request->project, launch->name, launch->labels);
+		return 0;
+	}
+	for (unsigned int attempt = 0;; attempt++) {
+		name_make(control->rng, attempt, name);
+		if (!mirror_find(control, KIND_INSTANCE, request->project, name))
+			break;
+	}
+	meta_new(control, &instance->meta, request->project, name, launch->labels);
+	return 0;
+}
+
+static int find_network(struct request *request, const char *name, struct item **ret,
+			struct error *err)
+{
+	struct item *item =
+		mirror_find(request->work.control, KIND_NETWORK, request->project, name);
+
+	if (!item)
+		return error_say(err, -ENOENT, "network \"%s\" does not exist", name);
+	if (item->meta->deleted_ms)
+		return error_say(err, -EBUSY, "network \"%s\" is being deleted", name);
+	*ret = item;
+	return 0;
+}
+
+static void address_key(char key[CLAIM_KEY_SIZE], const char *network_uid, const struct ip *ip)
+{
+	char text[IP_TEXT_SIZE];
+
+	ip_format(ip, text);
+	snprintf(key, CLAIM_KEY_SIZE, "/address/%s/%s", network_uid, text);
+}
+
+static bool address_is_free(struct control *control, const struct item *item,
+			    const struct subnet *subnet, const struct ip *gateway, uint64_t n,
+			    struct ip *ret)
+{
+	char key[CLAIM_KEY_SIZE];
+
+	if (!subnet->base.family)
+		return true;
+	if (n > subnet_host_count(subnet))
+		return false;
+	subnet_nth(subnet, n, ret);
+	address_key(key, item->meta->uid, ret);
+	return !ip_equal(ret, gateway) && !mirror_find_claim(control, key);
+}
+
+static void make_mac(struct instance *instance, const struct ip *ip4)
+{
+	unsigned int bytes[4];
+
+	if (ip4->family == 4)
+		for (int i = 0; i < 4; i++)
+			bytes[i] = ip4->bytes[i];
+	else
+		sscanf(instance->meta.uid, "%2x%2x%2x%2x", &bytes[0], &bytes[1], &bytes[2],
+		       &bytes[3]);
+	snprintf(instance->spec.mac, MAC_TEXT_SIZE, "02:62:%02x:%02x:%02x:%02x", bytes[0] & 0xff,
+		 bytes[1] & 0xff, bytes[2] & 0xff, bytes[3] & 0xff);
+}
+
+/*
+ * The same host number in both families.  The search goes on where the last one ended, so that an
+ * address rests before it is used again and launches at the same time do not choose the same one.
+ */
+static int take_addresses(struct draft *draft, const struct item *item, struct instance *instance,
+			  struct error *err)
+{
+	struct control *control = draft->control;
+	const struct network_spec *spec = &item_network(item)->spec;
+	uint64_t count = subnet_host_count(spec->ipv4.base.family ? &spec->ipv4 : &spec->ipv6);
+	struct ip ip4 = {}, ip6 = {};
+	char key[CLAIM_KEY_SIZE];
+
+	for (uint64_t tried = 0; tried < count; tried++) {
+		uint64_t n = control->address_cursor++ % count + 1;
+
+		if (!address_is_free(control, item, &spec->ipv4, &spec->gateway4, n, &ip4) ||
+		    !address_is_free(control, item, &spec->ipv6, &spec->gateway6, n, &ip6))
+			continue;
+		ip_format(&ip4, instance->spec.ipv4);
+		ip_format(&ip6, instance->spec.ipv6);
+		make_mac(instance, &ip4);
+		if (ip4.family) {
+			address_key(key, item->meta->uid, &ip4);
+			draft_claim(draft, key, instance->meta.uid);
+		}
+		if (ip6.family) {
+			address_key(key, item->meta->uid, &ip6);
+			draft_claim(draft, key, instance->meta.uid);
+		}
+		return 0;
+	}
+	return error_say(err, -ENOSPC, "network \"%s\" has no free address left", item->meta->name);
+}
+
+/* The claim that stands in the way of publishing this port. */
+static const struct claim *port_taken(struct control *control, const struct publish *publish,
+				      char key[CLAIM_KEY_SIZE])
+{
+	struct claim *claim, *next;
+	char prefix[CLAIM_KEY_SIZE / 2];
+
+	snprintf(prefix, sizeof(prefix), "/hostport/%.63s/%s/%u/", control->node,
+		 protocol_name(publish->protocol), publish->host_port);
+	snprintf(key, CLAIM_KEY_SIZE, "%s%s", prefix, publish->host_ip[0] ? publish->host_ip : "*");
+	if (publish->host_ip[0]) {
+		char any[CLAIM_KEY_SIZE];
+
+		snprintf(any, sizeof(any), "%s*", prefix);
+		claim = mirror_find_claim(control, key);
+		return claim ? claim : mirror_find_claim(control, any);
+	}
+	HASH_ITER(by_key, control->claims, claim, next)
+	{
+		if (strncmp(claim->key, prefix, strlen(prefix)) == 0)
+			return claim;
+	}
+	return NULL;
+}
+
+static int take_ports(struct draft *draft, struct instance *instance, struct error *err)
+{
+	struct control *control = draft->control;
+	char key[CLAIM_KEY_SIZE];
+
+	for (size_t i = 0; i < instance->spec.publish_count; i++) {
+		const struct publish *publish = &instance->spec.publish[i];
+		const struct claim *claim = port_taken(control, publish, key);
+		struct item *user = claim ? mirror_find_uid(control, claim->uid) : NULL;
+
+		if (claim)
+			return error_say(err, -EEXIST,
+					 "port %u/%s is already published by instance \"%s\"",
+					 publish->host_port, protocol_name(publish->protocol),
+					 user ? user->meta->name : claim->uid);
+		/* All addresses stand against each single one, so the compare must see them too. */
+		char *last = strrchr(key, '/');
+		if (!publish->host_ip[0]) {
+			char prefix[CLAIM_KEY_SIZE];
+
+			snprintf(prefix, sizeof(prefix), "%.*s", (int) (last - key + 1), key);
+			store_txn_compare(&draft->txn, STORE_PREFIX_EMPTY, prefix, 0);
+		} else {
+			char any[CLAIM_KEY_SIZE];
+
+			snprintf(any, sizeof(any), "%.*s*", (int) (last - key + 1), key);
+			store_txn_compare(&draft->txn, STORE_MOD_REVISION, any, 0);
+		}
+		draft_claim(draft, key, instance->meta.uid);
+	}
+	return 0;
+}
+
+static void copy_user_spec(struct instance *instance, const struct launch_request *launch)
+{
+	struct instance wrapped = { .spec = launch->spec };
+	struct instance *copy = instance_copy(&wrapped);
+
+	instance->spec = copy->spec;
+	free(copy);
+}
+
+static int prepare_launch(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	const struct launch_request *launch = request->body;
+	AUTO(instance_free) struct instance *instance = mem_new0(struct instance);
+	struct instance_spec *spec = &instance->spec;
+	char image_uid[UID_SIZE], key[CLAIM_KEY_SIZE];
+	bool networked = !launch->spec.network || strcmp(launch->spec.network, "none") != 0;
+	struct item *network = NULL;
+	int r;
+
+	instance_status_init(&instance->status);
+	copy_user_spec(instance, launch);
+	r = require_project(work->control, request->project, err);
+	if (r == 0)
+		r = choose_name(request, instance, err);
+	if (r == 0 && networked)
+		r = find_network(request,
+				 spec->network && spec->network[0] ? spec->network : "default",
+				 &network, err);
+	if (r == 0 && !networked && spec->publish_count > 0)
+		r = error_say(err, -EINVAL, "publish: an instance without a network has no ports");
+	if (r == 0)
+		r = image_for_launch(draft, request->project, launch, &spec->image_name, image_uid,
+				     err);
+	if (r == 0 && network)
+		r = take_addresses(draft, network, instance, err);
+	if (r == 0)
+		r = take_ports(draft, instance, err);
+	if (r < 0)
+		return r;
+
+	mem_replace(&spec->node, work->control->node);
+	mem_replace(&spec->network, network ? network->meta->name : "none");
+	if (network) {
+		memcpy(spec->network_uid, network->meta->uid, UID_SIZE);
+		draft_require(draft, network);
+	}
+	spec->target = launch->start ? INSTANCE_TARGET_RUNNING : INSTANCE_TARGET_STOPPED;
+	spec->start_seq = launch->start;
+	snprintf(key, sizeof(key), "/imageuse/%s/%s", image_uid, instance->meta.uid);
+	draft_claim(draft, key, instance->meta.uid);
+
+	struct operation *operation =
+		draft_operation(draft, OPERATION_LAUNCH, KIND_INSTANCE, &instance->meta);
+	operation->seq = spec->start_seq;
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	draft_create(draft, KIND_INSTANCE, TAKE_PTR(instance));
+	return WORK_COMMIT;
+}
+
+static struct launch_request *launch_copy(const struct launch_request *launch)
+{
+	struct launch_request *copy = launch_request_new();
+	struct instance wrapped = {};
+
+	copy_user_spec(&wrapped, launch);
+	copy->name = mem_strdup(launch->name);
+	copy->labels = strv_copy(launch->labels);
+	copy->spec = wrapped.spec;
+	copy->start = launch->start;
+	copy->pull = launch->pull;
+	copy->insecure = launch->insecure;
+	return copy;
+}
+
+static void launch_free(void *launch)
+{
+	launch_request_free(launch);
+}
+
+void control_instance_launch(struct control *control, const char *project,
+			     const struct launch_request *launch, control_done_fn done, void *data)
+{
+	struct request *request = request_new(project, NULL, done, data);
+
+	request->body = launch_copy(launch);
+	request->body_free = launch_free;
+	request_start(control, request, prepare_launch);
+}

@@ -1,0 +1,190 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/strbuf.h"
+#include "base/strv.h"
+#include "control/control_internal.h"
+
+/* Whoever makes a network writes this key, so that two at once cannot choose overlapping subnets.
+ */
+static const char networks_key[] = "/lock/networks";
+
+enum { USERS_SHOWN = 5 };
+
+void subnet_random6(struct control *control, struct subnet *ret)
+{
+	*ret = (struct subnet){ .base.family = 6, .prefix = 64 };
+	control->rng->fill(control->rng, ret->base.bytes, 8);
+	ret->base.bytes[0] = 0xfd;
+}
+
+static struct item *overlapping(struct control *control, const struct subnet *subnet)
+{
+	struct item *item, *next;
+
+	HASH_ITER(by_key, control->items, item, next)
+	{
+		if (item->kind != KIND_NETWORK)
+			continue;
+		const struct network_spec *spec = &item_network(item)->spec;
+
+		if (subnet_overlaps(&spec->ipv4, subnet) || subnet_overlaps(&spec->ipv6, subnet))
+			return item;
+	}
+	return NULL;
+}
+
+/* The first free 10.X.Y.0/24 from 10.90.1.0 on. */
+static int choose_subnet4(struct control *control, struct subnet *ret, struct error *err)
+{
+	struct subnet subnet = { .base = { 4, { 10, 90, 0, 0 } }, .prefix = 24 };
+
+	for (unsigned int n = 90 * 256 + 1; n < 256 * 256; n++) {
+		subnet.base.bytes[1] = (uint8_t) (n >> 8);
+		subnet.base.bytes[2] = (uint8_t) n;
+		if (!overlapping(control, &subnet)) {
+			*ret = subnet;
+			return 0;
+		}
+	}
+	return error_say(err, -ENOSPC, "no free IPv4 subnet is left, name one");
+}
+
+static int complete_spec(struct control *control, struct network_spec *spec, struct error *err)
+{
+	struct item *other;
+	int r;
+
+	if (!spec->ipv4.base.family && !spec->ipv6.base.family) {
+		r = choose_subnet4(control, &spec->ipv4, err);
+		if (r < 0)
+			return r;
+		subnet_random6(control, &spec->ipv6);
+	}
+	other = spec->ipv4.base.family ? overlapping(control, &spec->ipv4) : NULL;
+	if (other)
+		return error_say(err, -EEXIST, "ipv4: overlaps with network \"%s\"",
+				 other->meta->name);
+	other = spec->ipv6.base.family ? overlapping(control, &spec->ipv6) : NULL;
+	if (other)
+		return error_say(err, -EEXIST, "ipv6: overlaps with network \"%s\"",
+				 other->meta->name);
+	if (spec->ipv4.base.family)
+		subnet_nth(&spec->ipv4, 1, &spec->gateway4);
+	if (spec->ipv6.base.family)
+		subnet_nth(&spec->ipv6, 1, &spec->gateway6);
+	return 0;
+}
+
+static int prepare_create(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	struct control *control = work->control;
+	const struct network_request *body = request->body;
+	AUTO(network_free) struct network *network = NULL;
+	struct network wrapped = { .spec = body->spec };
+	struct operation *operation;
+	struct item *item;
+	struct claim *lock;
+	int r = require_project(control, request->project, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(body->name, "none") == 0)
+		return error_say(err, -EINVAL, "name: \"none\" means no network");
+	item = mirror_find(control, KIND_NETWORK, request->project, body->name);
+	if (item)
+		return error_say(err, -EEXIST, "network \"%s\" %s", body->name,
+				 item->meta->deleted_ms ? "is still being deleted"
+							: "exists already");
+	network = network_copy(&wrapped);
+	meta_new(control, &network->meta, request->project, body->name, body->labels);
+	mem_replace(&network->spec.node, control->node);
+	r = complete_spec(control, &network->spec, err);
+	if (r < 0)
+		return r;
+	lock = mirror_find_claim(control, networks_key);
+	store_txn_compare(&draft->txn, STORE_MOD_REVISION, networks_key, lock ? lock->revision : 0);
+	store_ops_put(&draft->txn.then, networks_key, "{}", 0);
+	operation = draft_operation(draft, OPERATION_CREATE, KIND_NETWORK, &network->meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	draft_create(draft, KIND_NETWORK, TAKE_PTR(network));
+	return WORK_COMMIT;
+}
+
+static void body_free(void *body)
+{
+	network_request_free(body);
+}
+
+void control_network_create(struct control *control, const char *project,
+			    const struct network_request *body, control_done_fn done, void *data)
+{
+	struct request *request = request_new(project, body->name, done, data);
+	struct network_request *copy = mem_new0(struct network_request);
+
+	*copy = *body;
+	copy->name = mem_strdup(body->name);
+	copy->labels = strv_copy(body->labels);
+	copy->spec.dns_domain = mem_strdup(body->spec.dns_domain);
+	copy->spec.node = mem_strdup(body->spec.node);
+	request->body = copy;
+	request->body_free = body_free;
+	request_start(control, request, prepare_create);
+}
+
+static int refuse_used(struct control *control, const struct item *network, struct error *err)
+{
+	AUTO(strbuf_done) struct strbuf names = {};
+	struct item *item, *next;
+	unsigned int count = 0;
+
+	HASH_ITER(by_key, control->items, item, next)
+	{
+		if (item->kind != KIND_INSTANCE ||
+		    strcmp(item_instance(item)->spec.network_uid, network->meta->uid) != 0)
+			continue;
+		if (count++ < USERS_SHOWN)
+			strbuf_printf(&names, "%s%s", count > 1 ? ", " : "", item->meta->name);
+	}
+	if (count == 0)
+		return 0;
+	if (count > USERS_SHOWN)
+		strbuf_printf(&names, " and %u more", count - USERS_SHOWN);
+	return error_say(err, -EBUSY, "network \"%s\" is used by %s %s", network->meta->name,
+			 count == 1 ? "instance" : "instances", strbuf_str(&names));
+}
+
+static int prepare_delete(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	AUTO(free) char *prefix = NULL;
+	struct operation *operation;
+	struct network *network;
+	struct item *item;
+	int r = request_item(request, KIND_NETWORK, &item, err);
+
+	if (r == 0)
+		r = refuse_used(work->control, item, err);
+	if (r < 0)
+		return r;
+	network = draft_edit(draft, item);
+	draft_mark_deleted(draft, &network->meta);
+	prefix = mem_printf("/address/%s/", item->meta->uid);
+	store_txn_compare(&draft->txn, STORE_PREFIX_EMPTY, prefix, 0);
+	draft_require(draft, item);
+	operation = draft_operation(draft, OPERATION_DELETE, KIND_NETWORK, &network->meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	return WORK_COMMIT;
+}
+
+void control_network_delete(struct control *control, const char *project, const char *name,
+			    uint64_t if_match, control_done_fn done, void *data)
+{
+	struct request *request = request_new(project, name, done, data);
+
+	request->if_match = if_match;
+	request_start(control, request, prepare_delete);
+}

@@ -1,0 +1,127 @@
+#include "control/resource.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "model/image.h"
+#include "model/instance.h"
+#include "model/network.h"
+#include "model/node.h"
+#include "model/operation.h"
+#include "model/project.h"
+
+enum { TEXT_MAX_BYTES = 1024 * 1024 };
+
+static int decode(enum kind kind, const json_t *doc, void **ret, struct error *err)
+{
+	switch (kind) {
+	case KIND_INSTANCE:
+		return instance_decode(doc, (struct instance **) ret, err);
+	case KIND_NETWORK:
+		return network_decode(doc, (struct network **) ret, err);
+	case KIND_IMAGE:
+		return image_decode(doc, (struct image **) ret, err);
+	case KIND_OPERATION:
+		return operation_decode(doc, (struct operation **) ret, err);
+	case KIND_PROJECT:
+		return project_decode(doc, (struct project **) ret, err);
+	default:
+		return node_decode(doc, (struct node **) ret, err);
+	}
+}
+
+int resource_decode(enum kind kind, const char *text, uint64_t revision, void **ret,
+		    struct error *err)
+{
+	AUTO(json_decref) json_t *doc = NULL;
+	int r = json_parse(text, strlen(text), TEXT_MAX_BYTES, &doc, err);
+
+	if (r == 0)
+		r = decode(kind, doc, ret, err);
+	if (r == 0)
+		resource_meta(kind, *ret)->revision = revision;
+	return r;
+}
+
+json_t *resource_encode(enum kind kind, const void *resource, unsigned int parts)
+{
+	switch (kind) {
+	case KIND_INSTANCE:
+		return instance_encode(resource, parts);
+	case KIND_NETWORK:
+		return network_encode(resource, parts);
+	case KIND_IMAGE:
+		return image_encode(resource, parts);
+	case KIND_OPERATION:
+		return operation_encode(resource);
+	case KIND_PROJECT:
+		return project_encode(resource);
+	default:
+		return node_encode(resource);
+	}
+}
+
+char *resource_text(enum kind kind, void *resource)
+{
+	struct meta *meta = resource_meta(kind, resource);
+	uint64_t revision = meta->revision;
+
+	meta->revision = 0;
+	AUTO(json_decref) json_t *doc = resource_encode(kind, resource, ENCODE_STORE);
+	meta->revision = revision;
+	return json_text(doc);
+}
+
+void *resource_copy(enum kind kind, void *resource)
+{
+	AUTO(json_decref) json_t *doc = resource_encode(kind, resource, ENCODE_STORE);
+	void *copy = NULL;
+
+	/* What was decoded once can be decoded again. */
+	if (decode(kind, doc, &copy, NULL) < 0)
+		abort();
+	return copy;
+}
+
+struct meta *resource_meta(enum kind kind, void *resource)
+{
+	switch (kind) {
+	case KIND_INSTANCE:
+		return &((struct instance *) resource)->meta;
+	case KIND_NETWORK:
+		return &((struct network *) resource)->meta;
+	case KIND_IMAGE:
+		return &((struct image *) resource)->meta;
+	case KIND_OPERATION:
+		return &((struct operation *) resource)->meta;
+	case KIND_PROJECT:
+		return &((struct project *) resource)->meta;
+	default:
+		return &((struct node *) resource)->meta;
+	}
+}
+
+void resource_free(enum kind kind, void *resource)
+{
+	switch (kind) {
+	case KIND_INSTANCE:
+		instance_free(resource);
+		break;
+	case KIND_NETWORK:
+		network_free(resource);
+		break;
+	case KIND_IMAGE:
+		image_free(resource);
+		break;
+	case KIND_OPERATION:
+		operation_free(resource);
+		break;
+	case KIND_PROJECT:
+		project_free(resource);
+		break;
+	default:
+		node_free(resource);
+	}
+}

@@ -1,0 +1,506 @@
+#include <errno.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "control/control_internal.h"
+#include "control/resource.h"
+
+/*
+ * What follows from the present state of one resource.  Runs after every change, after every status
+ * from a node and once for everything at start; writes nothing when nothing follows.  That is why a
+ * control that was killed at any point loses nothing: the next one settles everything again.
+ */
+
+struct settle {
+	struct work work;
+	char *key;
+	json_t *status; /* the one that this draft applies, borrowed from the item while it is there
+			 */
+};
+
+static struct item *settle_item(struct settle *settle)
+{
+	return mirror_find_key(settle->work.control, settle->key);
+}
+
+/* Is this uid on its way out, and not removed by this very draft? */
+static bool still_going(struct draft *draft, const char *uid)
+{
+	struct item *item = mirror_find_uid(draft->control, uid);
+	struct draft_item *d = item ? draft_find(draft, item) : NULL;
+
+	if (!item || (d && d->remove))
+		return false;
+	if (item->meta->deleted_ms)
+		return true;
+	return d && resource_meta(d->kind, d->resource)->deleted_ms != 0;
+}
+
+static bool all_gone(struct draft *draft, const struct operation *operation)
+{
+	bool going = still_going(draft, operation->target_uid);
+
+	for (size_t i = 0; operation->members && operation->members[i] && !going; i++)
+		going = still_going(draft, operation->members[i]);
+	return !going;
+}
+
+void operation_end(struct draft *draft, struct operation *operation, enum operation_state state,
+		   const char *error)
+{
+	operation->state = state;
+	operation->ending = OPERATION_RUNNING;
+	operation->finished_ms = clock_realtime_ms(draft->control->clock);
+	if (error && error[0])
+		mem_replace(&operation->error, error);
+	mem_replace(&operation->text, NULL);
+	if (state == OPERATION_DONE && operation->total_bytes)
+		operation->done_bytes = operation->total_bytes;
+}
+
+static void take_image_away(struct draft *draft, struct operation *operation, struct item *item)
+{
+	struct image *image = draft_edit(draft, item);
+
+	draft_mark_deleted(draft, &image->meta);
+	if (operation)
+		strv_append(&operation->members, image->meta.uid);
+}
+
+/* An image that never became ready, that failed or was made by a launch, and that nobody wants. */
+static bool image_is_litter(struct control *control, const struct item *item,
+			    const struct image *image, const char *except)
+{
+	if (image->status.state == IMAGE_READY || image->status.digest || image->meta.deleted_ms)
+		return false;
+	if (!image->spec.implicit && image->status.state != IMAGE_FAILED)
+		return false;
+	return !mirror_image_user(control, item, except, false);
+}
+
+void settle_undo(struct draft *draft, struct operation *operation, enum operation_state ending,
+		 const char *error)
+{
+	struct control *control = draft->control;
+	struct item *item = mirror_find_uid(control, operation->target_uid);
+
+	operation->ending = ending;
+	mem_replace(&operation->error, error);
+	mem_replace(&operation->text, "undoing");
+	if (!item) {
+		operation_end(draft, operation, ending, error);
+		return;
+	}
+	if (item->kind == KIND_INSTANCE) {
+		struct instance *instance = draft_edit(draft, item);
+		struct item *image = mirror_find(control, KIND_IMAGE, item->meta->project,
+						 instance->spec.image_name);
+
+		instance->spec.stop_override_s = 0;
+		draft_mark_deleted(draft, &instance->meta);
+		if (image && image_is_litter(control, image, item_image(image), instance->meta.uid))
+			take_image_away(draft, operation, image);
+	} else if (item->kind == KIND_IMAGE) {
+		/* A launch that also waits for it keeps it; otherwise it goes. */
+		if (mirror_image_user(control, item, NULL, false))
+			operation_end(draft, operation, ending, error);
+		else
+			take_image_away(draft, NULL, item);
+	} else if (item->kind == KIND_NETWORK) {
+		struct network *network = draft_edit(draft, item);
+
+		draft_mark_deleted(draft, &network->meta);
+	}
+}
+
+static void apply_verdict(struct draft *draft, struct operation *operation,
+			  const struct verdict *verdict)
+{
+	if (verdict->state == OPERATION_RUNNING)
+		return;
+	if (verdict->undo) {
+		settle_undo(draft, operation, verdict->state, verdict->error);
+		return;
+	}
+	if (verdict->exit_code >= 0) {
+		operation->result = json_object();
+		json_object_set_new(operation->result, "exit_code",
+				    json_integer(verdict->exit_code));
+	}
+	operation_end(draft, operation, verdict->state, verdict->error);
+}
+
+/* Operations that wait for a resource of which nothing is left. */
+static void end_with_target(struct draft *draft, struct item *running)
+{
+	struct operation *operation;
+
+	if (!all_gone(draft, item_operation(running)))
+		return;
+	operation = draft_edit(draft, running);
+	if (operation->ending != OPERATION_RUNNING)
+		operation_end(draft, operation, operation->ending, NULL);
+	else if (operation->action == OPERATION_DELETE || operation->action == OPERATION_PRUNE)
+		operation_end(draft, operation, OPERATION_DONE, NULL);
+	else
+		operation_end(draft, operation, OPERATION_FAILED, "it was deleted meanwhile");
+}
+
+static bool waits_for(const struct operation *operation, const char *uid)
+{
+	if (strcmp(operation->target_uid, uid) == 0)
+		return true;
+	for (size_t i = 0; operation->members && operation->members[i]; i++)
+		if (strcmp(operation->members[i], uid) == 0)
+			return true;
+	return false;
+}
+
+/* The resource is gone: its key goes, and what it had reserved, and operations end. */
+static void settle_gone(struct draft *draft, struct item *item)
+{
+	struct item *running;
+
+	draft_remove(draft, item);
+	DL_FOREACH2(draft->control->running, running, running_next)
+	{
+		if (waits_for(item_operation(running), item->meta->uid))
+			end_with_target(draft, running);
+	}
+}
+
+static void release_claims(struct draft *draft, const struct item *item)
+{
+	struct claim *claim, *next;
+
+	HASH_ITER(by_key, draft->control->claims, claim, next)
+	{
+		if (strcmp(claim->uid, item->meta->uid) == 0)
+			store_ops_delete(&draft->txn.then, claim->key);
+	}
+}
+
+/* ---- instances */
+
+static bool exited_for_good(const struct instance *instance)
+{
+	const struct instance_status *status = &instance->status;
+
+	return (status->state == INSTANCE_STOPPED || status->state == INSTANCE_FAILED) &&
+	       status->start_seq > 0 && status->start_seq >= instance->spec.start_seq &&
+	       status->generation >= instance->meta.generation;
+}
+
+static void show_progress(struct operation *operation, const struct verdict *verdict,
+			  const struct image *image)
+{
+	mem_replace(&operation->text, verdict->text);
+	if (!image)
+		return;
+	operation->done_bytes = image->status.done_bytes;
+	operation->total_bytes = image->status.total_bytes;
+}
+
+static int settle_instance(struct draft *draft, struct item *item, const json_t *status,
+			   struct error *err)
+{
+	struct control *control = draft->control;
+	struct instance *instance = draft_edit(draft, item);
+	struct item *running, *image_item;
+	struct image *image;
+	int r;
+
+	if (status) {
+		instance_status_done(&instance->status);
+		r = instance_status_decode(status, &instance->status, err);
+		if (r < 0)
+			return r;
+		mem_replace(&instance->status.node, control->node);
+	}
+	if (instance->status.state == INSTANCE_GONE && instance->meta.deleted_ms) {
+		release_claims(draft, item);
+		settle_gone(draft, item);
+		return WORK_COMMIT;
+	}
+	image_item =
+		mirror_find(control, KIND_IMAGE, item->meta->project, instance->spec.image_name);
+	image = image_item ? item_image(image_item) : NULL;
+	DL_FOREACH2(control->running, running, running_next)
+	{
+		const struct operation *now = item_operation(running);
+		struct operation *operation;
+		struct verdict verdict;
+
+		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
+		    now->ending != OPERATION_RUNNING)
+			continue;
+		judge_instance(now, instance, image, &verdict);
+		if (verdict.state == OPERATION_RUNNING && !status)
+			continue;
+		operation = draft_edit(draft, running);
+		if (verdict.state == OPERATION_RUNNING)
+			show_progress(operation, &verdict, NULL);
+		apply_verdict(draft, operation, &verdict);
+	}
+	if (instance->spec.remove_on_exit && exited_for_good(instance))
+		draft_mark_deleted(draft, &instance->meta);
+	return WORK_COMMIT;
+}
+
+/* ---- images */
+
+/* Launches that wait for this image show how far it is. */
+static void show_launch_progress(struct draft *draft, const struct item *item,
+				 const struct image *image)
+{
+	struct control *control = draft->control;
+	struct item *running;
+
+	DL_FOREACH2(control->running, running, running_next)
+	{
+		const struct operation *now = item_operation(running);
+		struct item *target = mirror_find_uid(control, now->target_uid);
+		struct verdict verdict = { .text = "pulling the image" };
+
+		if (now->action != OPERATION_LAUNCH || now->ending != OPERATION_RUNNING ||
+		    !target ||
+		    strcmp(item_instance(target)->spec.image_name, item->meta->name) != 0 ||
+		    strcmp(target->meta->project, item->meta->project) != 0)
+			continue;
+		show_progress(draft_edit(draft, running), &verdict, image);
+	}
+}
+
+static bool pull_is_running(struct control *control, const char *uid)
+{
+	struct item *running;
+
+	DL_FOREACH2(control->running, running, running_next)
+	{
+		const struct operation *operation = item_operation(running);
+
+		if ((operation->action == OPERATION_PULL ||
+		     operation->action == OPERATION_IMPORT) &&
+		    operation->ending == OPERATION_RUNNING &&
+		    strcmp(operation->target_uid, uid) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The password is needed until the pull has ended. */
+static void drop_secrets(struct image *image)
+{
+	bool ended = image->status.state == IMAGE_READY || image->status.state == IMAGE_FAILED;
+
+	if (!ended || image->status.pull_seq < image->spec.pull_seq)
+		return;
+	mem_replace(&image->spec.username, NULL);
+	mem_replace(&image->spec.password, NULL);
+}
+
+static void settle_image_operations(struct draft *draft, struct item *item, struct image *image,
+				    bool news)
+{
+	struct item *running;
+
+	DL_FOREACH2(draft->control->running, running, running_next)
+	{
+		const struct operation *now = item_operation(running);
+		struct operation *operation;
+		struct verdict verdict;
+
+		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
+		    now->ending != OPERATION_RUNNING)
+			continue;
+		judge_image(now, image, &verdict);
+		if (verdict.state == OPERATION_RUNNING && !news)
+			continue;
+		operation = draft_edit(draft, running);
+		if (verdict.state == OPERATION_DONE && image->status.digest) {
+			operation->result = json_object();
+			json_put_string(operation->result, "digest", image->status.digest);
+		}
+		show_progress(operation, &verdict, image);
+		apply_verdict(draft, operation, &verdict);
+	}
+}
+
+static int settle_image(struct draft *draft, struct item *item, const json_t *status,
+			struct error *err)
+{
+	struct image *image = draft_edit(draft, item);
+	int r;
+
+	if (status) {
+		image_status_done(&image->status);
+		r = image_status_decode(status, &image->status, err);
+		if (r < 0)
+			return r;
+	}
+	if (image->status.state == IMAGE_GONE && image->meta.deleted_ms) {
+		settle_gone(draft, item);
+		return WORK_COMMIT;
+	}
+	drop_secrets(image);
+	settle_image_operations(draft, item, image, status != NULL);
+	if (status && image->status.state == IMAGE_PULLING)
+		show_launch_progress(draft, item, image);
+	if (image_is_litter(draft->control, item, image, NULL) &&
+	    !pull_is_running(draft->control, item->meta->uid))
+		draft_mark_deleted(draft, &image->meta);
+	return WORK_COMMIT;
+}
+
+/* ---- networks */
+
+static int settle_network(struct draft *draft, struct item *item, const json_t *status,
+			  struct error *err)
+{
+	struct network *network = draft_edit(draft, item);
+	struct item *running;
+	int r;
+
+	if (status) {
+		network_status_done(&network->status);
+		r = network_status_decode(status, &network->status, err);
+		if (r < 0)
+			return r;
+	}
+	if (network->status.state == NETWORK_GONE && network->meta.deleted_ms) {
+		settle_gone(draft, item);
+		return WORK_COMMIT;
+	}
+	DL_FOREACH2(draft->control->running, running, running_next)
+	{
+		const struct operation *now = item_operation(running);
+		struct verdict verdict;
+
+		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
+		    now->ending != OPERATION_RUNNING)
+			continue;
+		judge_network(now, network, &verdict);
+		if (verdict.state != OPERATION_RUNNING)
+			apply_verdict(draft, draft_edit(draft, running), &verdict);
+	}
+	return WORK_COMMIT;
+}
+
+/* ---- operations: those whose target has gone in somebody else's transaction */
+
+static int settle_operation(struct draft *draft, struct item *item)
+{
+	const struct operation *operation = item_operation(item);
+	bool ends_with_target = operation->ending != OPERATION_RUNNING ||
+				!mirror_find_uid(draft->control, operation->target_uid);
+
+	if (operation->state != OPERATION_RUNNING || !ends_with_target)
+		return WORK_NOTHING;
+	end_with_target(draft, item);
+	return WORK_COMMIT;
+}
+
+static int settle_prepare(struct work *work, struct draft *draft, struct error *err)
+{
+	struct settle *settle = (struct settle *) work;
+	struct item *item = settle_item(settle);
+
+	if (!item)
+		return WORK_NOTHING;
+	json_decref(settle->status);
+	settle->status = NULL;
+	if (item->status && item->flush_us <= clock_monotonic_us(work->control->clock))
+		settle->status = json_incref(item->status);
+	switch (item->kind) {
+	case KIND_INSTANCE:
+		return settle_instance(draft, item, settle->status, err);
+	case KIND_IMAGE:
+		return settle_image(draft, item, settle->status, err);
+	case KIND_NETWORK:
+		return settle_network(draft, item, settle->status, err);
+	case KIND_OPERATION:
+		return settle_operation(draft, item);
+	default:
+		return WORK_NOTHING;
+	}
+}
+
+static void settle_finish(struct work *work, int result, const struct error *err)
+{
+	struct settle *settle = (struct settle *) work;
+	struct control *control = work->control;
+	struct item *item = settle_item(settle);
+
+	if (result == -ECANCELED)
+		return;
+	if (result < 0) {
+		log_error("%s: %s; trying again", settle->key, err->msg);
+		control->recheck_us = clock_monotonic_us(control->clock) + 1000 * 1000;
+	}
+	if (item) {
+		item->settling = false;
+		if (result == 0 && settle->status && item->status == settle->status)
+			status_drop(control, item);
+		if (item->dirty_again) {
+			item->dirty_again = false;
+			mark_dirty(control, item);
+		}
+	}
+	status_schedule(control);
+	settle_dirty(control);
+}
+
+static void settle_free(struct work *work)
+{
+	struct settle *settle = (struct settle *) work;
+
+	json_decref(settle->status);
+	free(settle->key);
+	free(settle);
+}
+
+/* Whether there is anything to write is tried before a work is begun: most changes need nothing. */
+static bool settle_is_needed(struct control *control, struct item *item)
+{
+	struct settle settle = { .work = { .control = control }, .key = item->key };
+	struct draft draft = { .control = control };
+	int r = settle_prepare(&settle.work, &draft, NULL);
+	bool needed = r < 0 || (r == WORK_COMMIT && draft_finish(&draft));
+
+	draft_done(&draft);
+	json_decref(settle.status);
+	return needed;
+}
+
+void settle_dirty(struct control *control)
+{
+	while (control->dirty && !control->failed) {
+		struct item *item = control->dirty;
+		struct settle *settle;
+
+		control->dirty = item->dirty_next;
+		item->dirty = false;
+		if (item->settling) {
+			item->dirty_again = true;
+			continue;
+		}
+		if (!settle_is_needed(control, item)) {
+			/* A status that changes nothing has been dealt with. */
+			if (item->status && item->flush_us <= clock_monotonic_us(control->clock))
+				status_drop(control, item);
+			continue;
+		}
+		settle = mem_new0(struct settle);
+		settle->key = mem_strdup(item->key);
+		settle->work.prepare = settle_prepare;
+		settle->work.finish = settle_finish;
+		settle->work.free = settle_free;
+		item->settling = true;
+		work_start(control, &settle->work);
+	}
+}
