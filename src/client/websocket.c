@@ -20,8 +20,9 @@ struct websocket {
 	websocket_message_fn fn;
 	void *userdata;
 	struct error *err; /* of the call that runs */
-	int result;        /* first error of a callback */
-	bool ended;        /* the connection is at its end */
+	struct error send_err;
+	int result; /* first error of a callback */
+	bool ended; /* the connection is at its end */
 };
 
 static ssize_t websocket_recv_callback(wslay_event_context_ptr wslay, uint8_t *data, size_t size,
@@ -47,7 +48,7 @@ static ssize_t websocket_recv_callback(wslay_event_context_ptr wslay, uint8_t *d
 		return -1;
 	}
 	websocket->ended = true;
-	if (websocket->result == 0)
+	if (websocket->result == 0 && n != -ECONNRESET)
 		websocket->result = (int) n;
 	wslay_event_set_error(wslay, WSLAY_ERR_CALLBACK_FAILURE);
 	return -1;
@@ -57,19 +58,17 @@ static ssize_t websocket_send_callback(wslay_event_context_ptr wslay, const uint
 				       size_t size, int flags, void *userdata)
 {
 	struct websocket *websocket = userdata;
-	ssize_t n = transport_try_write(websocket->transport, data, size, websocket->err);
+	ssize_t n = transport_try_write(websocket->transport, data, size, &websocket->send_err);
 
 	(void) flags;
 	if (n >= 0)
 		return n;
-	if (n == -EAGAIN) {
-		wslay_event_set_error(wslay, WSLAY_ERR_WOULDBLOCK);
-		return -1;
-	}
-	websocket->ended = true;
-	if (websocket->result == 0)
-		websocket->result = (int) n;
-	wslay_event_set_error(wslay, WSLAY_ERR_CALLBACK_FAILURE);
+	/* What a server that hung up had said before may still be there to read: that comes first.
+	 */
+	if (n == -EPIPE || n == -ECONNRESET)
+		websocket->send_err.code = 0;
+	wslay_event_set_error(wslay,
+			      n == -EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
 	return -1;
 }
 
@@ -171,11 +170,11 @@ int websocket_process(struct websocket *websocket, struct error *err)
 
 	websocket->err = err;
 	if (wslay_event_want_write(wslay))
-		r = wslay_event_send(wslay);
+		wslay_event_send(wslay);
 	if (wslay_event_want_read(wslay))
 		r = wslay_event_recv(wslay);
 	if (wslay_event_want_write(wslay))
-		r = wslay_event_send(wslay);
+		wslay_event_send(wslay);
 	websocket->err = NULL;
 	if (wslay_event_get_close_received(wslay)) {
 		if (websocket->result == 0 &&
@@ -187,6 +186,8 @@ int websocket_process(struct websocket *websocket, struct error *err)
 	}
 	if (websocket->result < 0)
 		return websocket->result;
+	if (websocket->send_err.code < 0)
+		return error_say(err, websocket->send_err.code, "%s", websocket->send_err.msg);
 	if (websocket->ended)
 		return error_say(err, -ECONNRESET, "the server closed the stream without a word");
 	if (wslay_event_get_close_sent(wslay) && !wslay_event_want_read(wslay))

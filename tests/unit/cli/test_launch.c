@@ -1,0 +1,169 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strv.h"
+#include "cli/launch_build.h"
+#include "cli/number.h"
+#include "cli/stream.h"
+#include "cli/verb.h"
+
+/* What `brume launch ARGS...` would send, or the error. */
+static int build(char **argv, json_t **ret, struct error *err)
+{
+	AUTO(launch_request_free) struct launch_request *request = NULL;
+	AUTO(arguments_done) struct arguments arguments = {};
+	struct launch_options options = {};
+	const struct option_set sets[] = { { verb_launch.options, &options }, {} };
+	int r = option_parse(sets, argv, verb_launch.words_max, true, &arguments, err);
+
+	if (r == 0)
+		r = launch_build(&options, &arguments, &request, err);
+	option_release(verb_launch.options, &options);
+	if (r < 0)
+		return r;
+	*ret = launch_request_encode(request);
+	return 0;
+}
+
+#define BUILD(ret, err, ...) build((char *[]){ __VA_ARGS__, NULL }, ret, err)
+
+static void test_everything(void **state)
+{
+	AUTO(json_decref) json_t *body = NULL;
+	struct error err = {};
+	struct launch_request *back = NULL;
+
+	(void) state;
+	setenv("BRUME_TEST_INHERITED", "yes", 1);
+	unsetenv("BRUME_TEST_ABSENT");
+	assert_int_equal(BUILD(&body, &err, "web:2", "front", "-p", "8080:80",
+			       "-p127.0.0.1:53:53/udp", "-e", "A=1=2", "-e", "BRUME_TEST_INHERITED",
+			       "-e", "BRUME_TEST_ABSENT", "-m", "512M", "--cpus", "0.5", "--pids",
+			       "100", "--restart", "on-failure:3", "-l", "tier=web", "--entrypoint",
+			       "/run.sh", "--pull", "always", "--no-start", "--stop-signal", "INT",
+			       "--stop-timeout", "3", "-w", "/srv", "-u", "1:2", "serve", "-p",
+			       "1"),
+			 0);
+	assert_int_equal(launch_request_decode(body, &back, &err), 0);
+	assert_string_equal(back->name, "front");
+	assert_string_equal(back->spec.image, "web:2");
+	assert_int_equal(back->spec.publish_count, 2);
+	assert_int_equal(back->spec.publish[1].protocol, PROTOCOL_UDP);
+	assert_string_equal(strv_env_get(back->spec.env, "A"), "1=2");
+	assert_string_equal(strv_env_get(back->spec.env, "BRUME_TEST_INHERITED"), "yes");
+	assert_null(strv_env_get(back->spec.env, "BRUME_TEST_ABSENT"));
+	assert_int_equal(back->spec.memory_bytes, 512 << 20);
+	assert_int_equal(back->spec.pids, 100);
+	assert_int_equal(back->spec.restart_policy, RESTART_ON_FAILURE);
+	assert_int_equal(back->spec.restart_max_retries, 3);
+	assert_false(back->start);
+	assert_int_equal(back->pull, PULL_ALWAYS);
+	assert_string_equal(back->spec.entrypoint[0], "/run.sh");
+	assert_string_equal(back->spec.command[0], "serve");
+	assert_int_equal(strv_count(back->spec.command), 3);
+	assert_int_equal(back->spec.stop_timeout_s, 3);
+	launch_request_free(back);
+}
+
+static void test_small(void **state)
+{
+	AUTO(json_decref) json_t *body = NULL;
+	struct launch_request *back = NULL;
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(
+		BUILD(&body, &err, "debian", "--rm", "--entrypoint", "", "--", "sleep", "60"), 0);
+	assert_int_equal(launch_request_decode(body, &back, &err), 0);
+	assert_null(back->name);
+	assert_true(back->start && back->spec.remove_on_exit);
+	assert_non_null(back->spec.entrypoint);
+	assert_null(back->spec.entrypoint[0]);
+	assert_string_equal(back->spec.command[1], "60");
+	launch_request_free(back);
+}
+
+static void check_refused(const char *option, const char *value)
+{
+	json_t *body = NULL;
+	struct error err = {};
+
+	if (BUILD(&body, &err, "web", "name", (char *) option, (char *) value) >= 0)
+		fail_msg("accepted: %s %s", option, value);
+	assert_true(err.msg[0] != '\0');
+}
+
+static void test_refused(void **state)
+{
+	json_t *body = NULL;
+	struct error err = {};
+
+	(void) state;
+	check_refused("--publish", "80");
+	check_refused("--publish", "99999:80");
+	check_refused("--env", "=x");
+	check_refused("--env-file", "/nonexistent/file");
+	check_refused("--memory", "lots");
+	check_refused("--cpus", "-1");
+	check_refused("--pids", "0");
+	check_refused("--restart", "sometimes");
+	check_refused("--pull", "maybe");
+	check_refused("--stop-signal", "NOSUCH");
+	check_refused("--stop-timeout", "1.5");
+	check_refused("--label", "=x");
+	assert_true(BUILD(&body, &err, "web", "Bad_Name") < 0);
+	assert_true(BUILD(&body, &err, "") < 0);
+	assert_true(BUILD(&body, &err, "web", "-p", "80:80", "-p", "127.0.0.1:80:81") < 0);
+}
+
+static void test_number(void **state)
+{
+	int64_t n = 0;
+
+	(void) state;
+	assert_int_equal(number_parse("42", "x", 0, 100, &n, NULL), 0);
+	assert_int_equal(n, 42);
+	assert_int_equal(number_parse("-1", "x", -1, 100, &n, NULL), 0);
+	assert_int_equal(n, -1);
+	assert_int_equal(number_parse("101", "x", 0, 100, &n, NULL), -EINVAL);
+	assert_int_equal(number_parse("", "x", 0, 100, &n, NULL), -EINVAL);
+	assert_int_equal(number_parse("1e3", "x", 0, 100000, &n, NULL), -EINVAL);
+	assert_int_equal(number_parse("99999999999999999999", "x", 0, INT64_MAX, &n, NULL),
+			 -EINVAL);
+}
+
+static void test_stream_control(void **state)
+{
+	struct error err = {};
+	int code = -1;
+
+	(void) state;
+	assert_int_equal(stream_control("{\"exit_code\":137}", 17, &code, &err), 0);
+	assert_int_equal(code, 137);
+	assert_int_equal(stream_control("{\"error\":\"it stopped\"}", 22, &code, &err), -EIO);
+	assert_string_equal(err.msg, "it stopped");
+	assert_int_equal(
+		stream_control("{\"error\":{\"code\":2,\"message\":\"gone\"}}", 37, &code, &err),
+		-EIO);
+	assert_string_equal(err.msg, "gone");
+	assert_true(stream_control("{", 1, &code, &err) < 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_everything),     cmocka_unit_test(test_small),
+		cmocka_unit_test(test_refused),        cmocka_unit_test(test_number),
+		cmocka_unit_test(test_stream_control),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
