@@ -24,9 +24,9 @@ struct error;
 struct image_store;
 
 struct image_store_config {
-	const char *dir;    /* STATE/images; made when missing (the parents must exist) */
-	const char *worker; /* path of brume-image-worker; NULL: beside the running executable */
-	unsigned long boot_check_off; /* tests: do not compare boot ids */
+	const char *dir;     /* STATE/images; made when missing (the parents must exist) */
+	const char *worker;  /* path of brume-image-worker; NULL: beside the running executable */
+	const char *boot_id; /* NULL: the kernel's; tests give their own */
 };
 
 /* -EWOULDBLOCK when another process has it open. */

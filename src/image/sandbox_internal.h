@@ -1,0 +1,27 @@
+#pragma once
+/*
+ * image/sandbox_internal.h - how an image worker gives its power away.
+ *
+ * Called first thing in brume-image-worker, before any byte of a stranger is read.  Afterwards the
+ * process is user 0 of a user namespace whose ids are those of layers, its root is a read-only
+ * folder in memory with one writable folder /job, it has the capabilities that unpacking needs in
+ * that user namespace only, and system calls outside a short list fail.  Its mount namespace
+ * belongs to the host's user namespace, so it cannot mount anything either.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+struct error;
+
+struct sandbox {
+	int work_fd;  /* the folder that becomes /job */
+	bool network; /* false: an empty network namespace */
+	/* Sends "map me" to the parent and returns when it has written the id maps. */
+	int (*wait_for_maps)(void *data, struct error *err);
+	void *data;
+};
+
+int sandbox_enter(const struct sandbox *sandbox, struct error *err);
+
+/* No file may become larger: called when the limits are known. */
+int sandbox_limit_files(uint64_t bytes, struct error *err);
