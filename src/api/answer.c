@@ -9,6 +9,7 @@
 #include "api/api_internal.h"
 #include "api/request.h"
 #include "api/request_internal.h"
+#include "api/server.h"
 #include "api/ws.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -231,9 +232,18 @@ static bool has_word(const char *list, const char *word)
 	return false;
 }
 
+struct upgraded {
+	struct server *server;
+	struct MHD_UpgradeResponseHandle *urh;
+};
+
 static void on_release(void *data)
 {
-	MHD_upgrade_action(data, MHD_UPGRADE_ACTION_CLOSE);
+	struct upgraded *upgraded = data;
+
+	MHD_upgrade_action(upgraded->urh, MHD_UPGRADE_ACTION_CLOSE);
+	server_kick(upgraded->server);
+	free(upgraded);
 }
 
 static void on_upgraded(void *user, struct MHD_Connection *connection, void *con_cls,
@@ -241,17 +251,18 @@ static void on_upgraded(void *user, struct MHD_Connection *connection, void *con
 			struct MHD_UpgradeResponseHandle *urh)
 {
 	struct request *req = user;
+	struct upgraded *upgraded = mem_new0(struct upgraded);
 	struct ws_setup setup = { .fd = fd,
 				  .extra = extra,
 				  .extra_size = extra_size,
 				  .ping_us = req->api->ping_us,
 				  .list = &req->api->sockets,
 				  .release = on_release,
-				  .release_data = urh };
+				  .release_data = upgraded };
 
 	(void) connection;
 	(void) con_cls;
-	strbuf_done(&req->body);
+	*upgraded = (struct upgraded){ req->peer->server, urh };
 	req->free_state = NULL;
 	req->open(req->api, &setup, TAKE_PTR(req->state));
 }

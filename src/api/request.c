@@ -7,10 +7,11 @@
 
 #include "api/api_internal.h"
 #include "api/request_internal.h"
+#include "api/server.h"
 #include "base/json.h"
 #include "base/mem.h"
 
-struct request *request_new(struct api *api, const char *target)
+struct request *http_request_new(struct api *api, const char *target)
 {
 	struct request *req = mem_new0(struct request);
 
@@ -19,7 +20,7 @@ struct request *request_new(struct api *api, const char *target)
 	return req;
 }
 
-void request_free(struct request *req)
+void http_request_free(struct request *req)
 {
 	if (!req)
 		return;
@@ -180,6 +181,7 @@ void request_resume(struct request *req)
 	req->suspended = false;
 	req->hangup = sd_event_source_disable_unref(req->hangup);
 	MHD_resume_connection(req->connection);
+	server_kick(req->peer->server);
 }
 
 void request_wait(struct request *req, void (*gone)(struct request *req, void *state))

@@ -2,10 +2,10 @@
 /*
  * api/request_internal.h - what api/server, api/request and api/answer share about a request.
  *
- * The life of one: `request_new` when the request line is parsed, `request_begin` when the head is
- * in, the body, the handler, an answer, and `request_free` when it has been sent or the client is
- * gone.  While a request waits its connection is suspended, which the HTTP library does not watch:
- * `hangup` does.
+ * The life of one: `http_request_new` when the request line is parsed, `request_begin` when the
+ * head is in, the body, the handler, an answer, and `http_request_free` when it has been sent or
+ * the client is gone.  While a request waits its connection is suspended, which the HTTP library
+ * does not watch: `hangup` does.
  */
 #include <microhttpd.h>
 
@@ -62,8 +62,8 @@ struct request {
 	sd_event_source *hangup;
 };
 
-struct request *request_new(struct api *api, const char *target);
-void request_free(struct request *req);
+struct request *http_request_new(struct api *api, const char *target);
+void http_request_free(struct request *req);
 
 /* Leaves the connection alone until request_resume(); both are idempotent. */
 void request_suspend(struct request *req, uint32_t watch_events);

@@ -159,7 +159,7 @@ static void *on_uri(void *user, const char *target, struct MHD_Connection *conne
 {
 	struct server *server = user;
 
-	struct request *req = request_new(server->api, target);
+	struct request *req = http_request_new(server->api, target);
 
 	(void) connection;
 	req->next = server->requests;
@@ -187,7 +187,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
 		server->requests = req->next;
 	if (req->next)
 		req->next->prev = req->prev;
-	request_free(req);
+	http_request_free(req);
 	*con_cls = NULL;
 }
 
@@ -246,6 +246,16 @@ static void answer_no_route(struct request *req)
 	request_answer_status(req, MHD_HTTP_NOT_FOUND, "there is no such path",
 			      hint ? hint : "docs/api.md lists all paths; they begin with /1.0",
 			      NULL, NULL);
+}
+
+static bool has_body(struct request *req)
+{
+	const char *text = MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND,
+						       MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+	return (text && strcmp(text, "0") != 0) ||
+	       MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND,
+					   MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
 /* True when the head already promises more than a JSON body may have. */
@@ -351,7 +361,8 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
 		req->peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
 				    ->socket_context;
 		request_begin(req, method);
-		return req->response ? request_queue(req) : MHD_YES;
+		/* Answering before a body ends the connection; without one it can go on. */
+		return req->response && has_body(req) ? request_queue(req) : MHD_YES;
 	}
 	if (*size > 0)
 		return take_body(req, data, size);
@@ -455,18 +466,26 @@ void server_start(struct server *server)
 	rearm(server);
 }
 
+void server_kick(struct server *server)
+{
+	if (!server->timer)
+		return;
+	sd_event_source_set_time(server->timer, 0);
+	sd_event_source_set_enabled(server->timer, SD_EVENT_ONESHOT);
+}
+
 void server_free(struct server *server)
 {
 	if (!server)
 		return;
 	sd_event_source_disable_unref(server->io);
-	sd_event_source_disable_unref(server->timer);
-	sd_event_source_disable_unref(server->sweep);
+	server->timer = sd_event_source_disable_unref(server->timer);
 	if (server->daemon) {
 		/* The library does not stop over suspended connections. */
 		for (struct request *req = server->requests; req; req = req->next)
 			request_resume(req);
 		MHD_stop_daemon(server->daemon);
 	}
+	sd_event_source_disable_unref(server->sweep);
 	free(server);
 }

@@ -35,6 +35,11 @@ int server_new(struct api *api, const struct server_config *config, struct serve
 /* Until then connections wait in the socket's backlog. */
 void server_start(struct server *server);
 
+/*
+ * The library learns of resumed and closed connections only when it runs; this makes it run soon.
+ */
+void server_kick(struct server *server);
+
 /* Closes all connections.  WebSockets must have ended before. */
 void server_free(struct server *server);
 DEFINE_AUTO(struct server *, server_free)

@@ -45,18 +45,22 @@ void strbuf_puts(struct strbuf *buf, const char *s)
 
 void strbuf_printf(struct strbuf *buf, const char *fmt, ...)
 {
+	size_t room = 64;
+	char *to = strbuf_reserve(buf, room);
 	va_list ap;
 	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	n = vsnprintf(to, room + 1, fmt, ap);
 	va_end(ap);
 	assert(n >= 0);
 
-	char *to = strbuf_reserve(buf, (size_t) n);
-	va_start(ap, fmt);
-	vsnprintf(to, (size_t) n + 1, fmt, ap);
-	va_end(ap);
+	if ((size_t) n > room) {
+		to = strbuf_reserve(buf, (size_t) n);
+		va_start(ap, fmt);
+		vsnprintf(to, (size_t) n + 1, fmt, ap);
+		va_end(ap);
+	}
 	strbuf_grown(buf, (size_t) n);
 }
 
