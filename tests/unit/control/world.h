@@ -61,6 +61,10 @@ struct world {
 	unsigned int messages; /* from control to the node */
 	unsigned int forgets;
 
+	unsigned int kill_in; /* steps until brumed dies; 0 = it does not */
+	bool kill_store;      /* and the store with it (needs a store on disk) */
+	unsigned int kills;
+
 	bool answered; /* the last request */
 	int result;
 	struct error err;
@@ -68,17 +72,17 @@ struct world {
 	unsigned int barriers;
 };
 
-static int64_t world_realtime(struct clock *clock)
+static inline int64_t world_realtime(struct clock *clock)
 {
 	return ((struct world *) clock)->realtime_ms;
 }
 
-static uint64_t world_monotonic(struct clock *clock)
+static inline uint64_t world_monotonic(struct clock *clock)
 {
 	return ((struct world *) clock)->monotonic_us;
 }
 
-static void world_fill(struct rng *rng, void *data, size_t size)
+static inline void world_fill(struct rng *rng, void *data, size_t size)
 {
 	struct world *world = (struct world *) ((char *) rng - offsetof(struct world, rng));
 	unsigned char *p = data;
@@ -89,7 +93,7 @@ static void world_fill(struct rng *rng, void *data, size_t size)
 	}
 }
 
-static struct thing *world_thing(struct world *world, const char *uid)
+static inline struct thing *world_thing(struct world *world, const char *uid)
 {
 	for (size_t i = 0; i < world->thing_count; i++)
 		if (strcmp(world->things[i].uid, uid) == 0)
@@ -97,7 +101,7 @@ static struct thing *world_thing(struct world *world, const char *uid)
 	return NULL;
 }
 
-static void world_assign(const char *node, const json_t *resource, void *data)
+static inline void world_assign(const char *node, const json_t *resource, void *data)
 {
 	struct world *world = data;
 	const char *uid =
@@ -122,13 +126,13 @@ static void world_assign(const char *node, const json_t *resource, void *data)
 	thing->named = true;
 }
 
-static void world_thing_remove(struct world *world, struct thing *thing)
+static inline void world_thing_remove(struct world *world, struct thing *thing)
 {
 	json_decref(thing->desired);
 	*thing = world->things[--world->thing_count];
 }
 
-static void world_assigned_all(const char *node, void *data)
+static inline void world_assigned_all(const char *node, void *data)
 {
 	struct world *world = data;
 
@@ -138,7 +142,7 @@ static void world_assigned_all(const char *node, void *data)
 			world_thing_remove(world, &world->things[i - 1]);
 }
 
-static void world_forget(const char *node, enum kind kind, const char *uid, void *data)
+static inline void world_forget(const char *node, enum kind kind, const char *uid, void *data)
 {
 	struct world *world = data;
 	struct thing *thing = world_thing(world, uid);
@@ -150,12 +154,12 @@ static void world_forget(const char *node, enum kind kind, const char *uid, void
 		world_thing_remove(world, thing);
 }
 
-static void world_set_timer(uint64_t monotonic_us, void *data)
+static inline void world_set_timer(uint64_t monotonic_us, void *data)
 {
 	((struct world *) data)->timer_us = monotonic_us;
 }
 
-static void world_state(int result, const struct error *err, void *data)
+static inline void world_state(int result, const struct error *err, void *data)
 {
 	struct world *world = data;
 
@@ -167,22 +171,32 @@ static void world_state(int result, const struct error *err, void *data)
 static const struct control_ops world_ops = { world_assign, world_assigned_all, world_forget,
 					      world_set_timer, world_state };
 
+static inline void world_kill(struct world *world);
+
+/* brumed dies here, if it is time. */
+static inline void world_step(struct world *world)
+{
+	if (world->kill_in > 0 && --world->kill_in == 0)
+		world_kill(world);
+}
+
 /* One round of the loop; a test that waits for what never comes fails instead of hanging. */
-static void world_turn(struct world *world)
+static inline void world_turn(struct world *world)
 {
 	int r = sd_event_run(world->event, 20 * 1000 * 1000);
 
 	assert_true(r > 0);
+	world_step(world);
 }
 
-static void world_barrier_done(const struct store_result *result, void *data)
+static inline void world_barrier_done(const struct store_result *result, void *data)
 {
 	(void) result;
 	((struct world *) data)->barriers++;
 }
 
 /* Everything that was asked of the store before has been answered. */
-static void world_barrier(struct world *world)
+static inline void world_barrier(struct world *world)
 {
 	unsigned int before = world->barriers;
 	struct store_txn nothing = {};
@@ -192,14 +206,14 @@ static void world_barrier(struct world *world)
 		world_turn(world);
 }
 
-static void world_open(struct world *world)
+static inline void world_open(struct world *world)
 {
 	struct store_sqlite_config config = { world->path, &world->clock, 0 };
 
 	assert_int_equal(store_sqlite_open(world->event, &config, &world->store, &world->err), 0);
 }
 
-static void world_start(struct world *world)
+static inline void world_start(struct world *world)
 {
 	struct control_config config = { .clock = &world->clock,
 					 .rng = &world->rng,
@@ -214,7 +228,7 @@ static void world_start(struct world *world)
 	assert_int_equal(world->state, 0);
 }
 
-static void world_init(struct world *world)
+static inline void world_init_at(struct world *world, const char *path)
 {
 	*world = (struct world){ .clock = { world_realtime, world_monotonic },
 				 .rng = { world_fill },
@@ -223,12 +237,17 @@ static void world_init(struct world *world)
 				 .random = 42,
 				 .node_works = true };
 	assert_true(sd_event_new(&world->event) >= 0);
-	world->path = mem_strdup(":memory:");
+	world->path = mem_strdup(path);
 	world_open(world);
 	world_start(world);
 }
 
-static void world_hello(struct world *world)
+static inline void world_init(struct world *world)
+{
+	world_init_at(world, ":memory:");
+}
+
+static inline void world_hello(struct world *world)
 {
 	json_t *hello = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:s}", "node", "local", "version",
 				  "0.1.0", "kernel", "6.18", "cgroup", "v1", "cpus", 2,
@@ -242,7 +261,7 @@ static void world_hello(struct world *world)
 	json_decref(hello);
 }
 
-static void world_done(struct world *world)
+static inline void world_done(struct world *world)
 {
 	control_free(world->control);
 	store_free(world->store);
@@ -254,16 +273,32 @@ static void world_done(struct world *world)
 }
 
 /* brumed dies and starts again. */
-static void world_restart(struct world *world)
+static inline void world_restart(struct world *world)
 {
 	control_free(TAKE_PTR(world->control));
 	world->connected = false;
 	world_start(world);
 }
 
+static inline void world_kill(struct world *world)
+{
+	bool connected = world->connected;
+
+	world->kills++;
+	control_free(TAKE_PTR(world->control));
+	if (world->kill_store) {
+		store_free(TAKE_PTR(world->store));
+		world_open(world);
+	}
+	world->connected = false;
+	world_start(world);
+	if (connected)
+		world_hello(world);
+}
+
 /* ---- the node */
 
-static void world_status(struct world *world, const struct thing *thing, json_t *status)
+static inline void world_status(struct world *world, const struct thing *thing, json_t *status)
 {
 	json_t *body = json_pack("{s:s, s:s, s:o}", "kind", kind_name(thing->kind), "uid",
 				 thing->uid, "status", status);
@@ -274,17 +309,17 @@ static void world_status(struct world *world, const struct thing *thing, json_t 
 	json_decref(body);
 }
 
-static const char *member(const json_t *desired, const char *part, const char *name)
+static inline const char *member(const json_t *desired, const char *part, const char *name)
 {
 	return json_string_value(json_object_get(json_object_get(desired, part), name));
 }
 
-static json_int_t number(const json_t *desired, const char *part, const char *name)
+static inline json_int_t number(const json_t *desired, const char *part, const char *name)
 {
 	return json_integer_value(json_object_get(json_object_get(desired, part), name));
 }
 
-static json_t *world_image_status(struct world *world, struct thing *thing)
+static inline json_t *world_image_status(struct world *world, struct thing *thing)
 {
 	const char *reference = member(thing->desired, "spec", "reference");
 	json_int_t seq = number(thing->desired, "spec", "pull_seq");
@@ -303,7 +338,7 @@ static json_t *world_image_status(struct world *world, struct thing *thing)
 }
 
 /* Is the image of an instance there? */
-static bool world_image_ready(struct world *world, const struct thing *thing)
+static inline bool world_image_ready(struct world *world, const struct thing *thing)
 {
 	const char *name = member(thing->desired, "spec", "image_name");
 
@@ -317,7 +352,7 @@ static bool world_image_ready(struct world *world, const struct thing *thing)
 	return false;
 }
 
-static json_t *world_instance_status(struct world *world, struct thing *thing)
+static inline json_t *world_instance_status(struct world *world, struct thing *thing)
 {
 	const char *target = member(thing->desired, "spec", "target");
 	json_int_t seq = number(thing->desired, "spec", "start_seq");
@@ -340,7 +375,7 @@ static json_t *world_instance_status(struct world *world, struct thing *thing)
 }
 
 /* The node does one thing; false when nothing is left to do. */
-static bool world_node_step(struct world *world)
+static inline bool world_node_step(struct world *world)
 {
 	for (size_t i = 0; world->connected && world->node_works && i < world->thing_count; i++) {
 		struct thing *thing = &world->things[i];
@@ -370,13 +405,14 @@ static bool world_node_step(struct world *world)
 			continue;
 		}
 		world_status(world, thing, status);
+		world_step(world);
 		return true;
 	}
 	return false;
 }
 
 /* Until nothing moves any more, at the present time. */
-static void world_settle(struct world *world)
+static inline void world_settle(struct world *world)
 {
 	for (int quiet = 0; quiet < 4;) {
 		uint64_t revision = control_revision(world->control);
@@ -393,7 +429,7 @@ static void world_settle(struct world *world)
 }
 
 /* Time passes; timers that were asked for ring. */
-static void world_pass(struct world *world, uint64_t ms)
+static inline void world_pass(struct world *world, uint64_t ms)
 {
 	uint64_t end_us = world->monotonic_us + ms * 1000;
 
@@ -413,7 +449,8 @@ static void world_pass(struct world *world, uint64_t ms)
 
 /* ---- requests */
 
-static void world_answer(int result, const struct error *err, const json_t *operation, void *data)
+static inline void world_answer(int result, const struct error *err, const json_t *operation,
+				void *data)
 {
 	struct world *world = data;
 
@@ -424,21 +461,21 @@ static void world_answer(int result, const struct error *err, const json_t *oper
 	world->operation = json_deep_copy(operation);
 }
 
-static void world_await(struct world *world)
+static inline void world_await(struct world *world)
 {
 	world->answered = false;
 	while (!world->answered)
 		world_turn(world);
 }
 
-static const char *operation_id(const struct world *world)
+static inline const char *operation_id(const struct world *world)
 {
 	return json_string_value(
 		json_object_get(json_object_get(world->operation, "meta"), "name"));
 }
 
 /* {"image": ..} and what else a request has; answers with the result. */
-static int world_launch(struct world *world, const char *body)
+static inline int world_launch(struct world *world, const char *body)
 {
 	AUTO(launch_request_free) struct launch_request *request = NULL;
 	AUTO(json_decref) json_t *doc = json_loads(body, 0, NULL);
@@ -451,7 +488,7 @@ static int world_launch(struct world *world, const char *body)
 	return world->result;
 }
 
-static int world_action(struct world *world, const char *name, enum instance_action action)
+static inline int world_action(struct world *world, const char *name, enum instance_action action)
 {
 	struct action_request request = { action, -1, false };
 
@@ -460,14 +497,14 @@ static int world_action(struct world *world, const char *name, enum instance_act
 	return world->result;
 }
 
-static int world_delete(struct world *world, const char *name, bool force)
+static inline int world_delete(struct world *world, const char *name, bool force)
 {
 	control_instance_delete(world->control, "default", name, force, 0, world_answer, world);
 	world_await(world);
 	return world->result;
 }
 
-static int world_pull(struct world *world, const char *reference)
+static inline int world_pull(struct world *world, const char *reference)
 {
 	struct pull_request request = { .reference = (char *) reference,
 					.username = (char *) "me",
@@ -479,8 +516,8 @@ static int world_pull(struct world *world, const char *reference)
 }
 
 /* A member of a status; NULL when the resource is not there. */
-static const char *world_show(struct world *world, enum kind kind, const char *name,
-			      const char *status_member)
+static inline const char *world_show(struct world *world, enum kind kind, const char *name,
+				     const char *status_member)
 {
 	static char text[600];
 	AUTO(json_decref) json_t *doc = NULL;
@@ -494,12 +531,12 @@ static const char *world_show(struct world *world, enum kind kind, const char *n
 }
 
 /* The state of the last request's operation. */
-static const char *world_operation(struct world *world, const char *status_member)
+static inline const char *world_operation(struct world *world, const char *status_member)
 {
 	return world_show(world, KIND_OPERATION, operation_id(world), status_member);
 }
 
-static size_t world_count(struct world *world, enum kind kind)
+static inline size_t world_count(struct world *world, enum kind kind)
 {
 	AUTO(json_decref) json_t *list = NULL;
 
@@ -512,7 +549,7 @@ struct world_listing {
 	bool done;
 };
 
-static void world_listed(const struct store_result *result, void *data)
+static inline void world_listed(const struct store_result *result, void *data)
 {
 	struct world_listing *listing = data;
 
@@ -521,7 +558,7 @@ static void world_listed(const struct store_result *result, void *data)
 }
 
 /* Keys in the store, for leaks. */
-static size_t world_keys(struct world *world, const char *prefix)
+static inline size_t world_keys(struct world *world, const char *prefix)
 {
 	struct world_listing listing = {};
 
