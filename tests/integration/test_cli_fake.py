@@ -332,6 +332,28 @@ def test_help(brume):
     assert brume("--version").stdout.startswith("brume ")
 
 
+def test_the_manual_has_every_verb_and_option(brume):
+    manual = (pathlib.Path(__file__).resolve().parents[2] / "docs/man/brume.1").read_text()
+
+    def rows(text):
+        for line in text.splitlines():
+            if line.startswith("  ") and not line.startswith("   brume"):
+                yield line.split()
+
+    def verbs_of(text):
+        part = text.split("Verbs:\n")[1].split("\n\n")[0]
+        return [line.split()[0].rstrip(",") for line in part.splitlines() if line[2] != " "]
+    for verb in verbs_of(brume("--help").stdout):
+        text = brume(verb, "--help").stdout
+        names = [f"{verb} {v}" for v in verbs_of(text)] if "\nVerbs:" in text else [verb]
+        for name in names:
+            assert f"\n.It Cm {name}" in manual, name
+            for row in rows(brume(*name.split(), "--help").stdout):
+                for word in row[:2]:
+                    if word.startswith("--") and len(word) > 2:
+                        assert f"Fl -{word[2:]}" in manual, (name, word)
+
+
 def test_no_server(program, scratch):
     done = subprocess.run([program, "--socket", f"{scratch}/none.sock", "list"], capture_output=True,
                           text=True, check=False)
