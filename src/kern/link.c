@@ -217,7 +217,24 @@ int link_set(struct netlink *nl, int index, const struct link_change *change)
 		mnl_attr_nest_end(message, ipv6);
 		mnl_attr_nest_end(message, all);
 	}
+	if (change->hairpin) {
+		struct nlattr *info = mnl_attr_nest_start(message, IFLA_LINKINFO), *port;
+
+		mnl_attr_put_strz(message, IFLA_INFO_SLAVE_KIND, "bridge");
+		port = mnl_attr_nest_start(message, IFLA_INFO_SLAVE_DATA);
+		mnl_attr_put_u8(message, IFLA_BRPORT_MODE, 1);
+		mnl_attr_nest_end(message, port);
+		mnl_attr_nest_end(message, info);
+	}
 	return netlink_call(nl, message);
+}
+
+int link_settle(struct netlink *nl, const char *name)
+{
+	struct link link;
+
+	/* rtnl_getlink() runs the device's pending link watch before it answers. */
+	return link_find(nl, name, &link);
 }
 
 int link_delete(struct netlink *nl, int index)

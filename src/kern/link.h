@@ -59,12 +59,20 @@ struct link_change {
 	const uint8_t *mac;
 	uint32_t mtu;
 	int master;
+	bool hairpin;       /* the bridge may send a frame back to the port it came from */
 	bool no_link_local; /* IPv6 makes no address of its own for it */
 	bool up;
 	bool down;
 };
 
 int link_set(struct netlink *nl, int index, const struct link_change *change);
+
+/*
+ * Has the kernel finish at once what it puts off after a carrier change (a bridge lets its port
+ * forward, a queue is started): without it the first packets may be lost, and TCP tries again only
+ * after a second.  Works since Linux 6.8; before, it is a question without effect.
+ */
+int link_settle(struct netlink *nl, const char *name);
 
 /* Blocks for some 15 ms on a veth: only off the path of a request. */
 int link_delete(struct netlink *nl, int index);

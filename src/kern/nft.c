@@ -224,6 +224,10 @@ static int take_elements(const struct nlmsghdr *message, void *data)
 					element.key_size = copy_value(attribute, element.key,
 								      sizeof(element.key));
 					break;
+				case NFTA_SET_ELEM_KEY_END:
+					element.has_end = copy_value(attribute, element.end,
+								     sizeof(element.end)) > 0;
+					break;
 				case NFTA_SET_ELEM_DATA:
 					element.value_size = copy_value(attribute, element.value,
 									sizeof(element.value));
@@ -329,6 +333,8 @@ static void put_element(struct nft *nft, struct nft_batch *batch, int type,
 	before = message->nlmsg_len;
 	item = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
 	put_bytes(message, NFTA_SET_ELEM_KEY, element->key, element->key_size);
+	if (element->has_end)
+		put_bytes(message, NFTA_SET_ELEM_KEY_END, element->end, element->key_size);
 	if (element->value_size && type == NFT_MSG_NEWSETELEM)
 		put_bytes(message, NFTA_SET_ELEM_DATA, element->value, element->value_size);
 	if (element->comment[0] && type == NFT_MSG_NEWSETELEM) {

@@ -13,6 +13,7 @@
  * Used by net/.  The socket stays open with the struct, because closing one after a delete waits
  *for the kernel's grace period (10 ms).  Returns 0 or -errno.  Threads: one at a time.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,11 +25,16 @@ struct nft;
 
 enum { NFT_KEY_MAX = 32, NFT_VALUE_MAX = 24, NFT_COMMENT_MAX = 40, NFT_NAME_MAX = 32 };
 
-/* One element of a set or (with a value) map.  Parts of a key or value stand on 4-byte borders. */
+/*
+ * One element of a set or (with a value) map.  Parts of a key or value stand on 4-byte borders.  In
+ * a set of intervals it has an end: the greatest value of each part, `key` being the least.
+ */
 struct nft_element {
 	const char *set; /* borrowed; NULL when it was read from a set that the caller named */
 	uint8_t key_size, value_size;
+	bool has_end;
 	uint8_t key[NFT_KEY_MAX];
+	uint8_t end[NFT_KEY_MAX];
 	uint8_t value[NFT_VALUE_MAX];
 	char comment[NFT_COMMENT_MAX]; /* "" = none; shown by `nft list` */
 };

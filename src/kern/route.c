@@ -3,9 +3,14 @@
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "base/cleanup.h"
 #include "kern/netlink.h"
+
+enum { AWAIT_MS = 1000 };
 
 static struct nlmsghdr *begin_address(struct netlink *nl, uint16_t type, uint16_t flags,
 				      int link_index, const struct route_ip *ip)
@@ -40,7 +45,9 @@ int route_add_address(struct netlink *nl, int link_index, const struct route_ip 
 		}
 	}
 	r = netlink_call(nl, message);
-	return r == -EEXIST ? 0 : r;
+	if (r == -EEXIST)
+		return 0;
+	return r < 0 ? r : 1;
 }
 
 int route_delete_address(struct netlink *nl, int link_index, const struct route_ip *ip)
@@ -106,4 +113,58 @@ int route_set_default(struct netlink *nl, int link_index, const struct route_ip 
 	mnl_attr_put(message, RTA_GATEWAY, route_ip_size(gateway), gateway->bytes);
 	mnl_attr_put_u32(message, RTA_OIF, (uint32_t) link_index);
 	return netlink_call(nl, message);
+}
+
+int route_watch(void)
+{
+	AUTO(fd_close)
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV6_IFADDR };
+
+	if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+struct awaited {
+	const struct route_ip *ip;
+	bool seen;
+};
+
+static void look_for_awaited(int link_index, const struct route_ip *ip, void *data)
+{
+	struct awaited *awaited = data;
+
+	(void) link_index;
+	if (ip->family == awaited->ip->family &&
+	    memcmp(ip->bytes, awaited->ip->bytes, sizeof(ip->bytes)) == 0)
+		awaited->seen = true;
+}
+
+int route_await(int watch_fd, int link_index, const struct route_ip *ip)
+{
+	struct awaited awaited = { .ip = ip };
+	struct walk walk = { .link_index = link_index, .fn = look_for_awaited, .data = &awaited };
+	_Alignas(8) char buffer[8192];
+
+	while (!awaited.seen) {
+		struct pollfd watch = { .fd = watch_fd, .events = POLLIN };
+		const struct nlmsghdr *message = (const void *) buffer;
+		ssize_t size = recv(watch_fd, buffer, sizeof(buffer), 0);
+		int left, r;
+
+		if (size < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		for (left = (int) size; mnl_nlmsg_ok(message, left);
+		     message = mnl_nlmsg_next(message, &left))
+			take_address(message, &walk);
+		if (awaited.seen || size >= 0)
+			continue;
+		r = poll(&watch, 1, AWAIT_MS);
+		if (r == 0)
+			return -ETIMEDOUT;
+		if (r < 0 && errno != EINTR)
+			return -errno;
+	}
+	return 0;
 }

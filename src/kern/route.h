@@ -41,3 +41,13 @@ int route_list_addresses(struct netlink *nl, int link_index,
 
 /* Makes `gateway` the default route of its family, in place of another that has the same metric. */
 int route_set_default(struct netlink *nl, int link_index, const struct route_ip *gateway);
+
+/*
+ * The kernel answers a request for an IPv6 address before it listens to it: the local route and the
+ * multicast group of neighbour discovery follow on a work queue, and a first packet in between
+ * costs its sender a second.  So: open a watch (an fd), add the address, do other things, await.
+ * route_await() returns 0 when the address has been announced, -ETIMEDOUT after a second.  What the
+ * announcement begins has ended when the next link_settle() in that namespace returns.
+ */
+int route_watch(void);
+int route_await(int watch_fd, int link_index, const struct route_ip *ip);

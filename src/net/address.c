@@ -117,6 +117,15 @@ struct route_ip address_first(const struct route_ip *subnet)
 	return first;
 }
 
+struct route_ip address_last(const struct route_ip *subnet)
+{
+	struct route_ip last = *subnet;
+
+	for (unsigned int bit = subnet->prefix; bit < route_ip_size(subnet) * 8; bit++)
+		last.bytes[bit / 8] |= (uint8_t) (0x80 >> bit % 8);
+	return last;
+}
+
 const char *address_text(const struct route_ip *ip, char text[ADDRESS_TEXT_SIZE])
 {
 	if (!inet_ntop(ip->family, ip->bytes, text, ADDRESS_TEXT_SIZE))

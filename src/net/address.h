@@ -30,5 +30,8 @@ bool address_is_host(const struct route_ip *subnet, const struct route_ip *ip);
 /* The first host of a subnet, with the subnet's prefix. */
 struct route_ip address_first(const struct route_ip *subnet);
 
+/* The last address of a subnet, whether an instance may have it or not. */
+struct route_ip address_last(const struct route_ip *subnet);
+
 /* Without the prefix length. */
 const char *address_text(const struct route_ip *ip, char text[ADDRESS_TEXT_SIZE]);

@@ -126,32 +126,6 @@ static int set_sysctls(const char *bridge, const struct network_plan *plan, bool
 	return 0;
 }
 
-/* Finds or makes the bridge; it is ours when its alias is our uid, or empty after a crash. */
-static int ensure_link(struct net *net, const char *uid, struct link *bridge, struct error *err)
-{
-	char name[IF_NAMESIZE];
-	uint8_t mac[LINK_MAC_SIZE];
-	int r;
-
-	name_bridge(net->prefix, uid, name);
-	r = link_find(net->nl, name, bridge);
-	if (r == -ENODEV) {
-		/* A fixed address: else it would follow its ports, and with it everyone's ARP. */
-		name_mac(uid, mac);
-		r = link_add_bridge(net->nl, name, mac);
-		if (r == 0)
-			r = link_find(net->nl, name, bridge);
-	}
-	if (r < 0)
-		return error_set(err, r, "cannot create bridge %s%s", name, net_detail(net->nl));
-	if (strcmp(bridge->kind, "bridge") != 0 ||
-	    (bridge->alias[0] && strcmp(bridge->alias, uid) != 0))
-		return error_say(err, -EEXIST,
-				 "interface %s exists and does not belong to network %s", name,
-				 uid);
-	return 0;
-}
-
 struct addresses {
 	int index; /* the bridge */
 	const struct network_plan *plan;
@@ -164,15 +138,9 @@ static void look_at_address(int link_index, const struct route_ip *ip, void *dat
 {
 	struct addresses *found = data;
 	const struct network_plan *plan = found->plan;
-	struct route_ip subnet = *ip;
 
 	if (link_index != found->index) {
-		/* A host address (/32) elsewhere does not take our subnet's route away. */
-		subnet.prefix = ip->prefix;
-		if (address_inside(&plan->subnet4, ip) || address_inside(&plan->subnet6, ip) ||
-		    (ip->prefix < route_ip_size(ip) * 8 &&
-		     (address_overlap(&plan->subnet4, &subnet) ||
-		      address_overlap(&plan->subnet6, &subnet))))
+		if (address_overlap(&plan->subnet4, ip) || address_overlap(&plan->subnet6, ip))
 			found->clash = *ip;
 	} else if (!address_equal(ip, &plan->gateway4) && !address_equal(ip, &plan->gateway6) &&
 		   found->extra_count < ADDRESS_MAX) {
@@ -180,28 +148,72 @@ static void look_at_address(int link_index, const struct route_ip *ip, void *dat
 	}
 }
 
-static int ensure_addresses(struct net *net, const struct link *bridge,
-			    const struct network_plan *plan, struct error *err)
+static int check_addresses(struct net *net, const char *bridge, struct addresses *found,
+			   struct error *err)
 {
-	const struct route_ip *wanted[] = { &plan->gateway4, &plan->gateway6 };
-	struct addresses found;
+	const struct network_plan *plan = found->plan;
 	char text[ADDRESS_TEXT_SIZE];
-	int r = -EINTR;
+	int index = found->index, r = -EINTR;
 
 	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
-		found = (struct addresses){ .index = bridge->index, .plan = plan };
-		r = route_list_addresses(net->nl, 0, look_at_address, &found);
+		*found = (struct addresses){ .index = index, .plan = plan };
+		r = route_list_addresses(net->nl, 0, look_at_address, found);
 	}
 	if (r < 0)
 		return error_set(err, r, "cannot list addresses%s", net_detail(net->nl));
-	if (found.clash.family)
+	if (found->clash.family)
 		return error_say(
 			err, -EADDRINUSE,
 			"the subnet of %s meets the host's own address %s/%u: choose another",
-			bridge->name, address_text(&found.clash, text), found.clash.prefix);
-	for (size_t i = 0; i < found.extra_count; i++)
-		(void) route_delete_address(net->nl, bridge->index, &found.extra[i]);
+			bridge, address_text(&found->clash, text), found->clash.prefix);
+	return 0;
+}
+
+/*
+ * Finds the bridge, which is ours when its alias is our uid or, after a crash, empty.  Looks at all
+ * addresses of the host before it makes one, so that a subnet that cannot be leaves nothing behind.
+ */
+static int ensure_link(struct net *net, const char *uid, struct link *bridge,
+		       struct addresses *addresses, struct error *err)
+{
+	char name[IF_NAMESIZE];
+	uint8_t mac[LINK_MAC_SIZE];
+	int found, r;
+
+	name_bridge(net->prefix, uid, name);
+	found = link_find(net->nl, name, bridge);
+	if (found < 0 && found != -ENODEV)
+		return error_set(err, found, "cannot look for bridge %s%s", name,
+				 net_detail(net->nl));
+	if (found == 0 && (strcmp(bridge->kind, "bridge") != 0 ||
+			   (bridge->alias[0] && strcmp(bridge->alias, uid) != 0)))
+		return error_say(err, -EEXIST,
+				 "interface %s exists and does not belong to network %s", name,
+				 uid);
+	addresses->index = found == 0 ? bridge->index : 0;
+	r = check_addresses(net, name, addresses, err);
+	if (r < 0 || found == 0)
+		return r;
+	/* A fixed hardware address: else it would follow its ports, and with it everyone's ARP. */
+	name_mac(uid, mac);
+	r = link_add_bridge(net->nl, name, mac);
+	if (r == 0)
+		r = link_find(net->nl, name, bridge);
+	return r < 0 ? error_set(err, r, "cannot create bridge %s%s", name, net_detail(net->nl))
+		     : 0;
+}
+
+static int ensure_addresses(struct net *net, const struct link *bridge,
+			    const struct addresses *found, struct error *err)
+{
+	const struct route_ip *wanted[] = { &found->plan->gateway4, &found->plan->gateway6 };
+	char text[ADDRESS_TEXT_SIZE];
+
+	for (size_t i = 0; i < found->extra_count; i++)
+		(void) route_delete_address(net->nl, bridge->index, &found->extra[i]);
 	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++) {
+		int r;
+
 		if (!wanted[i]->family)
 			continue;
 		r = route_add_address(net->nl, bridge->index, wanted[i]);
@@ -219,9 +231,10 @@ static struct rules_element *element_add(struct rules_element *elements, size_t 
 	return &elements[(*count)++];
 }
 
-static void add_gateway(struct rules_element *elements, size_t *count, const char *bridge,
-			const struct route_ip *gateway)
+static void add_subnet(struct rules_element *elements, size_t *count, const char *bridge,
+		       const struct route_ip *subnet, const struct route_ip *gateway)
 {
+	struct route_ip last = address_last(subnet);
 	bool ipv4 = gateway->family == AF_INET;
 	struct rules_element *element;
 
@@ -232,6 +245,10 @@ static void add_gateway(struct rules_element *elements, size_t *count, const cha
 	element = element_add(elements, count, ipv4 ? RULES_OWN_GATEWAYS4 : RULES_OWN_GATEWAYS6);
 	memcpy(element->key, bridge, strlen(bridge));
 	memcpy(element->key + IF_NAMESIZE, gateway->bytes, route_ip_size(gateway));
+	element = element_add(elements, count, ipv4 ? RULES_SUBNETS4 : RULES_SUBNETS6);
+	memcpy(element->key, bridge, strlen(bridge));
+	memcpy(element->key + IF_NAMESIZE, subnet->bytes, route_ip_size(subnet));
+	memcpy(element->value, last.bytes, route_ip_size(&last));
 }
 
 static int ensure_rules(struct net *net, const struct bridge_spec *spec, const char *bridge,
@@ -247,8 +264,8 @@ static int ensure_rules(struct net *net, const struct bridge_spec *spec, const c
 	element = element_add(elements, &count, RULES_SAME);
 	memcpy(element->key, bridge, size);
 	memcpy(element->key + IF_NAMESIZE, bridge, size);
-	add_gateway(elements, &count, bridge, &plan->gateway4);
-	add_gateway(elements, &count, bridge, &plan->gateway6);
+	add_subnet(elements, &count, bridge, &plan->subnet4, &plan->gateway4);
+	add_subnet(elements, &count, bridge, &plan->subnet6, &plan->gateway6);
 	r = rules_assign(net->rules, spec->uid, RULES_OF_NETWORK, elements, count, &conflict, NULL,
 			 err);
 	if (r == -EADDRINUSE)
@@ -262,6 +279,7 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 {
 	AUTO(bridge_status_done) struct bridge_status status = {};
 	struct network_plan plan;
+	struct addresses addresses = { .plan = &plan };
 	struct link bridge;
 	int r = network_plan(spec, &plan, err);
 
@@ -272,7 +290,7 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 				 "network %s has an ipv6 subnet, but this kernel has no IPv6",
 				 spec->uid);
 	NET_LOCKED(net);
-	r = ensure_link(net, spec->uid, &bridge, err);
+	r = ensure_link(net, spec->uid, &bridge, &addresses, err);
 	if (r < 0)
 		return r;
 	r = set_sysctls(bridge.name, &plan, net->ipv6, err);
@@ -287,7 +305,7 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	if (r < 0)
 		return error_set(err, r, "cannot set up bridge %s%s", bridge.name,
 				 net_detail(net->nl));
-	r = ensure_addresses(net, &bridge, &plan, err);
+	r = ensure_addresses(net, &bridge, &addresses, err);
 	if (r < 0)
 		return r;
 	memcpy(status.bridge, bridge.name, sizeof(status.bridge));

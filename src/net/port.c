@@ -1,6 +1,7 @@
 #include "net/port.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
 #include "net/address.h"
@@ -125,12 +127,27 @@ static int reuse_or_remove(struct net *net, const struct port_spec *spec, int ne
 	return 0;
 }
 
+/*
+ * With this switch frames are translated while they are bridged, and an instance that uses its own
+ * published port gets its frame back from the port it came from.  Only then: a port that sends back
+ * returns broadcasts to their sender too.
+ */
+static bool frames_are_filtered(void)
+{
+	AUTO(free) char *text = NULL;
+
+	return file_read(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", 16, &text,
+			 NULL) == 0 &&
+	       text[0] == '1';
+}
+
 static int ensure_outside(struct net *net, const struct port_spec *spec,
 			  const struct port_plan *plan, int netns_fd, struct error *err)
 {
 	char bridge_name[IF_NAMESIZE], name[IF_NAMESIZE];
 	struct link_change change = { .alias = spec->instance_uid,
 				      .no_link_local = net->ipv6,
+				      .hairpin = frames_are_filtered(),
 				      .up = true };
 	struct link bridge, veth;
 	bool reused = false;
@@ -153,8 +170,13 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 	if (r < 0)
 		return r;
 	if (reused) {
-		change.master = veth.master == bridge.index ? 0 : bridge.index;
 		change.mtu = plan->network.mtu;
+		if (veth.master != bridge.index)
+			r = link_set(net->nl, veth.index,
+				     &(struct link_change){ .master = bridge.index });
+		if (r < 0)
+			return error_set(err, r, "cannot connect interface %s to %s%s", name,
+					 bridge_name, net_detail(net->nl));
 	} else {
 		r = link_add_veth(net->nl, &(struct link_veth){ .name = name,
 								.master = bridge.index,
@@ -234,20 +256,16 @@ static int remove_old_addresses(struct netlink *nl, int index, const struct port
 	return 0;
 }
 
-static int ensure_inside(const struct port_plan *plan, struct error *err)
+/* Adds what is missing.  Returns 1 when the IPv6 address is new, else 0. */
+static int ensure_addresses(struct netlink *nl, int index, const struct port_plan *plan,
+			    struct error *err)
 {
-	AUTO(netlink_free) struct netlink *nl = NULL;
-	const struct route_ip *ips[] = { &plan->ipv4, &plan->ipv6 };
-	const struct route_ip *gateways[] = { &plan->network.gateway4, &plan->network.gateway6 };
+	/* IPv6 first: the kernel needs a moment for it. */
+	const struct route_ip *ips[] = { &plan->ipv6, &plan->ipv4 };
+	const struct route_ip *gateways[] = { &plan->network.gateway6, &plan->network.gateway4 };
 	char text[ADDRESS_TEXT_SIZE];
-	int r = netlink_open(NETLINK_ROUTE, &nl), index;
+	int added6 = 0, r = remove_old_addresses(nl, index, plan);
 
-	if (r < 0)
-		return error_set(err, r, "cannot open a netlink socket");
-	index = ensure_peer(nl, plan, err);
-	if (index < 0)
-		return index;
-	r = remove_old_addresses(nl, index, plan);
 	if (r < 0)
 		return error_set(err, r, "cannot remove old addresses%s", net_detail(nl));
 	for (size_t i = 0; i < ARRAY_COUNT(ips); i++) {
@@ -257,12 +275,50 @@ static int ensure_inside(const struct port_plan *plan, struct error *err)
 		if (r < 0)
 			return error_set(err, r, "cannot add address %s%s",
 					 address_text(ips[i], text), net_detail(nl));
+		if (ips[i] == &plan->ipv6)
+			added6 = r;
 		r = route_set_default(nl, index, gateways[i]);
 		if (r < 0)
 			return error_set(err, r, "cannot add the default route by %s%s",
 					 address_text(gateways[i], text), net_detail(nl));
 	}
-	return 0;
+	return added6;
+}
+
+static int ensure_inside(const struct port_plan *plan, struct error *err)
+{
+	AUTO(netlink_free) struct netlink *nl = NULL;
+	AUTO(fd_close) int watch_fd = plan->ipv6.family ? route_watch() : -1;
+	int r = netlink_open(NETLINK_ROUTE, &nl), index;
+
+	if (r < 0)
+		return error_set(err, r, "cannot open a netlink socket");
+	index = ensure_peer(nl, plan, err);
+	if (index < 0)
+		return index;
+	r = ensure_addresses(nl, index, plan, err);
+	if (r < 0)
+		return r;
+	/* Waiting is a courtesy to the first packet; without it that packet may come late. */
+	if (r > 0 && watch_fd >= 0)
+		(void) route_await(watch_fd, index, &plan->ipv6);
+	r = link_settle(nl, PEER_NAME);
+	return r < 0 ? error_set(err, r, "cannot find " PEER_NAME) : 0;
+}
+
+/* Both ends are up now: from here on no packet is lost. */
+static int settle_outside(struct net *net, const struct port_spec *spec, struct error *err)
+{
+	char bridge[IF_NAMESIZE], veth[IF_NAMESIZE];
+	int r;
+
+	name_veth(net->prefix, spec->instance_uid, veth);
+	name_bridge(net->prefix, spec->network->uid, bridge);
+	NET_LOCKED(net);
+	r = link_settle(net->nl, veth);
+	if (r == 0)
+		r = link_settle(net->nl, bridge);
+	return r < 0 ? error_set(err, r, "interfaces %s and %s went away", veth, bridge) : 0;
 }
 
 int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, struct error *err)
@@ -290,6 +346,9 @@ int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, str
 		abort();
 	if (r < 0)
 		return error_wrap(err, r, "instance %s", spec->instance_uid);
+	r = settle_outside(net, spec, err);
+	if (r < 0)
+		return r;
 	return dns_set_name(net, spec->network->uid, spec->instance_uid, spec->name,
 			    plan.network.domain, &plan.ipv4, &plan.ipv6, err);
 }

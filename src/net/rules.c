@@ -119,7 +119,15 @@ static struct nft_element to_nft(const struct rules_element *element, const char
 				   .value_size = shape->value_size };
 
 	memcpy(nft.key, element->key, shape->key_size);
-	memcpy(nft.value, element->value, shape->value_size);
+	if (shape->interval) {
+		nft.value_size = 0;
+		nft.has_end = true;
+		memcpy(nft.end, element->key, shape->key_size);
+		memcpy(nft.end + shape->key_size - shape->value_size, element->value,
+		       shape->value_size);
+	} else {
+		memcpy(nft.value, element->value, shape->value_size);
+	}
 	if (owner)
 		memcpy(nft.comment, owner, strnlen(owner, RULES_OWNER_SIZE - 1));
 	return nft;
@@ -142,7 +150,11 @@ static void walk_element(const struct nft_element *found, void *data)
 	struct entry *entry;
 
 	memcpy(element.key, found->key, shape->key_size);
-	memcpy(element.value, found->value, shape->value_size);
+	if (shape->interval)
+		memcpy(element.value, found->end + shape->key_size - shape->value_size,
+		       shape->value_size);
+	else
+		memcpy(element.value, found->value, shape->value_size);
 	entry = entry_find(walk->rules, &element);
 	if (!entry && walk->adopt && name_is_uid(found->comment))
 		entry = entry_add(walk->rules, found->comment, &element);

@@ -30,6 +30,8 @@ enum rules_set {
 	RULES_OWN_GATEWAYS4,
 	RULES_GATEWAYS6,
 	RULES_OWN_GATEWAYS6,
+	RULES_SUBNETS4, /* intervals: `value` is the last address, the key has the first */
+	RULES_SUBNETS6,
 	RULES_PUBLISH4, /* from here on: published ports; before: networks */
 	RULES_PUBLISH4_ANY,
 	RULES_PUBLISH6,

@@ -1,27 +1,56 @@
 #include "net/rules_text_internal.h"
 
+#include <string.h>
+
 #include "base/strbuf.h"
 
 const struct rules_shape rules_shapes[RULES_SET_COUNT] = {
-	[RULES_BRIDGES] = { "bridges", "ifname", 16, 0, false },
-	[RULES_NAT_BRIDGES] = { "nat_bridges", "ifname", 16, 0, false },
-	[RULES_SAME] = { "same_bridge", "ifname . ifname", 32, 0, false },
-	[RULES_GATEWAYS4] = { "gateways4", "ipv4_addr", 4, 0, false },
-	[RULES_OWN_GATEWAYS4] = { "own_gateways4", "ifname . ipv4_addr", 20, 0, false },
-	[RULES_GATEWAYS6] = { "gateways6", "ipv6_addr", 16, 0, true },
-	[RULES_OWN_GATEWAYS6] = { "own_gateways6", "ifname . ipv6_addr", 32, 0, true },
-	[RULES_PUBLISH4] = { "publish4",
-			     "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service", 12,
-			     8, false },
-	[RULES_PUBLISH4_ANY] = { "publish4_any",
-				 "inet_proto . inet_service : ipv4_addr . inet_service", 8, 8,
-				 false },
-	[RULES_PUBLISH6] = { "publish6",
-			     "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service", 24,
-			     20, true },
-	[RULES_PUBLISH6_ANY] = { "publish6_any",
-				 "inet_proto . inet_service : ipv6_addr . inet_service", 8, 20,
-				 true },
+	[RULES_BRIDGES] = { .name = "bridges", .type = "ifname", .key_size = 16 },
+	[RULES_NAT_BRIDGES] = { .name = "nat_bridges", .type = "ifname", .key_size = 16 },
+	[RULES_SAME] = { .name = "same_bridge", .type = "ifname . ifname", .key_size = 32 },
+	[RULES_GATEWAYS4] = { .name = "gateways4", .type = "ipv4_addr", .key_size = 4 },
+	[RULES_OWN_GATEWAYS4] = { .name = "own_gateways4",
+				  .type = "ifname . ipv4_addr",
+				  .key_size = 20 },
+	[RULES_GATEWAYS6] = { .name = "gateways6",
+			      .type = "ipv6_addr",
+			      .key_size = 16,
+			      .ipv6 = true },
+	[RULES_OWN_GATEWAYS6] = { .name = "own_gateways6",
+				  .type = "ifname . ipv6_addr",
+				  .key_size = 32,
+				  .ipv6 = true },
+	[RULES_SUBNETS4] = { .name = "subnets4",
+			     .type = "ifname . ipv4_addr",
+			     .key_size = 20,
+			     .value_size = 4,
+			     .interval = true },
+	[RULES_SUBNETS6] = { .name = "subnets6",
+			     .type = "ifname . ipv6_addr",
+			     .key_size = 32,
+			     .value_size = 16,
+			     .interval = true,
+			     .ipv6 = true },
+	[RULES_PUBLISH4] = { .name = "publish4",
+			     .type = "ipv4_addr . inet_proto . inet_service : "
+				     "ipv4_addr . inet_service",
+			     .key_size = 12,
+			     .value_size = 8 },
+	[RULES_PUBLISH4_ANY] = { .name = "publish4_any",
+				 .type = "inet_proto . inet_service : ipv4_addr . inet_service",
+				 .key_size = 8,
+				 .value_size = 8 },
+	[RULES_PUBLISH6] = { .name = "publish6",
+			     .type = "ipv6_addr . inet_proto . inet_service : "
+				     "ipv6_addr . inet_service",
+			     .key_size = 24,
+			     .value_size = 20,
+			     .ipv6 = true },
+	[RULES_PUBLISH6_ANY] = { .name = "publish6_any",
+				 .type = "inet_proto . inet_service : ipv6_addr . inet_service",
+				 .key_size = 8,
+				 .value_size = 20,
+				 .ipv6 = true },
 };
 
 /*
@@ -66,7 +95,8 @@ static const struct line lines[] = {
 	{ false, "chain postrouting {" },
 	{ false, "	type nat hook postrouting priority srcnat; policy accept;" },
 	{ false, "	oifname @bridges ip saddr 127.0.0.0/8 masquerade" },
-	{ false, "	iifname . oifname @same_bridge ct status dnat masquerade" },
+	{ false, "	ct status dnat oifname . ip saddr @subnets4 masquerade" },
+	{ true, "	ct status dnat oifname . ip6 saddr @subnets6 masquerade" },
 	{ false, "	iifname @nat_bridges oifname != @bridges masquerade" },
 	{ false, "}" },
 	{ false, "chain guard {" },
@@ -105,8 +135,9 @@ char *rules_text(const char *prefix, bool ipv6)
 		const struct rules_shape *shape = &rules_shapes[i];
 
 		if (ipv6 || !shape->ipv6)
-			strbuf_printf(&text, "%s %s { type %s; }\n",
-				      shape->value_size ? "map" : "set", shape->name, shape->type);
+			strbuf_printf(&text, "%s %s { type %s; %s}\n",
+				      strchr(shape->type, ':') ? "map" : "set", shape->name,
+				      shape->type, shape->interval ? "flags interval; " : "");
 	}
 	for (size_t i = 0; i < ARRAY_COUNT(lines); i++)
 		if (ipv6 || !lines[i].ipv6)

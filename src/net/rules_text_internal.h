@@ -13,7 +13,8 @@ struct rules_shape {
 	const char *name;
 	const char *type; /* as nft writes it */
 	uint8_t key_size, value_size;
-	bool ipv6; /* left out when the kernel has no IPv6 */
+	bool interval; /* `value_size` bytes at the end of the key have a last value */
+	bool ipv6;     /* left out when the kernel has no IPv6 */
 };
 
 extern const struct rules_shape rules_shapes[RULES_SET_COUNT];
