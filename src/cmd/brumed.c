@@ -47,7 +47,7 @@ static const char help[] =
 	"  --state DIR          state folder (default /var/lib/brume)\n"
 	"  --run DIR            run folder with the sockets (default /run/brume)\n"
 	"  --prefix NAME        of kernel objects, 1 to 8 of a-z 0-9 (default brume)\n"
-	"  --node NAME          name of this node (default: local)\n"
+	"  --node NAME          name of this node (default local); the agent must say the same\n"
 	"  --user NAME          user to become (default brume)\n"
 	"  --group NAME         group whose members may use the API (default: that of --user)\n"
 	"  --listen ADDR:PORT   serve TLS there, too; needs the three files\n"
@@ -433,6 +433,7 @@ static int supervise(const struct options *o, const struct identity *id, char **
 	append_option(&agentd_argv, "--run", o->run);
 	append_option(&agentd_argv, "--prefix", o->prefix);
 	append_option(&agentd_argv, "--node", o->node);
+	append_option(&agentd_argv, "--registry", o->registry);
 	append_option(&agentd_argv, "--log", o->levels);
 	struct supervise_program programs[] = {
 		{ .name = "brumed",
@@ -634,6 +635,7 @@ int main(int argc, char **argv)
 		log_error("%s", err.msg);
 		r = 1;
 	} else if (options.supervise) {
+		log_set_program("supervisor");
 		r = supervise(&options, &identity, argv);
 	} else {
 		r = serve(&options, &identity);
