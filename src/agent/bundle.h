@@ -1,49 +1,53 @@
 #pragma once
 /*
- * agent/bundle.h - an instance's OCI bundle: config.json and the files that are bound into it.
+ * agent/bundle.h - the OCI bundle of an instance: brume's secure defaults and what was asked for.
  *
- * Turns spec + image config into brume's default secure profile: all eight namespaces, the slot's
- * user ids, default seccomp and capabilities, no new privileges, limits.  Everything is written
- * into RUN/instances/UID; brume-oci reads it once.  Used by the instance's actor.
- * Thread-safe; blocks on file I/O; writing it again replaces it.
+ * Writes RUN/instances/UID/config.json, hosts, resolv.conf and hostname.  The profile: all eight
+ * namespaces (users mapped to the slot's own range), 14 capabilities, a system call allow-list,
+ * no new privileges, masked and read-only paths, limits.  Used by agent/instance_steps.c and
+ * exec.c; blocking, for any thread.
  */
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdint.h>
 
-#include "agent/user.h"
-#include "model/image.h"
+#include "codec/oci_image.h"
 #include "model/instance.h"
 
 struct error;
 
-struct bundle_config {
-	const char *dir;          /* RUN/instances/UID; must exist */
-	const char *uid;          /* of the instance */
-	const char *name;         /* the host name when the spec has none */
-	const char *cgroups_path; /* "/PREFIX/UID" */
+struct bundle {
+	const char *dir; /* RUN/instances/UID, exists */
+	const char *uid;
+	const char *name;   /* of the instance: its host name unless the spec has one */
+	const char *prefix; /* of the node: parent of the cgroup */
 	const struct instance_spec *spec;
-	const struct image_config *image;
-	int rootfs_fd;         /* to look users up in */
-	uint32_t slot_uid;     /* first host id of the 65536 */
-	bool limit_swap;       /* the kernel counts swap: memory+swap is limited to memory */
-	const char *resolvers; /* NULL, or lines for resolv.conf */
+	const struct oci_image_config *image;
+	int root_fd; /* its root file system: names of users are looked up there */
+	uint32_t slot;
+	const char *nameserver4, *nameserver6; /* "" = none */
+	const char *dns_domain;                /* "" = none */
 };
 
-/* -EINVAL when image and spec together give no command, -ESRCH for an unknown user. */
-int bundle_write(const struct bundle_config *config, struct error *err);
+/* The first host id of the user that the instance runs as goes to *ret_owner. */
+int bundle_write(const struct bundle *bundle, uint32_t *ret_owner, struct error *err);
 
-/*
- * The "process" of an exec in a running instance, for `brume-oci exec --process`: the instance's
- * environment, user and directory with `exec` on top.  New reference.
- */
+/* The same as a document, without writing anything. */
+int bundle_config(const struct bundle *bundle, uint32_t *ret_owner, json_t **ret,
+		  struct error *err);
+
+/* Entrypoint and command after docker's rules; -EINVAL when nothing is left to run. */
+int bundle_args(const struct instance_spec *spec, const struct oci_image_config *image, char ***ret,
+		struct error *err);
+
+/* What another process in the instance runs as. */
 struct bundle_exec {
-	char *const *command;
-	char *const *env;
-	const char *workdir; /* NULL: the instance's */
-	const char *user;    /* NULL: the instance's */
+	char **command;
+	char **env;                 /* added to the instance's */
+	const char *workdir, *user; /* NULL or "": the instance's */
 	bool tty;
-	uint32_t width, height; /* of the terminal; 0: not known */
+	uint32_t width, height;
 };
-int bundle_exec_process(const struct bundle_config *config, const struct bundle_exec *exec,
-			json_t **ret, struct error *err);
+
+/* The process object for `exec`, made from the bundle's config.json; a new reference. */
+int bundle_exec_process(const char *dir, int root_fd, const struct bundle_exec *exec, json_t **ret,
+			struct error *err);

@@ -11,13 +11,15 @@
 #include "keeper/keeper.h"
 
 static const char help[] =
-	"Usage: brume-keeper [--run DIR] [--log LEVELS]\n"
+	"Usage: brume-keeper [OPTION...]\n"
 	"\n"
 	"The parent of every instance of a node: starts processes for brume-agentd, writes their\n"
 	"logs and remembers how they ended.  Started by brume-agentd or the service manager.\n"
 	"\n"
 	"  --run DIR      run folder (default /run/brume)\n"
 	"  --log LEVELS   for example \"info\" or \"warning,keeper=debug\"\n"
+	"  --state DIR, --prefix NAME\n"
+	"                 taken so that all daemons have the same options; not needed here\n"
 	"  --state-fd N   internal: state handed over by a re-executed keeper\n"
 	"  --version, --help\n"
 	"\n"
@@ -44,11 +46,13 @@ static void find_self(char ret[PATH_MAX])
 
 int main(int argc, char **argv)
 {
-	enum { OPT_RUN = 256, OPT_LOG, OPT_STATE_FD, OPT_VERSION, OPT_HELP };
+	enum { OPT_RUN = 256, OPT_LOG, OPT_STATE_FD, OPT_UNUSED, OPT_VERSION, OPT_HELP };
 	static const struct option options[] = { { "run", required_argument, NULL, OPT_RUN },
 						 { "log", required_argument, NULL, OPT_LOG },
 						 { "state-fd", required_argument, NULL,
 						   OPT_STATE_FD },
+						 { "state", required_argument, NULL, OPT_UNUSED },
+						 { "prefix", required_argument, NULL, OPT_UNUSED },
 						 { "version", no_argument, NULL, OPT_VERSION },
 						 { "help", no_argument, NULL, OPT_HELP },
 						 {} };
@@ -71,6 +75,8 @@ int main(int argc, char **argv)
 			break;
 		case OPT_STATE_FD:
 			keeper.state_fd = atoi(optarg);
+			break;
+		case OPT_UNUSED:
 			break;
 		case OPT_VERSION:
 			puts("brume-keeper " BRUME_VERSION);

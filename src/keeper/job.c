@@ -262,6 +262,9 @@ static void helper_ended(struct keeper *keeper, struct job *job, const int *wait
 		pid = read_pid_file(job->pid_file);
 	if (pid < 0) {
 		AUTO(free) char *words = last_words(job, wait_status);
+
+		if (wait_status)
+			set_exit(job, *wait_status);
 		job_failed(keeper, job, words);
 		return;
 	}

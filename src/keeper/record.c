@@ -79,6 +79,28 @@ static void adopt_file(struct keeper *keeper, const char *name)
 	job_adopt(keeper, &msg, -1, -1);
 }
 
+/* FIFOs of jobs that nobody knows any more: a crash came between making them and the record. */
+static void remove_stray_fifos(struct keeper *keeper)
+{
+	int fd = openat(keeper->fifo_dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!dir) {
+		fd_close(fd);
+		return;
+	}
+	while ((entry = readdir(dir))) {
+		const char *dot = strchr(entry->d_name, '.');
+		AUTO(free)
+		char *id = mem_strndup(entry->d_name, dot ? (size_t) (dot - entry->d_name) : 0);
+
+		if (id[0] && !job_find(keeper, id))
+			unlinkat(keeper->fifo_dir_fd, entry->d_name, 0);
+	}
+	closedir(dir);
+}
+
 void record_adopt_all(struct keeper *keeper)
 {
 	int fd = openat(keeper->record_dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -93,6 +115,7 @@ void record_adopt_all(struct keeper *keeper)
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			adopt_file(keeper, entry->d_name);
 	closedir(dir);
+	remove_stray_fifos(keeper);
 }
 
 static void set_cloexec(int fd, bool on)

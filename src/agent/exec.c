@@ -1,0 +1,548 @@
+/* Another process in a running instance, with pipes or a terminal that lead to a stream. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "agent/agent_internal.h"
+#include "agent/bundle.h"
+#include "agent/instance_actor.h"
+#include "agent/outpipe.h"
+#include "agent/stream.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strv.h"
+#include "kern/sock.h"
+#include "model/instance.h"
+#include "model/member.h"
+#include "model/quantity.h"
+
+enum { NOT_FOUND_CODE = 127, NOT_EXECUTABLE_CODE = 126, SIGNAL_EXIT_BASE = 128 };
+
+/* What the worker that writes the process document needs; outlives the stream. */
+struct preparation {
+	struct exec *exec; /* NULL: the stream is gone */
+	pid_t pid;
+	char *dir, *path;
+	struct bundle_exec process;
+	int result;
+	struct error err;
+};
+
+struct exec {
+	struct stream *stream;
+	struct agent *agent;
+	char uid[UID_SIZE];
+	char job[KEEPER_JOB_MAX + 1];
+	char *process_path, *pid_path, *console_path;
+	bool tty;
+	uint32_t width, height;
+	struct preparation *preparation;
+	int child_in, child_out, child_err; /* until the process is spawned */
+	int console_fd; /* where the terminal comes from: a listener, then brume-oci */
+	bool console_connected;
+	sd_event_source *console;
+	int terminal_fd; /* for sizes; the pipes have their own copies */
+	struct inpipe in;
+	struct outpipe out, err;
+	bool spawned, ended;
+	int64_t exit_code;
+	struct error failure; /* code 0: it ran */
+};
+
+static void preparation_free(struct preparation *preparation)
+{
+	strv_free(preparation->process.command);
+	strv_free(preparation->process.env);
+	free((char *) preparation->process.workdir);
+	free((char *) preparation->process.user);
+	free(preparation->dir);
+	free(preparation->path);
+	free(preparation);
+}
+
+static void close_console(struct exec *exec);
+
+static void close_child_ends(struct exec *exec)
+{
+	fd_close(exec->child_in);
+	fd_close(exec->child_out);
+	fd_close(exec->child_err);
+	exec->child_in = exec->child_out = exec->child_err = -1;
+}
+
+static void remove_file(char *path)
+{
+	if (path)
+		unlink(path);
+	free(path);
+}
+
+static void exec_free(void *data)
+{
+	struct exec *exec = data;
+	struct keeper_client *keeper = agent_keeper(exec->agent);
+
+	/* Nobody listens any more: what nobody can see or stop must not go on. */
+	if (exec->spawned && !exec->ended && keeper)
+		keeper_client_signal(keeper, exec->job, SIGKILL);
+	if (exec->preparation)
+		exec->preparation->exec = NULL;
+	close_console(exec);
+	fd_close(exec->terminal_fd);
+	close_child_ends(exec);
+	inpipe_done(&exec->in);
+	outpipe_done(&exec->out);
+	outpipe_done(&exec->err);
+	remove_file(exec->process_path);
+	remove_file(exec->pid_path);
+	remove_file(exec->console_path);
+	free(exec);
+}
+
+/* The process has ended and everything it wrote has been passed on. */
+static void finish_if_done(struct exec *exec)
+{
+	struct error failure = exec->failure;
+
+	if (!exec->ended)
+		return;
+	/* A process it left behind may hold the pipes open: what is in them now counts. */
+	if (!outpipe_drain(&exec->out) || !outpipe_drain(&exec->err))
+		return;
+	if (failure.code < 0)
+		stream_close_error(exec->stream, &failure);
+	else
+		stream_close_code(exec->stream, exec->exit_code);
+}
+
+static void on_output_end(void *data)
+{
+	finish_if_done(data);
+}
+
+static void set_size(struct exec *exec)
+{
+	struct winsize size = { .ws_col = (unsigned short) exec->width,
+				.ws_row = (unsigned short) exec->height };
+
+	if (exec->terminal_fd >= 0 && exec->width > 0 && exec->height > 0)
+		ioctl(exec->terminal_fd, TIOCSWINSZ, &size);
+}
+
+static int start_terminal(struct exec *exec, int terminal_fd, struct error *err)
+{
+	int in = fcntl(terminal_fd, F_DUPFD_CLOEXEC, 0);
+	int out = fcntl(terminal_fd, F_DUPFD_CLOEXEC, 0);
+	int r;
+
+	exec->terminal_fd = terminal_fd;
+	set_size(exec);
+	r = outpipe_start(&exec->out, exec->stream, FRAME_CHANNEL_OUT, out, on_output_end, exec,
+			  err);
+	return r < 0 ? r : inpipe_start(&exec->in, exec->stream, in, err);
+}
+
+static void close_console(struct exec *exec)
+{
+	exec->console = sd_event_source_disable_unref(exec->console);
+	fd_close(exec->console_fd);
+	exec->console_fd = -1;
+}
+
+static int on_console(sd_event_source *source, int fd, uint32_t revents, void *data);
+
+static int watch_console(struct exec *exec, struct error *err)
+{
+	int r = sd_event_add_io(exec->agent->event, &exec->console, exec->console_fd, EPOLLIN,
+				on_console, exec);
+
+	return r < 0 ? error_set(err, r, "watch the console") : 0;
+}
+
+/* brume-oci connects, then sends the terminal: one descriptor after the other is looked at. */
+static void take_console(struct exec *exec)
+{
+	int fds[SOCK_FDS_MAX];
+	size_t count = 0;
+	char buffer[4096];
+	struct error err = {};
+
+	if (exec->console_fd >= 0 && !exec->console_connected) {
+		int peer = sock_accept(exec->console_fd);
+
+		if (peer < 0)
+			return;
+		close_console(exec);
+		exec->console_fd = peer;
+		exec->console_connected = true;
+		if (watch_console(exec, &err) < 0)
+			log_error("exec %s: %s", exec->job, err.msg);
+	}
+	if (exec->console_fd < 0)
+		return;
+	ssize_t n = sock_recv(exec->console_fd, buffer, sizeof(buffer), fds, &count);
+	if (n == -EAGAIN)
+		return;
+	close_console(exec);
+	while (n >= 0 && count > 1)
+		close(fds[--count]);
+	if (n < 0 || count == 0)
+		return;
+	if (start_terminal(exec, fds[0], &err) < 0)
+		log_error("exec %s: %s", exec->job, err.msg);
+}
+
+static int on_console(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+	(void) source;
+	(void) fd;
+	(void) revents;
+	take_console(data);
+	return 0;
+}
+
+static int open_console(struct exec *exec, struct error *err)
+{
+	exec->console_path = mem_printf("%s/instances/%s/%s.sock", exec->agent->options->run,
+					exec->uid, exec->job);
+	exec->console_fd = sock_listen(exec->console_path, SOCK_STREAM, 0600);
+	if (exec->console_fd < 0)
+		return error_set(err, exec->console_fd, "listen on %s", exec->console_path);
+	return watch_console(exec, err);
+}
+
+static int open_pipe(int *ret_ours, int *ret_childs, bool to_child, struct error *err)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return error_set(err, -errno, "pipe");
+	*ret_ours = to_child ? fds[1] : fds[0];
+	*ret_childs = to_child ? fds[0] : fds[1];
+	return 0;
+}
+
+static int open_pipes(struct exec *exec, struct error *err)
+{
+	int fd = -1, r;
+
+	r = open_pipe(&fd, &exec->child_err, false, err);
+	if (r == 0)
+		r = outpipe_start(&exec->err, exec->stream, FRAME_CHANNEL_ERR, fd, on_output_end,
+				  exec, err);
+	if (r < 0 || exec->tty)
+		return r < 0 ? r : open_console(exec, err);
+	r = open_pipe(&fd, &exec->child_out, false, err);
+	if (r == 0)
+		r = outpipe_start(&exec->out, exec->stream, FRAME_CHANNEL_OUT, fd, on_output_end,
+				  exec, err);
+	if (r == 0)
+		r = open_pipe(&fd, &exec->child_in, true, err);
+	return r < 0 ? r : inpipe_start(&exec->in, exec->stream, fd, err);
+}
+
+static void prepare(void *data)
+{
+	struct preparation *preparation = data;
+	AUTO(json_decref) json_t *process = NULL;
+	char root[32];
+
+	snprintf(root, sizeof(root), "/proc/%d/root", preparation->pid);
+	AUTO(fd_close) int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root_fd < 0) {
+		preparation->result =
+			error_say(&preparation->err, -ESRCH, "the instance has just ended");
+		return;
+	}
+	preparation->result = bundle_exec_process(preparation->dir, root_fd, &preparation->process,
+						  &process, &preparation->err);
+	if (preparation->result < 0)
+		return;
+	AUTO(free) char *text = json_text(process);
+	int r = file_write_atomic(AT_FDCWD, preparation->path, text, strlen(text), 0600, 0);
+	if (r < 0)
+		preparation->result =
+			error_set(&preparation->err, r, "write %s", preparation->path);
+}
+
+static int spawn(struct exec *exec, struct error *err)
+{
+	const struct agent_options *options = exec->agent->options;
+	struct keeper_client *keeper = agent_keeper(exec->agent);
+	AUTO(free) char *oci_root = mem_printf("%s/oci", options->run);
+	AUTO(strv_free) char **argv = NULL;
+	char *env[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	int fds[3], as[3];
+	unsigned int count = 0;
+
+	if (!keeper)
+		return error_say(err, -EAGAIN, "brume-keeper is not running; try again");
+	const char *const words[] = { options->oci,   "--root",    oci_root,
+				      "exec",         "--detach",  "--pid-file",
+				      exec->pid_path, "--process", exec->process_path };
+	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+		strv_append(&argv, words[i]);
+	if (exec->tty) {
+		strv_append(&argv, "--console-socket");
+		strv_append(&argv, exec->console_path);
+	}
+	strv_append(&argv, exec->uid);
+	const int ends[] = { exec->child_in, exec->child_out, exec->child_err };
+	for (int i = 0; i < 3; i++) {
+		if (ends[i] < 0)
+			continue;
+		fds[count] = ends[i];
+		as[count++] = i;
+	}
+	struct keeper_spawn order = { .job = exec->job,
+				      .mode = KEEPER_PID_FILE,
+				      .stdio = KEEPER_GIVEN,
+				      .argv = argv,
+				      .env = env,
+				      .pid_file = exec->pid_path,
+				      .fd_count = count,
+				      .fds = fds,
+				      .fds_as = as };
+	exec->spawned = true;
+	return keeper_client_spawn(keeper, &order, err);
+}
+
+static void prepared(void *data)
+{
+	struct preparation *preparation = data;
+	struct exec *exec = preparation->exec;
+	struct error err = preparation->err;
+	int r = preparation->result;
+
+	preparation_free(preparation);
+	if (!exec)
+		return;
+	exec->preparation = NULL;
+	if (r == 0)
+		r = spawn(exec, &err);
+	close_child_ends(exec);
+	if (r < 0)
+		stream_close_error(exec->stream, &err);
+}
+
+static int control_resize(struct exec *exec, const json_t *size, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "resize" };
+
+	json_read_uint32(&in, size, "width", UINT16_MAX, &exec->width);
+	json_read_uint32(&in, size, "height", UINT16_MAX, &exec->height);
+	set_size(exec);
+	return json_reader_finish(&in, size);
+}
+
+static int control(struct exec *exec, const char *data, size_t size, struct error *err)
+{
+	AUTO(json_decref) json_t *message = NULL;
+	AUTO(free) char *name = NULL;
+	struct json_reader in = { .err = err, .where = "control" };
+	json_t *resize = NULL;
+	bool eof = false;
+	int r = json_parse(data, size, FRAME_BODY_MAX, &message, err);
+
+	if (r < 0)
+		return r;
+	json_read_object(&in, message, "resize", &resize);
+	json_read_string(&in, message, "signal", &name);
+	json_read_bool(&in, message, "eof", &eof);
+	r = json_reader_finish(&in, message);
+	if (r == 0 && resize)
+		r = control_resize(exec, resize, err);
+	if (r < 0)
+		return r;
+	int number = name ? signal_parse(name) : 0;
+	if (name && number <= 0)
+		return error_say(err, -EINVAL, "control.signal: '%s' is not a signal", name);
+	if (number > 0 && exec->spawned && agent_keeper(exec->agent))
+		keeper_client_signal(agent_keeper(exec->agent), exec->job, number);
+	/* A terminal has no end; its reader gets the character that says so. */
+	if (eof && exec->tty)
+		inpipe_write(&exec->in, "\4", 1);
+	else if (eof)
+		inpipe_finish(&exec->in);
+	return 0;
+}
+
+static int exec_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
+			 struct error *err)
+{
+	struct exec *exec = data;
+
+	if (channel == FRAME_CHANNEL_CONTROL)
+		return control(exec, bytes, size, err);
+	if (channel != FRAME_CHANNEL_IN)
+		return error_say(err, -EINVAL, "exec: data must come on channel 0");
+	inpipe_write(&exec->in, bytes, size);
+	return 0;
+}
+
+static void exec_writable(void *data)
+{
+	struct exec *exec = data;
+
+	outpipe_resume(&exec->out);
+	outpipe_resume(&exec->err);
+	finish_if_done(exec);
+}
+
+static const struct stream_ops exec_ops = { exec_received, exec_writable, exec_free };
+
+static int read_arguments(const json_t *arguments, struct exec *exec, struct bundle_exec *process,
+			  struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "exec" };
+	char *workdir = NULL, *user = NULL;
+
+	json_read_any(&in, arguments, "kind", NULL);
+	member_read_uid(&in, arguments, "uid", exec->uid);
+	json_read_strv(&in, arguments, "command", &process->command);
+	member_read_map(&in, arguments, "env", &process->env);
+	json_read_string(&in, arguments, "workdir", &workdir);
+	json_read_string(&in, arguments, "user", &user);
+	json_read_bool(&in, arguments, "tty", &exec->tty);
+	json_read_uint32(&in, arguments, "width", UINT16_MAX, &exec->width);
+	json_read_uint32(&in, arguments, "height", UINT16_MAX, &exec->height);
+	process->workdir = workdir;
+	process->user = user;
+	process->tty = exec->tty;
+	process->width = exec->width;
+	process->height = exec->height;
+	if (in.result == 0 && (!process->command || !process->command[0]))
+		return error_say(err, -EINVAL, "exec.command: must name a program");
+	return json_reader_finish(&in, arguments);
+}
+
+static int begin(struct exec *exec, struct preparation *preparation, const json_t *arguments,
+		 struct error *err)
+{
+	const char *run = exec->agent->options->run;
+	int r = read_arguments(arguments, exec, &preparation->process, err);
+
+	if (r < 0)
+		return r;
+	if (instance_pid(exec->agent, exec->uid, &preparation->pid) < 0)
+		return error_say(err, -ESRCH, "the instance is not running; start it first");
+	snprintf(exec->job, sizeof(exec->job), "x-%08x-%llx", exec->agent->salt,
+		 (unsigned long long) stream_id(exec->stream));
+	exec->process_path = mem_printf("%s/instances/%s/%s.json", run, exec->uid, exec->job);
+	exec->pid_path = mem_printf("%s/instances/%s/%s.pid", run, exec->uid, exec->job);
+	r = open_pipes(exec, err);
+	if (r < 0)
+		return r;
+	preparation->exec = exec;
+	preparation->dir = agent_run_path(exec->agent, exec->uid, NULL);
+	preparation->path = mem_strdup(exec->process_path);
+	exec->preparation = preparation;
+	return 0;
+}
+
+int exec_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	      void **ret_data, struct error *err)
+{
+	struct exec *exec = mem_new0(struct exec);
+	struct preparation *preparation = mem_new0(struct preparation);
+	int r;
+
+	exec->stream = stream;
+	exec->agent = stream_agent(stream);
+	exec->child_in = exec->child_out = exec->child_err = -1;
+	exec->console_fd = exec->terminal_fd = -1;
+	exec->in = (struct inpipe){ .stream = stream, .fd = -1 };
+	exec->out = exec->err = (struct outpipe){ .stream = stream, .fd = -1 };
+	r = begin(exec, preparation, arguments, err);
+	if (r < 0) {
+		preparation_free(preparation);
+		exec_free(exec);
+		return r;
+	}
+	pool_submit(exec->agent->pool, prepare, prepared, preparation);
+	*ret_ops = &exec_ops;
+	*ret_data = exec;
+	return 0;
+}
+
+/* A job of a stream that has ended, or of an earlier agent. */
+static void drop_job(struct agent *agent, const struct keeper_msg *msg)
+{
+	struct keeper_client *keeper = agent_keeper(agent);
+
+	if (!keeper)
+		return;
+	if (msg->type == KEEPER_EXITED || msg->type == KEEPER_FAILED)
+		keeper_client_forget(keeper, msg->job);
+	else if (msg->type == KEEPER_SPAWNED)
+		keeper_client_signal(keeper, msg->job, SIGKILL);
+}
+
+struct lookup {
+	const char *job;
+	struct exec *found;
+};
+
+static void match(void *data, void *argument)
+{
+	struct lookup *lookup = argument;
+	struct exec *exec = data;
+
+	if (strcmp(exec->job, lookup->job) == 0)
+		lookup->found = exec;
+}
+
+void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg)
+{
+	struct lookup lookup = { msg->job, NULL };
+	struct exec *exec;
+
+	stream_each(agent, &exec_ops, match, &lookup);
+	exec = lookup.found;
+
+	if (!exec) {
+		drop_job(agent, msg);
+		return;
+	}
+	if (msg->type != KEEPER_EXITED && msg->type != KEEPER_FAILED)
+		return;
+	exec->ended = true;
+	exec->exit_code = msg->exit_kind == KEEPER_EXIT_SIGNAL ? SIGNAL_EXIT_BASE + msg->exit_value
+			  : msg->exit_kind == KEEPER_EXIT_CODE ? msg->exit_value
+							       : -1;
+	if (msg->type == KEEPER_FAILED && exec->exit_code != NOT_FOUND_CODE &&
+	    exec->exit_code != NOT_EXECUTABLE_CODE)
+		error_say(&exec->failure, -EREMOTEIO, "%s",
+			  msg->message ? msg->message : "exec failed");
+	if (agent_keeper(agent))
+		keeper_client_forget(agent_keeper(agent), msg->job);
+	/* The terminal may be waiting to be fetched still. */
+	take_console(exec);
+	finish_if_done(exec);
+}
+
+static void lose(void *data, void *argument)
+{
+	struct exec *exec = data;
+	struct error err = {};
+
+	(void) argument;
+	if (!exec->spawned)
+		return;
+	error_say(&err, -EIO, "brume-keeper was restarted while the command ran");
+	stream_close_error(exec->stream, &err);
+}
+
+void exec_keeper_lost(struct agent *agent)
+{
+	stream_each(agent, &exec_ops, lose, NULL);
+}

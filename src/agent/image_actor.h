@@ -1,0 +1,38 @@
+#pragma once
+/*
+ * agent/image_actor.h - one image resource of the node: pulls it, imports it, forgets it.
+ *
+ * Used by agent/ on the loop's thread; the work is done by image/ on threads of the slow pool.
+ */
+#include "agent/plan.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+struct agent;
+struct error;
+
+void image_actor_assign(struct agent *agent, const json_t *resource);
+void image_actor_forget(struct agent *agent, const char *uid);
+void image_actors_complete(struct agent *agent);
+void image_actors_tell(struct agent *agent);
+
+/* How far the image of this name is.  READY and WORKING fill ret_uid; see network_need(). */
+enum plan_need image_need(struct agent *agent, const char *project, const char *name,
+			  char ret_uid[UID_SIZE], const char **ret_error);
+
+/*
+ * Import: gives the image the bytes it waits for.  `done` is called once on the loop's thread when
+ * all has been read or the import has failed (the image's status says the rest); not called when
+ * this returns an error.  Takes over `input_fd` in any case.
+ */
+typedef void (*image_import_done_fn)(void *data, int result, const struct error *err);
+int image_actor_import(struct agent *agent, const char *uid, int input_fd,
+		       image_import_done_fn done, void *data, struct error *err);
+
+/* The bytes end before their end: the import fails. */
+void image_actor_import_cancel(struct agent *agent, const char *uid);
+
+/* The uids that are wanted, as a strv. */
+char **image_actors_list(struct agent *agent);
+
+void image_actors_free(struct agent *agent);

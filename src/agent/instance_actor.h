@@ -1,0 +1,43 @@
+#pragma once
+/*
+ * agent/instance_actor.h - one instance of the node: carries out what plan.h decides.
+ *
+ * Used by agent/ on the loop's thread.  Steps that block run on workers (instance_task.h), one at a
+ * time per instance; jobs are the keeper's.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "codec/keeper_wire.h"
+
+struct agent;
+struct instance_actor;
+
+void instance_actor_assign(struct agent *agent, const json_t *resource);
+void instance_actor_forget(struct agent *agent, const char *uid);
+
+/* An instance that has folders or other things on this node; nothing is removed yet. */
+void instance_actor_found(struct agent *agent, const char *uid);
+
+void instance_actors_complete(struct agent *agent);
+void instance_actors_tell(struct agent *agent);
+void instance_actors_wake(struct agent *agent);
+
+/* Events of jobs i-UID. */
+void instance_actor_keeper_event(struct agent *agent, const struct keeper_msg *msg);
+void instance_actors_keeper_listed(struct agent *agent);
+void instance_actors_keeper_lost(struct agent *agent);
+
+/* The init process of a running (or paused) instance; -ESRCH when it does not run. */
+int instance_pid(struct agent *agent, const char *uid, pid_t *ret);
+
+/* Will it write more to its log?  Also true while it is about to start again. */
+bool instance_is_alive(struct agent *agent, const char *uid);
+
+/* The uids that are there or wanted, as a strv. */
+char **instance_actors_list(struct agent *agent);
+
+void instance_actors_free(struct agent *agent);

@@ -1,0 +1,354 @@
+#include "agent/instance_task.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/agent_internal.h"
+#include "agent/bundle.h"
+#include "agent/oci.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "image/rootfs.h"
+#include "image/store.h"
+#include "kern/cgroup.h"
+#include "net/port.h"
+#include "net/publish.h"
+
+enum { IMAGE_RECORD_MAX = 4 << 20, MARKER_MAX = 64 };
+
+static int make_folder(const char *path, struct error *err)
+{
+	int r = file_mkdir_all(path, 0711);
+
+	return r < 0 ? error_set(err, r, "make %s", path) : 0;
+}
+
+/*
+ * The image as the first run of this instance saw it: later pulls under the same name must not
+ * change what its upper layer lies on.
+ */
+static int load_image(struct instance_task *task, struct image_info *ret)
+{
+	AUTO(free) char *path = agent_state_path(task->agent, task->uid, "image.json");
+	AUTO(json_decref) json_t *document = NULL;
+	AUTO(free) char *text = NULL;
+	size_t size;
+	int r = file_read(AT_FDCWD, path, IMAGE_RECORD_MAX, &text, &size);
+
+	if (r == 0) {
+		r = json_parse(text, size, IMAGE_RECORD_MAX, &document, &task->err);
+		if (r == 0)
+			r = image_info_read(document, ret, &task->err);
+		return r < 0 ? error_wrap(&task->err, r, "%s", path) : 0;
+	}
+	r = image_store_lookup(task->agent->images, task->image_uid, ret, &task->err);
+	if (r < 0)
+		return error_wrap(&task->err, r, "image %s", task->instance->spec.image);
+	document = image_info_json(ret);
+	text = json_text(document);
+	r = file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, 0);
+	return r < 0 ? error_set(&task->err, r, "write %s", path) : 0;
+}
+
+static int open_rootfs(struct instance_task *task, const struct image_info *image)
+{
+	AUTO(free) char *upper = agent_state_path(task->agent, task->uid, "upper");
+	AUTO(free) char *work = agent_state_path(task->agent, task->uid, "work");
+	AUTO(strv_free) char **layers = image_info_layers(image);
+
+	return rootfs_open(task->agent->images, layers, upper, work, task->record.slot,
+			   &task->rootfs_fd, &task->err);
+}
+
+static int write_bundle(struct instance_task *task, const struct image_info *image)
+{
+	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
+	AUTO(free) char *root = agent_run_path(task->agent, task->uid, "rootfs");
+	struct bundle bundle = { .dir = dir,
+				 .uid = task->uid,
+				 .name = task->instance->meta.name,
+				 .prefix = task->agent->options->prefix,
+				 .spec = &task->instance->spec,
+				 .image = &image->config,
+				 .root_fd = task->rootfs_fd,
+				 .slot = task->record.slot,
+				 .nameserver4 = task->network.gateway4,
+				 .nameserver6 = task->network.gateway6,
+				 .dns_domain = task->network.dns_domain };
+	int r = make_folder(root, &task->err);
+
+	return r < 0 ? r : bundle_write(&bundle, &task->owner, &task->err);
+}
+
+static int prepare(struct instance_task *task)
+{
+	AUTO(image_info_done) struct image_info image = {};
+	AUTO(free) char *dir = agent_state_path(task->agent, task->uid, NULL);
+	AUTO(free) char *path = agent_state_path(task->agent, task->uid, "node.json");
+	int r = make_folder(dir, &task->err);
+
+	/* The slot is on record before anything belongs to its ids. */
+	if (r == 0)
+		r = record_store(path, &task->record, &task->err);
+	if (r == 0)
+		r = load_image(task, &image);
+	if (r < 0)
+		return r;
+	digest_format(&image.manifest, task->record.image_digest);
+	r = open_rootfs(task, &image);
+	if (r == 0)
+		r = write_bundle(task, &image);
+	return r;
+}
+
+/* The container's network namespace; -ESRCH when the pid is another process's by now. */
+static int open_network_namespace(pid_t pid)
+{
+	char path[40];
+	struct stat own, other;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &other) < 0 || stat("/proc/self/ns/net", &own) < 0)
+		return -errno;
+	return own.st_ino == other.st_ino ? -ESRCH : TAKE_FD(fd);
+}
+
+/* For net/; the texts are the instance's.  The caller frees. */
+static struct publish_spec *publish_list(const struct instance_spec *spec)
+{
+	struct publish_spec *ports = mem_new0_array(struct publish_spec, spec->publish_count + 1);
+
+	for (size_t i = 0; i < spec->publish_count; i++)
+		ports[i] = (struct publish_spec){ .host_ip = spec->publish[i].host_ip,
+						  .host_port = spec->publish[i].host_port,
+						  .port = spec->publish[i].port,
+						  .protocol = protocol_name(
+							  spec->publish[i].protocol) };
+	return ports;
+}
+
+static int publish_ports(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	AUTO(free) struct publish_spec *ports = publish_list(spec);
+
+	if (spec->publish_count == 0)
+		return 0;
+	return publish_ensure(task->agent->net, task->uid, spec->ipv4, spec->ipv6, ports,
+			      spec->publish_count, &task->err);
+}
+
+static int attach(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	struct bridge_spec bridge = { .uid = task->network.uid,
+				      .ipv4 = task->network.ipv4,
+				      .gateway4 = task->network.gateway4,
+				      .ipv6 = task->network.ipv6,
+				      .gateway6 = task->network.gateway6,
+				      .nat = task->network.nat,
+				      .dns_domain = task->network.dns_domain,
+				      .mtu = task->network.mtu };
+	struct port_spec port = { .network = &bridge,
+				  .instance_uid = task->uid,
+				  .name = task->instance->meta.name,
+				  .mac = spec->mac,
+				  .ipv4 = spec->ipv4,
+				  .ipv6 = spec->ipv6 };
+	int r;
+
+	if (!task->networked)
+		return 0;
+	AUTO(fd_close) int fd = open_network_namespace(task->pid);
+	if (fd < 0)
+		return error_set(&task->err, fd, "open the network namespace of process %d",
+				 task->pid);
+	r = port_attach(task->agent->net, &port, fd, &task->err);
+	return r < 0 ? r : publish_ports(task);
+}
+
+/* Does a command; an error is none when the container is then in the state that was wanted. */
+static int do_until(struct instance_task *task, const char *command, enum oci_status wanted)
+{
+	struct error state_err = {};
+	enum oci_status status;
+	int r = oci_do(task->agent->options, command, task->uid, &task->err);
+
+	if (r < 0 && oci_state(task->agent->options, task->uid, &status, &state_err) == 0 &&
+	    status == wanted)
+		return 0;
+	return r;
+}
+
+static int write_marker(struct instance_task *task, const char *name, int64_t value)
+{
+	AUTO(free) char *path = agent_run_path(task->agent, task->uid, name);
+	char text[32];
+	int r;
+
+	snprintf(text, sizeof(text), "%lld\n", (long long) value);
+	r = file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, 0);
+	return r < 0 ? error_set(&task->err, r, "write %s", path) : 0;
+}
+
+static int start(struct instance_task *task)
+{
+	int r = do_until(task, "start", OCI_STATUS_RUNNING);
+
+	if (r < 0)
+		return r;
+	task->started_ms = clock_realtime_ms(clock_system());
+	return write_marker(task, "started", task->started_ms);
+}
+
+static int pause_it(struct instance_task *task)
+{
+	int r = do_until(task, "pause", OCI_STATUS_PAUSED);
+
+	return r < 0 ? r : write_marker(task, "paused", 1);
+}
+
+static int resume_it(struct instance_task *task)
+{
+	AUTO(free) char *path = agent_run_path(task->agent, task->uid, "paused");
+	int r = do_until(task, "resume", OCI_STATUS_RUNNING);
+
+	if (r == 0 && unlink(path) < 0 && errno != ENOENT)
+		r = error_set(&task->err, -errno, "remove %s", path);
+	return r;
+}
+
+int instance_read_started(const struct agent *agent, const char *uid, int64_t *ret_started_ms,
+			  bool *ret_paused)
+{
+	AUTO(free) char *started = agent_run_path(agent, uid, "started");
+	AUTO(free) char *paused = agent_run_path(agent, uid, "paused");
+	AUTO(free) char *text = NULL;
+	int r = file_read(AT_FDCWD, started, MARKER_MAX, &text, NULL);
+
+	if (r < 0)
+		return r;
+	*ret_started_ms = strtoll(text, NULL, 10);
+	*ret_paused = access(paused, F_OK) == 0;
+	return 0;
+}
+
+/* How often the kernel killed in this cgroup because of its memory limit. */
+static bool memory_ran_out(const struct instance_task *task)
+{
+	AUTO(free) char *path = mem_printf("/%s/%s", task->agent->options->prefix, task->uid);
+	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
+	AUTO(free) char *text = NULL;
+
+	if (cgroup_open(task->agent->cgroups, path, false, &cgroup) < 0)
+		return false;
+	bool v2 = cgroup_is_v2(cgroup, "memory");
+	if (cgroup_read(cgroup, "memory", v2 ? "memory.events" : "memory.oom_control", &text) < 0)
+		return false;
+	const char *count = strstr(text, "oom_kill ");
+	return count && strtoull(count + strlen("oom_kill "), NULL, 10) > 0;
+}
+
+/* Of an instance that nobody knows any more the next collection finds the parts. */
+static int remove_network_parts(struct instance_task *task)
+{
+	const struct instance_spec *spec = task->instance ? &task->instance->spec : NULL;
+	int r = 0;
+
+	if (!spec || !spec->network_uid[0])
+		return 0;
+	if (spec->publish_count > 0)
+		r = publish_remove(task->agent->net, task->uid, &task->err);
+	if (r == 0)
+		r = port_detach(task->agent->net, spec->network_uid, task->uid, &task->err);
+	return r;
+}
+
+static int clean(struct instance_task *task)
+{
+	AUTO(free) char *record = agent_state_path(task->agent, task->uid, "node.json");
+	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
+	AUTO(free) char *cgroup = mem_printf("/%s/%s", task->agent->options->prefix, task->uid);
+	int r;
+
+	if (task->killed && task->instance && !task->record.error && memory_ran_out(task))
+		task->record.error = mem_printf(
+			"killed because it used more than its memory limit of %llu bytes",
+			(unsigned long long) task->instance->spec.memory_bytes);
+	/* First what must not be forgotten, then what could be found again. */
+	if (task->instance) {
+		r = record_store(record, &task->record, &task->err);
+		if (r < 0)
+			return r;
+	}
+	int result = oci_delete(task->agent->options, task->uid, &task->err);
+	r = cgroup_remove(task->agent->cgroups, cgroup);
+	if (result == 0 && r < 0 && r != -ENOENT)
+		result = error_set(&task->err, r, "remove cgroup %s", cgroup);
+	if (result == 0)
+		result = remove_network_parts(task);
+	if (result < 0)
+		return result;
+	r = file_remove_tree(AT_FDCWD, dir);
+	return r < 0 ? error_set(&task->err, r, "remove %s", dir) : 0;
+}
+
+static int remove_all(struct instance_task *task)
+{
+	AUTO(free) char *run = agent_run_path(task->agent, task->uid, NULL);
+	AUTO(free) char *state = agent_state_path(task->agent, task->uid, NULL);
+	int r = file_remove_tree(AT_FDCWD, run);
+
+	if (r == 0)
+		r = file_remove_tree(AT_FDCWD, state);
+	return r < 0 ? error_set(&task->err, r, "remove %s", state) : 0;
+}
+
+void instance_task_run(struct instance_task *task)
+{
+	switch (task->step) {
+	case PLAN_PREPARE:
+		task->result = prepare(task);
+		break;
+	case PLAN_ATTACH:
+		task->result = attach(task);
+		break;
+	case PLAN_START:
+		task->result = start(task);
+		break;
+	case PLAN_PAUSE:
+		task->result = pause_it(task);
+		break;
+	case PLAN_RESUME:
+		task->result = resume_it(task);
+		break;
+	case PLAN_CLEAN:
+		task->result = clean(task);
+		break;
+	case PLAN_REMOVE:
+		task->result = remove_all(task);
+		break;
+	default:
+		task->result = error_say(&task->err, -EINVAL, "%s is not a step for a worker",
+					 plan_step_name(task->step));
+	}
+}
+
+void instance_task_free(struct instance_task *task)
+{
+	if (!task)
+		return;
+	fd_close(task->rootfs_fd);
+	record_done(&task->record);
+	free(task);
+}

@@ -1,0 +1,49 @@
+#pragma once
+/*
+ * agent/instance_task.h - the steps of an instance that block: each idempotent, on a worker thread.
+ *
+ * The actor fills a task on the loop's thread, a worker carries it out, the actor takes the result.
+ * A crash at any instruction is repaired by doing the step again, or by PLAN_CLEAN and PLAN_REMOVE,
+ * which undo all of them.  Used by agent/instance_actor.c.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/network_actor.h"
+#include "agent/plan.h"
+#include "agent/record.h"
+#include "base/error.h"
+#include "model/instance.h"
+
+struct agent;
+
+struct instance_task {
+	const struct agent *agent; /* options, images, net, cgroups, boot_id */
+	enum plan_step step;
+	char uid[UID_SIZE];
+	const struct instance *instance; /* held by the actor; NULL: nobody wants it */
+	char image_uid[UID_SIZE];
+	bool networked;
+	struct network_args network;
+	pid_t pid;
+	int64_t now_ms;
+	bool killed; /* CLEAN: it ended by SIGKILL, which may have been the memory limit */
+
+	/* Results. */
+	struct record record; /* PREPARE and CLEAN write it to disk, changed */
+	int result;
+	struct error err;
+	int rootfs_fd;      /* PREPARE */
+	uint32_t owner;     /* PREPARE: the user it runs as, on the host */
+	int64_t started_ms; /* START */
+};
+
+/* Carries out task->step. */
+void instance_task_run(struct instance_task *task);
+
+/* What the run folder says about a running instance: -ENOENT when it was not started yet. */
+int instance_read_started(const struct agent *agent, const char *uid, int64_t *ret_started_ms,
+			  bool *ret_paused);
+
+void instance_task_free(struct instance_task *task);

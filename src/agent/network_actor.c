@@ -1,0 +1,450 @@
+#include "agent/network_actor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "agent/agent_internal.h"
+#include "agent/retry.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strv.h"
+#include "model/network.h"
+#include "net/network.h"
+
+enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 60000 };
+
+enum dns { DNS_NONE, DNS_RUNNING, DNS_ENDED };
+
+struct network_actor {
+	UT_hash_handle hh;
+	struct agent *agent;
+	char uid[UID_SIZE];
+	struct network *want; /* NULL: nobody wants it */
+	uint32_t session;     /* in which it was named last */
+	uint64_t generation;  /* carried out */
+	bool made;            /* as `want` says */
+	bool busy;            /* a step is on a worker */
+	bool removed;         /* nothing of it is left */
+	char *error;
+	char bridge[NETWORK_BRIDGE_SIZE];
+	char **dns_argv;
+	enum dns dns;
+	bool dns_listed;
+	bool dns_old; /* it runs with an old configuration */
+	bool dns_killed;
+	struct retry retry;
+	uint64_t told; /* hash of the last status */
+};
+
+struct task {
+	struct network_actor *actor;
+	struct net *net;
+	struct network_args args;
+	bool remove;
+	int result;
+	struct error err;
+	struct bridge_status status;
+};
+
+static void advance(struct network_actor *actor);
+
+static struct network_actor *find(struct agent *agent, const char *uid)
+{
+	struct network_actor *actor;
+
+	HASH_FIND_STR(agent->network_actors, uid, actor);
+	return actor;
+}
+
+static void on_retry(void *data)
+{
+	advance(data);
+}
+
+static struct network_actor *find_or_new(struct agent *agent, const char *uid)
+{
+	struct network_actor *actor = find(agent, uid);
+
+	if (actor)
+		return actor;
+	actor = mem_new0(struct network_actor);
+	actor->agent = agent;
+	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
+	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
+	HASH_ADD_STR(agent->network_actors, uid, actor);
+	return actor;
+}
+
+static void actor_free(struct network_actor *actor)
+{
+	HASH_DEL(actor->agent->network_actors, actor);
+	retry_stop(&actor->retry);
+	network_free(actor->want);
+	strv_free(actor->dns_argv);
+	free(actor->error);
+	free(actor);
+}
+
+static bool wanted(const struct network_actor *actor)
+{
+	return actor->want && !actor->want->meta.deleted_ms;
+}
+
+static void fill_args(const struct network *network, struct network_args *ret)
+{
+	struct network_args args = { .nat = network->spec.nat, .mtu = network->spec.mtu };
+
+	memcpy(args.uid, network->meta.uid, sizeof(args.uid));
+	if (network->spec.ipv4.base.family) {
+		subnet_format(&network->spec.ipv4, args.ipv4);
+		ip_format(&network->spec.gateway4, args.gateway4);
+	}
+	if (network->spec.ipv6.base.family) {
+		subnet_format(&network->spec.ipv6, args.ipv6);
+		ip_format(&network->spec.gateway6, args.gateway6);
+	}
+	snprintf(args.dns_domain, sizeof(args.dns_domain), "%s",
+		 network->spec.dns_domain ? network->spec.dns_domain : "");
+	*ret = args;
+}
+
+enum plan_need network_need(struct agent *agent, const char *uid, struct network_args *ret,
+			    const char **ret_error)
+{
+	struct network_actor *actor = find(agent, uid);
+
+	if (!actor || !wanted(actor))
+		return PLAN_NEED_WAIT;
+	if (actor->made) {
+		if (ret)
+			fill_args(actor->want, ret);
+		return PLAN_NEED_READY;
+	}
+	if (!actor->error)
+		return PLAN_NEED_WAIT;
+	*ret_error = actor->error;
+	return PLAN_NEED_FAILED;
+}
+
+static void tell(struct network_actor *actor)
+{
+	struct network_status status = { .generation = actor->generation, .error = actor->error };
+
+	if (!actor->want)
+		return;
+	status.bridge = actor->bridge;
+	if (actor->removed)
+		status.state = NETWORK_GONE;
+	else if (actor->error)
+		status.state = NETWORK_FAILED;
+	else
+		status.state = actor->made && wanted(actor) ? NETWORK_READY : NETWORK_PENDING;
+	AUTO(json_decref) json_t *json = network_status_encode(&status);
+	uint64_t hash = agent_hash(json);
+	if (hash == actor->told || !link_connected(actor->agent->link))
+		return;
+	actor->told = hash;
+	link_send_status(actor->agent->link, "network", actor->uid, json);
+}
+
+static void dns_job(const struct network_actor *actor, char ret[KEEPER_JOB_MAX + 1])
+{
+	snprintf(ret, KEEPER_JOB_MAX + 1, "d-%s", actor->uid);
+}
+
+/* What dnsmasq says goes to a file that begins anew with each start: it is little. */
+static void start_dns(struct network_actor *actor, struct keeper_client *keeper)
+{
+	AUTO(free)
+	char *path = mem_printf("%s/networks/%s/log", actor->agent->options->run, actor->uid);
+	AUTO(fd_close)
+	int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	char job[KEEPER_JOB_MAX + 1];
+	char *env[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	int fds[] = { log, log };
+	static const int as[] = { 1, 2 };
+	struct error err = {};
+
+	dns_job(actor, job);
+	struct keeper_spawn spawn = { .job = job,
+				      .stdio = KEEPER_GIVEN,
+				      .argv = actor->dns_argv,
+				      .env = env,
+				      .fd_count = log < 0 ? 0 : 2,
+				      .fds = fds,
+				      .fds_as = as };
+	if (keeper_client_spawn(keeper, &spawn, &err) < 0) {
+		log_error("network %s: %s", actor->uid, err.msg);
+		retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+		return;
+	}
+	actor->dns = DNS_RUNNING;
+	actor->dns_old = actor->dns_killed = false;
+}
+
+static void kill_dns(struct network_actor *actor, struct keeper_client *keeper)
+{
+	char job[KEEPER_JOB_MAX + 1];
+
+	if (actor->dns_killed)
+		return;
+	dns_job(actor, job);
+	/* It holds nothing that would need a farewell. */
+	keeper_client_signal(keeper, job, SIGKILL);
+	actor->dns_killed = true;
+}
+
+/* True when dnsmasq is as it should be, running or not. */
+static bool advance_dns(struct network_actor *actor, struct keeper_client *keeper)
+{
+	bool needed = wanted(actor) && actor->dns_argv;
+	char job[KEEPER_JOB_MAX + 1];
+
+	dns_job(actor, job);
+	switch (actor->dns) {
+	case DNS_RUNNING:
+		if (needed && !actor->dns_old)
+			return true;
+		kill_dns(actor, keeper);
+		return false;
+	case DNS_ENDED:
+		keeper_client_forget(keeper, job);
+		actor->dns = DNS_NONE;
+		break;
+	case DNS_NONE:
+		break;
+	}
+	if (!needed)
+		return true;
+	if (!retry_waiting(&actor->retry))
+		start_dns(actor, keeper);
+	return actor->dns == DNS_RUNNING;
+}
+
+static void work(void *data)
+{
+	struct task *task = data;
+	struct bridge_spec spec = { .uid = task->args.uid,
+				    .ipv4 = task->args.ipv4,
+				    .gateway4 = task->args.gateway4,
+				    .ipv6 = task->args.ipv6,
+				    .gateway6 = task->args.gateway6,
+				    .nat = task->args.nat,
+				    .dns_domain = task->args.dns_domain,
+				    .mtu = task->args.mtu };
+
+	task->result = task->remove ? network_remove(task->net, task->args.uid, &task->err)
+				    : network_ensure(task->net, &spec, &task->status, &task->err);
+}
+
+static void take_made(struct network_actor *actor, struct task *task)
+{
+	actor->made = true;
+	mem_replace(&actor->error, NULL);
+	memcpy(actor->bridge, task->status.bridge, sizeof(actor->bridge));
+	strv_free(actor->dns_argv);
+	actor->dns_argv = TAKE_PTR(task->status.dns.argv);
+	actor->dns_old |= task->status.dns.restart && actor->dns == DNS_RUNNING;
+}
+
+static void done(void *data)
+{
+	struct task *task = data;
+	struct network_actor *actor = task->actor;
+
+	actor->busy = false;
+	if (task->result < 0) {
+		mem_replace(&actor->error, task->err.msg);
+		log_error("network %s: %s", actor->uid, task->err.msg);
+		/* Also a failure may pass: a full table, a module that is loaded later. */
+		retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS * 50, RETRY_MAX_MS);
+		if (wanted(actor))
+			actor->generation = actor->want->meta.generation;
+	} else if (task->remove) {
+		actor->removed = true;
+	} else {
+		retry_stop(&actor->retry);
+		take_made(actor, task);
+	}
+	bridge_status_done(&task->status);
+	free(task);
+	agent_wake_instances(actor->agent);
+	advance(actor);
+}
+
+static void submit(struct network_actor *actor, bool removal)
+{
+	struct task *task = mem_new0(struct task);
+
+	task->actor = actor;
+	task->net = actor->agent->net;
+	task->remove = removal;
+	if (removal)
+		memcpy(task->args.uid, actor->uid, sizeof(actor->uid));
+	else
+		fill_args(actor->want, &task->args);
+	actor->busy = true;
+	actor->removed = false;
+	pool_submit(actor->agent->pool, work, done, task);
+}
+
+static void advance(struct network_actor *actor)
+{
+	struct keeper_client *keeper = agent_keeper(actor->agent);
+	bool known = actor->want || actor->agent->complete;
+
+	if (actor->busy || !keeper || !known)
+		return;
+	if (!actor->made && !actor->removed && !retry_waiting(&actor->retry) && wanted(actor)) {
+		submit(actor, false);
+	} else if (advance_dns(actor, keeper) && wanted(actor) && actor->made) {
+		actor->generation = actor->want->meta.generation;
+	} else if (!wanted(actor) && actor->dns == DNS_NONE) {
+		if (!actor->removed && !retry_waiting(&actor->retry)) {
+			actor->made = false;
+			submit(actor, true);
+		}
+	}
+	if (actor->removed && actor->want)
+		actor->generation = actor->want->meta.generation;
+	tell(actor);
+	if (actor->removed && !actor->busy)
+		actor_free(actor);
+}
+
+void network_actor_assign(struct agent *agent, const json_t *resource)
+{
+	struct network *network = NULL;
+	struct error err = {};
+
+	if (network_decode(resource, &network, &err) < 0) {
+		log_error("brumed assigned a network that is not understood: %s", err.msg);
+		return;
+	}
+	struct network_actor *actor = find_or_new(agent, network->meta.uid);
+	bool same = actor->want && actor->want->meta.generation == network->meta.generation &&
+		    !actor->want->meta.deleted_ms == !network->meta.deleted_ms;
+	network_free(actor->want);
+	actor->want = network;
+	actor->session = agent->session;
+	if (!same) {
+		actor->made = false;
+		mem_replace(&actor->error, NULL);
+		retry_stop(&actor->retry);
+	}
+	advance(actor);
+}
+
+static void unwant(struct network_actor *actor)
+{
+	network_free(actor->want);
+	actor->want = NULL;
+	retry_stop(&actor->retry);
+	advance(actor);
+}
+
+void network_actor_forget(struct agent *agent, const char *uid)
+{
+	struct network_actor *actor = find(agent, uid);
+
+	if (actor)
+		unwant(actor);
+}
+
+void network_actor_found(struct agent *agent, const char *uid)
+{
+	if (strlen(uid) < UID_SIZE)
+		find_or_new(agent, uid);
+}
+
+void network_actors_complete(struct agent *agent)
+{
+	struct network_actor *actor, *next;
+
+	HASH_ITER(hh, agent->network_actors, actor, next)
+	if (actor->session != agent->session)
+		unwant(actor);
+}
+
+void network_actors_tell(struct agent *agent)
+{
+	struct network_actor *actor, *next;
+
+	HASH_ITER(hh, agent->network_actors, actor, next)
+	actor->told = 0;
+}
+
+void network_actor_keeper_event(struct agent *agent, const struct keeper_msg *msg)
+{
+	struct network_actor *actor = find_or_new(agent, msg->job + 2);
+
+	actor->dns_listed = true;
+	switch (msg->type) {
+	case KEEPER_STARTING:
+	case KEEPER_SPAWNED:
+		actor->dns = DNS_RUNNING;
+		break;
+	case KEEPER_EXITED:
+	case KEEPER_FAILED:
+		actor->dns = DNS_ENDED;
+		if (!actor->dns_killed && wanted(actor)) {
+			log_warning("network %s: dnsmasq ended (%s %d), starting it again",
+				    actor->uid,
+				    msg->exit_kind == KEEPER_EXIT_SIGNAL ? "signal" : "code",
+				    msg->exit_value);
+			retry_later(&actor->retry, agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+		}
+		break;
+	default:
+		return;
+	}
+	advance(actor);
+}
+
+void network_actors_keeper_listed(struct agent *agent)
+{
+	struct network_actor *actor, *next;
+
+	HASH_ITER(hh, agent->network_actors, actor, next)
+	{
+		if (!actor->dns_listed)
+			actor->dns = DNS_NONE;
+		advance(actor);
+	}
+}
+
+void network_actors_keeper_lost(struct agent *agent)
+{
+	struct network_actor *actor, *next;
+
+	HASH_ITER(hh, agent->network_actors, actor, next)
+	{
+		actor->dns_listed = false;
+		actor->dns_killed = false;
+	}
+}
+
+char **network_actors_list(struct agent *agent)
+{
+	struct network_actor *actor, *next;
+	char **list = mem_new0(char *);
+
+	HASH_ITER(hh, agent->network_actors, actor, next)
+	strv_append(&list, actor->uid);
+	return list;
+}
+
+void network_actors_free(struct agent *agent)
+{
+	struct network_actor *actor, *next;
+
+	HASH_ITER(hh, agent->network_actors, actor, next)
+	actor_free(actor);
+}

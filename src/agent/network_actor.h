@@ -1,0 +1,54 @@
+#pragma once
+/*
+ * agent/network_actor.h - one network of the node: its bridge, its rules and its dnsmasq.
+ *
+ * Makes what is assigned, takes away what is deleted or unknown, keeps dnsmasq running through the
+ * keeper (job d-UID).  Used by agent/ on the loop's thread.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/plan.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "model/address.h"
+
+struct agent;
+struct keeper_msg;
+
+enum { NETWORK_DOMAIN_SIZE = 254 };
+
+/* A network as steps on worker threads need it: nothing in here belongs to the loop. */
+struct network_args {
+	char uid[UID_SIZE];
+	char ipv4[SUBNET_TEXT_SIZE], ipv6[SUBNET_TEXT_SIZE]; /* "" = none */
+	char gateway4[IP_TEXT_SIZE], gateway6[IP_TEXT_SIZE];
+	char dns_domain[NETWORK_DOMAIN_SIZE];
+	bool nat;
+	uint32_t mtu;
+};
+
+void network_actor_assign(struct agent *agent, const json_t *resource);
+void network_actor_forget(struct agent *agent, const char *uid);
+
+/* A network that exists without having been assigned: it is removed unless somebody wants it. */
+void network_actor_found(struct agent *agent, const char *uid);
+
+/* All of an earlier session that were not named in this one are garbage. */
+void network_actors_complete(struct agent *agent);
+
+/* The link is back: tell every status again. */
+void network_actors_tell(struct agent *agent);
+
+void network_actor_keeper_event(struct agent *agent, const struct keeper_msg *msg);
+void network_actors_keeper_listed(struct agent *agent);
+void network_actors_keeper_lost(struct agent *agent);
+
+/* How far it is.  READY fills *ret (may be NULL); *ret_error (borrowed) says why it FAILED. */
+enum plan_need network_need(struct agent *agent, const char *uid, struct network_args *ret,
+			    const char **ret_error);
+
+/* The uids that are there or wanted, as a strv. */
+char **network_actors_list(struct agent *agent);
+
+void network_actors_free(struct agent *agent);

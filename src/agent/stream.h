@@ -1,0 +1,71 @@
+#pragma once
+/*
+ * agent/stream.h - streams over the link: exec, logs, import, export.
+ *
+ * stream.c keeps the table, the credits and the two closes of the protocol; what a stream does is
+ * in exec.c, logs.c and transfer.c.  Used by agent/ on the loop's thread.  When the link breaks all
+ * streams end.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "codec/frame.h"
+
+struct agent;
+struct error;
+struct stream;
+
+/* What a kind of stream does with its `data`.  `free` must not touch the stream any more. */
+struct stream_ops {
+	/* Bytes of the peer; the stream gives credit back when it has passed them on. */
+	int (*received)(void *data, enum frame_channel channel, const char *bytes, size_t size,
+			struct error *err);
+	/* There is credit again, or room in the link.  May be NULL. */
+	void (*writable)(void *data);
+	void (*free)(void *data);
+};
+
+/* From the link. */
+void stream_open(struct agent *agent, uint64_t id, const json_t *arguments);
+int stream_received(struct agent *agent, uint64_t id, enum frame_channel channel, const char *data,
+		    size_t size, struct error *err);
+void stream_credited(struct agent *agent, uint64_t id, uint32_t bytes);
+void stream_peer_closed(struct agent *agent, uint64_t id);
+void stream_link_drained(struct agent *agent);
+void stream_free_all(struct agent *agent);
+
+/* For the kinds of streams. */
+struct agent *stream_agent(const struct stream *stream);
+uint64_t stream_id(const struct stream *stream);
+/* How many bytes may be sent now. */
+size_t stream_credit(const struct stream *stream);
+void stream_send(struct stream *stream, enum frame_channel channel, const void *data, size_t size);
+/* Lets the peer send that much more. */
+void stream_grant(struct stream *stream, size_t bytes);
+/* Ends it; `data` of the stream is freed.  Nothing of the stream may be used afterwards. */
+void stream_close_code(struct stream *stream, int64_t exit_code);
+void stream_close_error(struct stream *stream, const struct error *err);
+
+/*
+ * The kinds.  Each checks its arguments and returns what the stream works with.
+ */
+int exec_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	      void **ret_data, struct error *err);
+int logs_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	      void **ret_data, struct error *err);
+int import_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+		void **ret_data, struct error *err);
+int export_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+		void **ret_data, struct error *err);
+
+/* Something of an instance changed: streams that follow its log look again. */
+void logs_instance_changed(struct agent *agent, const char *uid);
+/* Events of exec jobs. */
+struct keeper_msg;
+void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg);
+void exec_keeper_lost(struct agent *agent);
+/* The streams of one kind, for the functions above. */
+void stream_each(struct agent *agent, const struct stream_ops *ops,
+		 void (*fn)(void *data, void *argument), void *argument);

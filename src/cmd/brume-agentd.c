@@ -1,0 +1,160 @@
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+static const char help[] =
+	"Usage: brume-agentd [OPTION...]\n"
+	"\n"
+	"The hands of a brume node: pulls images, makes networks, starts and stops instances as\n"
+	"brumed wants it.  Needs root.  Starts brume-keeper when it does not run.\n"
+	"\n"
+	"  --state DIR          what lasts (default /var/lib/brume)\n"
+	"  --run DIR            what a reboot ends (default /run/brume)\n"
+	"  --prefix NAME        of bridges, firewall tables and cgroups (default brume)\n"
+	"  --node NAME          name of this node (default local)\n"
+	"  --oci PATH           brume-oci           (default: all three beside\n"
+	"  --keeper PATH        brume-keeper         the running executable)\n"
+	"  --image-worker PATH  brume-image-worker\n"
+	"  --registry HOST      completes short image references (default: none)\n"
+	"  --log LEVELS         for example \"info\" or \"warning,agent=debug\"\n"
+	"  --version, --help\n"
+	"\n"
+	"SIGTERM ends it; instances go on.  Exit codes: 0, 1 failure, 2 usage.\n";
+
+static int usage(const char *message, const char *what)
+{
+	fprintf(stderr, "brume-agentd: %s '%s'; see --help\n", message, what);
+	return 2;
+}
+
+static char *beside(const char *name)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n < 0 ? 0 : n] = '\0';
+	char *slash = strrchr(self, '/');
+	if (slash)
+		*slash = '\0';
+	return mem_printf("%s/%s", self, name);
+}
+
+static int is_prefix(const char *text)
+{
+	size_t size = strlen(text);
+
+	return size >= 1 && size <= 8 &&
+	       strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789") == size;
+}
+
+static int check(const struct agent_options *options)
+{
+	if (options->state[0] != '/')
+		return usage("--state must be an absolute path, not", options->state);
+	if (options->run[0] != '/')
+		return usage("--run must be an absolute path, not", options->run);
+	if (!is_prefix(options->prefix))
+		return usage("--prefix must be 1 to 8 of a-z and 0-9, not", options->prefix);
+	if (!options->node[0])
+		return usage("--node must not be empty:", options->node);
+	return 0;
+}
+
+/* 0, or the exit code + 1. */
+static int parse(int argc, char **argv, struct agent_options *agent)
+{
+	enum {
+		OPT_STATE = 256,
+		OPT_RUN,
+		OPT_PREFIX,
+		OPT_NODE,
+		OPT_OCI,
+		OPT_KEEPER,
+		OPT_WORKER,
+		OPT_REGISTRY,
+		OPT_LOG,
+		OPT_VERSION,
+		OPT_HELP
+	};
+	static const struct option options[] = {
+		{ "state", required_argument, NULL, OPT_STATE },
+		{ "run", required_argument, NULL, OPT_RUN },
+		{ "prefix", required_argument, NULL, OPT_PREFIX },
+		{ "node", required_argument, NULL, OPT_NODE },
+		{ "oci", required_argument, NULL, OPT_OCI },
+		{ "keeper", required_argument, NULL, OPT_KEEPER },
+		{ "image-worker", required_argument, NULL, OPT_WORKER },
+		{ "registry", required_argument, NULL, OPT_REGISTRY },
+		{ "log", required_argument, NULL, OPT_LOG },
+		{ "version", no_argument, NULL, OPT_VERSION },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{}
+	};
+	const char **const targets[] = { &agent->state,        &agent->run,      &agent->prefix,
+					 &agent->node,         &agent->oci,      &agent->keeper,
+					 &agent->image_worker, &agent->registry, &agent->levels };
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (option >= OPT_STATE && option <= OPT_LOG) {
+			*targets[option - OPT_STATE] = optarg;
+		} else if (option == OPT_VERSION) {
+			puts("brume-agentd " BRUME_VERSION);
+			return 1;
+		} else if (option == OPT_HELP) {
+			fputs(help, stdout);
+			return 1;
+		} else {
+			return 1 + usage("unknown option or missing value", argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		return 1 + usage("unexpected argument", argv[optind]);
+	if (agent->levels && log_set_levels(agent->levels) < 0)
+		return 1 + usage("unknown log levels", agent->levels);
+	int code = check(agent);
+	return code ? 1 + code : 0;
+}
+
+int main(int argc, char **argv)
+{
+	AUTO(free) char *oci = beside("brume-oci");
+	AUTO(free) char *keeper = beside("brume-keeper");
+	AUTO(free) char *worker = beside("brume-image-worker");
+
+	struct agent_options options = { .state = "/var/lib/brume",
+					 .run = "/run/brume",
+					 .prefix = "brume",
+					 .node = "local",
+					 .oci = oci,
+					 .keeper = keeper,
+					 .image_worker = worker };
+	struct error err = {};
+	int code;
+
+	log_set_program("brume-agentd");
+	code = parse(argc, argv, &options);
+	if (code)
+		return code - 1;
+	if (geteuid() != 0) {
+		fprintf(stderr,
+			"brume-agentd: must run as root: it makes namespaces and networks\n");
+		return 1;
+	}
+	if (agent_run(&options, &err) < 0) {
+		log_error("%s", err.msg);
+		return 1;
+	}
+	return 0;
+}
