@@ -17,7 +17,11 @@ static int batch_send(struct cli *cli, const struct batch *batch, const char *na
 	AUTO(free) char *escaped = uri_encode(name);
 	AUTO(free) char *path = mem_printf("/%s/%s%s", batch->collection, escaped, batch->suffix);
 
-	return cli_request(cli, batch->method, path, batch->body, ret, err);
+	int r = cli_request(cli, batch->method, path, batch->body, ret, err);
+
+	if (r < 0 && batch->force_hint && client_status(cli->client) == 409)
+		cli_set_hint(cli, "brume delete --force %s", name);
+	return r;
 }
 
 static void batch_report(struct cli *cli, const struct batch *batch, const char *name,

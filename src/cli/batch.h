@@ -7,6 +7,7 @@
  * each failure is one line, and the exit code is 1.
  */
 #include <jansson.h>
+#include <stdbool.h>
 
 struct arguments;
 struct cli;
@@ -19,6 +20,7 @@ struct batch {
 	const char *collection; /* "instances" */
 	const char *suffix;     /* behind the name: "/state", "?force=1" */
 	const json_t *body;     /* or NULL */
+	bool force_hint;        /* it is in use: --force helps */
 };
 
 int batch_run(struct cli *cli, const struct batch *batch, const struct arguments *arguments,

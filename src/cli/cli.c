@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/strbuf.h"
@@ -55,16 +56,42 @@ int cli_request(struct cli *cli, const char *method, const char *path, const jso
 	if (r < 0)
 		return r;
 	r = client_request(client, method, path, body, ret, err);
-	return r < 0 ? cli_failed(cli, r) : 0;
+	return r < 0 ? cli_failed(cli, path, r) : 0;
 }
 
-int cli_failed(struct cli *cli, int r)
+/* "/images/x" -> "brume image list" */
+static const char *cli_list_verb(const char *path)
 {
-	if (*client_hint(cli->client))
-		cli_set_hint(cli, "%s", client_hint(cli->client));
+	static const struct {
+		const char *path, *verb;
+	} collections[] = {
+		{ "/instances", "brume list" },
+		{ "/images", "brume image list" },
+		{ "/networks", "brume network list" },
+		{ "/operations", "brume operation list" },
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(collections); i++)
+		if (strncmp(path, collections[i].path, strlen(collections[i].path)) == 0)
+			return collections[i].verb;
+	return NULL;
+}
+
+int cli_failed(struct cli *cli, const char *path, int r)
+{
+	const char *hint = client_hint(cli->client);
+	int status = client_status(cli->client);
+	bool guess = strncmp(hint, "did you mean", 12) == 0;
+
 	/* The server found what was typed to be malformed. */
-	if (client_status(cli->client) == 400)
+	if (status == 400)
 		cli->usage = true;
+	if (status == 400 && !guess)
+		cli_set_hint(cli, "see `%s --help`", cli->verb);
+	else if (status == 404 && !guess && cli_list_verb(path))
+		cli_set_hint(cli, "`%s` shows what there is", cli_list_verb(path));
+	else if (*hint)
+		cli_set_hint(cli, "%s", hint);
 	return r;
 }
 

@@ -33,6 +33,7 @@ struct cli {
 	struct table_style style; /* of `out` */
 	bool progress;            /* a line on `err` may be rewritten */
 	struct client *client;    /* see cli_connect() */
+	const char *verb;         /* "brume image pull" */
 	bool usage;               /* the error is the user's spelling: exit code 2 */
 	char hint[240];           /* printed after the error, "" = none */
 };
@@ -47,8 +48,11 @@ int cli_connect(struct cli *cli, struct client **ret, struct error *err);
 int cli_request(struct cli *cli, const char *method, const char *path, const json_t *body,
 		json_t **ret, struct error *err);
 
-/* Keeps the client's hint about the call that just failed with `r`; returns `r`. */
-int cli_failed(struct cli *cli, int r);
+/*
+ * Keeps a hint about the call at `path` that just failed with `r`; returns `r`.  The server speaks
+ * to programs: where it talks of requests, the words for people are ours.
+ */
+int cli_failed(struct cli *cli, const char *path, int r);
 
 /* What helps against the error that is being returned. */
 void cli_set_hint(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -22,6 +22,7 @@ static int delete_run(struct cli *cli, const void *userdata, const struct argume
 		.method = "DELETE",
 		.collection = "instances",
 		.suffix = options->force ? "?force=1" : "",
+		.force_hint = !options->force,
 	};
 
 	return batch_run(cli, &batch, arguments, err);

@@ -195,7 +195,7 @@ static int events_run(struct cli *cli, const void *userdata, const struct argume
 		r = 0;
 	}
 	if (r < 0 && client) {
-		cli_failed(cli, r);
+		cli_failed(cli, "/events", r);
 		if (events.cursor >= 0)
 			cli_set_hint(cli, "go on later with: brume events --cursor %lld",
 				     (long long) events.cursor);

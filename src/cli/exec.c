@@ -252,7 +252,7 @@ static int exec_run(struct cli *cli, const void *userdata, const struct argument
 		return r;
 	r = client_open_websocket(client, path, &websocket, err);
 	if (r < 0)
-		return cli_failed(cli, r);
+		return cli_failed(cli, path, r);
 	exec.websocket = websocket;
 	websocket_set_handler(websocket, exec_message, &exec);
 	r = exec_run_stream(&exec, options, arguments->command, err);

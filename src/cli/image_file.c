@@ -149,7 +149,7 @@ static int image_import_send(struct cli *cli, struct transfer *transfer, const c
 		return r;
 	r = client_upload(client, path, transfer_source, transfer, ret, err);
 	transfer_clear(transfer);
-	return r < 0 ? cli_failed(cli, r) : 0;
+	return r < 0 ? cli_failed(cli, path, r) : 0;
 }
 
 static int image_import_run(struct cli *cli, const void *userdata,
@@ -201,7 +201,7 @@ static int image_export_receive(struct cli *cli, struct transfer *transfer, cons
 	transfer_clear(transfer);
 	if (r < 0 && err->code == 0) /* the sink's own failure has no words */
 		return error_set(err, r, "cannot write the image");
-	return r < 0 ? cli_failed(cli, r) : 0;
+	return r < 0 ? cli_failed(cli, path, r) : 0;
 }
 
 /* The file appears under its name only when it is complete. */

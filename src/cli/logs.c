@@ -71,7 +71,7 @@ static int logs_run(struct cli *cli, const void *userdata, const struct argument
 		return r;
 	r = client_open_websocket(client, path, &websocket, err);
 	if (r < 0)
-		return cli_failed(cli, r);
+		return cli_failed(cli, path, r);
 	websocket_set_handler(websocket, logs_message, &logs);
 	r = stream_follow(websocket, err);
 	return r < 0 ? r : 0;

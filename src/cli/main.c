@@ -68,6 +68,7 @@ static int main_run_verb(struct cli *cli, const char *path, const struct verb *v
 				     {} };
 	int r;
 
+	cli->verb = path;
 	r = option_parse(verb->options ? sets : sets + 1, argv, verb->words_max, verb->has_command,
 			 &arguments, err);
 	if (r < 0) {

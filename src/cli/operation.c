@@ -114,7 +114,7 @@ static int operation_cancel_run(struct cli *cli, const void *userdata,
 	for (size_t i = 0; i < arguments->word_count; i++) {
 		r = operation_cancel(client, arguments->words[i], err);
 		if (r < 0)
-			return cli_failed(cli, r);
+			return cli_failed(cli, "/operations", r);
 		if (!cli->options.quiet)
 			fprintf(cli->out, "%s: is being cancelled\n", arguments->words[i]);
 	}

@@ -42,7 +42,7 @@ static int wait_until_end(struct cli *cli, const char *title, const json_t *oper
 		client_set_wakeup(cli->client, -1);
 		progress_clear(&progress);
 		if (r != -EINTR)
-			return r < 0 ? cli_failed(cli, r) : 0;
+			return r < 0 ? cli_failed(cli, "/operations", r) : 0;
 		while (signals_take(signals))
 			;
 		if (cancelled) {
@@ -53,7 +53,7 @@ static int wait_until_end(struct cli *cli, const char *title, const json_t *oper
 		cancelled = true;
 		r = wait_cancel(cli, title, operation_id(operation), err);
 		if (r < 0)
-			return cli_failed(cli, r);
+			return cli_failed(cli, "/operations", r);
 	}
 }
 

@@ -98,7 +98,8 @@ static void client_hint_connect(struct client *client, int r)
 	if (r == -ENOENT || r == -ECONNREFUSED) {
 		snprintf(client->hint, sizeof(client->hint),
 			 "brumed is not running, or uses another folder; start it as root with "
-			 "`systemctl start brumed` or `brumed --supervise`, or name its socket with --socket");
+			 "`systemctl start brumed` or `brumed --supervise`, or name its socket "
+			 "with --socket");
 	} else if (r == -EACCES || r == -EPERM) {
 		if (stat(path, &st) == 0 && st.st_gid != 0)
 			group = getgrgid(st.st_gid);

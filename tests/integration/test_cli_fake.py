@@ -264,7 +264,15 @@ def test_server_refuses(brume, server):
     done = brume("launch", "web:1", "web", code=1)
     assert done.stderr == "brume: instance web: it exists\nhint: take another name\n"
     server.handle = lambda s, r: s.error(400, "name: bad\x1b[2Jchars")
-    assert brume("info", "x", code=2).stderr == "brume: name: bad?[2Jchars\n"
+    assert brume("info", "x", code=2).stderr == ("brume: name: bad?[2Jchars\n"
+                                                 "hint: see `brume info --help`\n")
+    server.handle = lambda s, r: s.error(404, "network x: there is none", "for programs")
+    assert brume("network", "info", "x", code=1).stderr.endswith(
+        "hint: `brume network list` shows what there is\n")
+    server.handle = lambda s, r: s.error(404, "network x: there is none", "did you mean 'y'?")
+    assert brume("network", "info", "x", code=1).stderr.endswith("hint: did you mean 'y'?\n")
+    server.handle = lambda s, r: s.error(409, "instance x: runs", "for programs")
+    assert brume("rm", "x", code=1).stderr.endswith("hint: brume delete --force x\n")
 
 
 def test_several_names(program, server):
@@ -279,7 +287,8 @@ def test_several_names(program, server):
                           capture_output=True, text=True, check=False,
                           env={**os.environ, "BRUME_HOST": "unix://" + server.path})
     assert (done.returncode, done.stdout) == (1, "a: deleted\nb: deleted\n")
-    assert done.stderr == "brume: instance missing: there is none\n"
+    assert done.stderr == ("brume: instance missing: there is none\n"
+                           "hint: `brume list` shows what there is\n")
     assert server.asked()[:3] == [("DELETE", f"/1.0/instances/{n}?force=1")
                                   for n in ("a", "missing", "b")]
 
@@ -495,7 +504,7 @@ def test_exec_errors(brume, server):
     server.handle = handle
     assert brume("exec", "web", "x", code=1).stderr == "brume: no such program\n"
     server.handle = lambda s, r: s.error(404, "instance web: there is none", "brume list")
-    assert brume("exec", "web", "x", code=1).stderr.endswith("\nhint: brume list\n")
+    assert brume("exec", "web", "x", code=1).stderr.endswith("\nhint: `brume list` shows what there is\n")
 
     def hang_up(stream, request):
         stream.upgrade(request)
