@@ -69,6 +69,8 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 	if (mtu != 0 && mtu < MTU_MIN)
 		member_fail(in, "mtu", "must be from %d to %d", MTU_MIN, MTU_MAX);
 	spec->mtu = mtu;
+	if (spec->dns_domain && !spec->dns_domain[0])
+		member_fail(in, "dns_domain", "must not be empty");
 	for (const char *c = spec->dns_domain; c && *c; c++)
 		if (!isalnum((unsigned char) *c) && !strchr(".-", *c))
 			return member_fail(in, "dns_domain",

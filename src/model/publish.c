@@ -35,7 +35,7 @@ static int port_parse(const char *text, size_t size, uint16_t *ret)
 	return 0;
 }
 
-/* The canonical text of an address, so that equal addresses are equal strings. */
+/* The canonical text of an address, so that equal addresses are equal strings; "all" is empty. */
 static int host_ip_canonical(const char *text, char ret[IP_TEXT_SIZE])
 {
 	struct ip ip;
@@ -46,6 +46,8 @@ static int host_ip_canonical(const char *text, char ret[IP_TEXT_SIZE])
 	if (ip_parse(text, &ip) < 0)
 		return -EINVAL;
 	ip_format(&ip, ret);
+	if (strcmp(ret, "0.0.0.0") == 0 || strcmp(ret, "::") == 0)
+		ret[0] = '\0';
 	return 0;
 }
 

@@ -1,0 +1,81 @@
+/*
+ * Every decoder of model/ reads the same bytes: what is accepted must be encoded to something that
+ * is accepted again and encoded to the same.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "model/event.h"
+#include "model/image.h"
+#include "model/instance.h"
+#include "model/network.h"
+#include "model/node.h"
+#include "model/operation.h"
+#include "model/project.h"
+#include "model/publish.h"
+#include "model/request.h"
+
+static void same(json_t *first, json_t *second)
+{
+	AUTO(json_decref) json_t *a = first;
+	AUTO(json_decref) json_t *b = second;
+	AUTO(free) char *x = json_text(a);
+	AUTO(free) char *y = json_text(b);
+
+	if (strcmp(x, y) != 0)
+		abort();
+}
+
+#define ROUND_TRIP(noun, ...)                                                                      \
+	static void try_##noun(const json_t *doc)                                                  \
+	{                                                                                          \
+		AUTO(noun##_free) struct noun *one = NULL;                                         \
+		AUTO(noun##_free) struct noun *two = NULL;                                         \
+		if (noun##_decode(doc, &one, NULL) < 0)                                            \
+			return;                                                                    \
+		AUTO(json_decref) json_t *encoded = noun##_encode(one, ##__VA_ARGS__);             \
+		if (noun##_decode(encoded, &two, NULL) < 0)                                        \
+			abort();                                                                   \
+		same(json_incref(encoded), noun##_encode(two, ##__VA_ARGS__));                     \
+	}
+
+ROUND_TRIP(instance, ENCODE_STORE)
+ROUND_TRIP(network, ENCODE_STORE)
+ROUND_TRIP(image, ENCODE_STORE)
+ROUND_TRIP(operation)
+ROUND_TRIP(node)
+ROUND_TRIP(project)
+ROUND_TRIP(event)
+ROUND_TRIP(launch_request)
+ROUND_TRIP(pull_request)
+ROUND_TRIP(network_request)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	AUTO(free) char *text = mem_strndup((const char *) data, size);
+	AUTO(json_decref) json_t *doc = NULL;
+	struct publish publish;
+	uint64_t bytes;
+
+	publish_parse(text, &publish, NULL);
+	memory_parse(text, "memory", &bytes, NULL);
+	signal_parse(text);
+	if (json_parse((const char *) data, size, 1024 * 1024, &doc, NULL) < 0)
+		return 0;
+	try_instance(doc);
+	try_network(doc);
+	try_image(doc);
+	try_operation(doc);
+	try_node(doc);
+	try_project(doc);
+	try_event(doc);
+	try_launch_request(doc);
+	try_pull_request(doc);
+	try_network_request(doc);
+	return 0;
+}
