@@ -59,8 +59,8 @@ static int decode_rlimits(struct oci_spec *spec, struct oci_process *process, co
 
 		snprintf(where, sizeof(where), "%s.rlimits[%zu]", outer, i);
 		oci_read_text(&in, item, "type", &limit->type);
-		json_read_uint64(&in, item, "soft", &limit->soft);
-		json_read_uint64(&in, item, "hard", &limit->hard);
+		oci_read_u64(&in, item, "soft", &limit->soft);
+		oci_read_u64(&in, item, "hard", &limit->hard);
 		if (in.result == 0 && !limit->type)
 			oci_fail(&in, "type", "is missing; like \"RLIMIT_NOFILE\"");
 		for (size_t k = 0; in.result == 0 && k < i; k++)
@@ -85,9 +85,9 @@ static int decode_scheduler(struct oci_spec *spec, struct oci_process *process,
 	json_read_int(&in, object, "nice", -20, 19, &scheduler->nice);
 	json_read_int(&in, object, "priority", 0, 99, &scheduler->priority);
 	oci_read_texts(spec, &in, object, "flags", &scheduler->flags);
-	json_read_uint64(&in, object, "runtime", &scheduler->runtime);
-	json_read_uint64(&in, object, "deadline", &scheduler->deadline);
-	json_read_uint64(&in, object, "period", &scheduler->period);
+	oci_read_u64(&in, object, "runtime", &scheduler->runtime);
+	oci_read_u64(&in, object, "deadline", &scheduler->deadline);
+	oci_read_u64(&in, object, "period", &scheduler->period);
 	if (in.result == 0 && !scheduler->policy)
 		oci_fail(&in, "policy", "is missing; like \"SCHED_OTHER\"");
 	return in.result;

@@ -109,7 +109,7 @@ static int decode_throttles(struct oci_spec *spec, struct json_reader *outer, co
 		snprintf(where, sizeof(where), "%s.%s[%zu]", outer->where, name, i);
 		json_read_uint32(&in, item, "major", 4095, &ret->list[i].major);
 		json_read_uint32(&in, item, "minor", 1048575, &ret->list[i].minor);
-		json_read_uint64(&in, item, "rate", &ret->list[i].rate);
+		oci_read_u64(&in, item, "rate", &ret->list[i].rate);
 		if (in.result < 0) {
 			outer->result = in.result;
 			return in.result;
@@ -183,7 +183,7 @@ static int decode_hugepages(struct oci_spec *spec, struct oci_resources *resourc
 
 		snprintf(where, sizeof(where), "linux.resources.hugepageLimits[%zu]", i);
 		oci_read_text(&in, item, "pageSize", &page->page_size);
-		json_read_uint64(&in, item, "limit", &page->limit);
+		oci_read_u64(&in, item, "limit", &page->limit);
 		/* The name becomes a part of a file name. */
 		if (in.result == 0 &&
 		    (!page->page_size || !page->page_size[0] || strlen(page->page_size) > 16 ||

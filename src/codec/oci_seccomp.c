@@ -15,8 +15,8 @@ static int decode_arg(const json_t *object, const char *outer, size_t index,
 
 	snprintf(where, sizeof(where), "%s.args[%zu]", outer, index);
 	json_read_uint32(&in, object, "index", 5, &arg->index);
-	json_read_uint64(&in, object, "value", &arg->value);
-	json_read_uint64(&in, object, "valueTwo", &arg->value_two);
+	oci_read_u64(&in, object, "value", &arg->value);
+	oci_read_u64(&in, object, "valueTwo", &arg->value_two);
 	oci_read_text(&in, object, "op", &arg->op);
 	if (in.result == 0 && !arg->op)
 		oci_fail(&in, "op", "is missing; like \"SCMP_CMP_EQ\"");
@@ -93,7 +93,7 @@ int oci_seccomp_decode(const char *text, size_t size, struct oci_seccomp **ret, 
 	int r;
 
 	seccomp->arena = mem_new0(struct oci_spec);
-	r = json_parse(text, size, OCI_CONFIG_MAX, &seccomp->arena->document, err);
+	r = oci_parse(text, size, &seccomp->arena->document, err);
 	if (r < 0)
 		return error_wrap(err, r, "linux.seccomp");
 	r = decode(seccomp, seccomp->arena->document, err);

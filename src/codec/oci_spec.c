@@ -1,7 +1,6 @@
 #include "codec/oci_spec.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,129 +16,6 @@ static const char *const hook_names[OCI_HOOK_COUNT] = {
 const char *oci_hook_name(enum oci_hook_kind kind)
 {
 	return hook_names[kind];
-}
-
-void *oci_alloc(struct oci_spec *spec, size_t count, size_t size)
-{
-	void *p = mem_realloc_zero_(count ? count : 1, size);
-
-	spec->allocations =
-		mem_realloc(spec->allocations, spec->allocation_count + 1, sizeof(void *));
-	spec->allocations[spec->allocation_count++] = p;
-	return p;
-}
-
-int oci_fail(struct json_reader *in, const char *name, const char *fmt, ...)
-{
-	const char *where = in->where ? in->where : "";
-	char message[256];
-	va_list ap;
-
-	if (in->result < 0)
-		return in->result;
-	va_start(ap, fmt);
-	vsnprintf(message, sizeof(message), fmt, ap);
-	va_end(ap);
-	in->result = error_say(in->err, -EINVAL, "%s%s%s: %s", where, where[0] ? "." : "", name,
-			       message);
-	return in->result;
-}
-
-static bool is_text(const json_t *value)
-{
-	return json_is_string(value) &&
-	       strlen(json_string_value(value)) == json_string_length(value);
-}
-
-void oci_read_text(struct json_reader *in, const json_t *object, const char *name, const char **ret)
-{
-	json_t *value = NULL;
-
-	json_read_any(in, object, name, &value);
-	if (!value || in->result < 0)
-		return;
-	if (!is_text(value))
-		oci_fail(in, name, "must be a string without NUL characters");
-	else
-		*ret = json_string_value(value);
-}
-
-void oci_read_texts(struct oci_spec *spec, struct json_reader *in, const json_t *object,
-		    const char *name, oci_strings *ret)
-{
-	json_t *array = NULL, *item;
-	const char **list;
-	size_t i;
-
-	json_read_array(in, object, name, &array);
-	if (!array || in->result < 0)
-		return;
-	list = oci_alloc(spec, json_array_size(array) + 1, sizeof(char *));
-	json_array_foreach(array, i, item)
-	{
-		if (!is_text(item)) {
-			oci_fail(in, name, "must be a list of strings");
-			return;
-		}
-		list[i] = json_string_value(item);
-	}
-	*ret = list;
-}
-
-void oci_read_opt(struct json_reader *in, const json_t *object, const char *name, int64_t min,
-		  int64_t max, struct oci_opt *ret)
-{
-	json_t *value = NULL;
-
-	json_read_any(in, object, name, &value);
-	if (!value || in->result < 0)
-		return;
-	/* Clients write "no limit" as the largest unsigned number, which reads as a real. */
-	if (json_is_real(value) && max == INT64_MAX && json_real_value(value) >= 0x1p63 &&
-	    json_real_value(value) <= 0x1p64) {
-		*ret = (struct oci_opt){ .set = true, .value = INT64_MAX };
-		return;
-	}
-	if (json_read_int(in, object, name, min, max, &ret->value) == 0)
-		ret->set = true;
-}
-
-void oci_read_pairs(struct oci_spec *spec, struct json_reader *in, const json_t *object,
-		    const char *name, struct oci_pair **ret, size_t *ret_count)
-{
-	json_t *members = NULL, *value;
-	struct oci_pair *list;
-	const char *key;
-	size_t count = 0;
-
-	json_read_object(in, object, name, &members);
-	if (!members || in->result < 0)
-		return;
-	list = oci_alloc(spec, json_object_size(members), sizeof(*list));
-	json_object_foreach(members, key, value)
-	{
-		if (!is_text(value)) {
-			oci_fail(in, name, "%.64s: must be a string", key);
-			return;
-		}
-		list[count++] = (struct oci_pair){ key, json_string_value(value) };
-	}
-	*ret = list;
-	*ret_count = count;
-}
-
-void oci_refuse(struct json_reader *in, const json_t *object, const char *name, const char *why)
-{
-	json_t *value = NULL;
-
-	json_read_any(in, object, name, &value);
-	if (!value || in->result < 0)
-		return;
-	if ((json_is_object(value) && json_object_size(value) == 0) ||
-	    (json_is_array(value) && json_array_size(value) == 0) ||
-	    (json_is_string(value) && json_string_length(value) == 0))
-		return;
-	oci_fail(in, name, "%s", why);
 }
 
 static int decode_root(struct oci_spec *spec, const json_t *object, struct error *err)
@@ -324,7 +200,7 @@ int oci_spec_decode(const char *text, size_t size, struct oci_spec **ret, struct
 		spec->linux_.seccomp_text = spec->text;
 		spec->linux_.seccomp_size = length;
 	}
-	r = json_parse(work ? work : text, size, OCI_CONFIG_MAX, &spec->document, err);
+	r = oci_parse(work ? work : text, size, &spec->document, err);
 	if (r < 0)
 		return r;
 	r = decode_document(spec, err);
@@ -337,7 +213,7 @@ int oci_spec_decode(const char *text, size_t size, struct oci_spec **ret, struct
 int oci_spec_decode_process(const char *text, size_t size, struct oci_spec **ret, struct error *err)
 {
 	AUTO(oci_spec_free) struct oci_spec *spec = mem_new0(struct oci_spec);
-	int r = json_parse(text, size, OCI_CONFIG_MAX, &spec->document, err);
+	int r = oci_parse(text, size, &spec->document, err);
 
 	if (r == 0)
 		r = oci_decode_process(spec, spec->document, "process", err);

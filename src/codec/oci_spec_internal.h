@@ -10,6 +10,9 @@
 /* Zeroed memory that lives as long as the spec. */
 void *oci_alloc(struct oci_spec *spec, size_t count, size_t size);
 
+/* json_parse() for documents with numbers up to 2^64-1. */
+int oci_parse(const char *text, size_t size, json_t **ret, struct error *err);
+
 /* "where.name: message"; remembers the first failure of the reader. */
 int oci_fail(struct json_reader *in, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -20,6 +23,8 @@ void oci_read_texts(struct oci_spec *spec, struct json_reader *in, const json_t 
 		    const char *name, oci_strings *ret);
 void oci_read_opt(struct json_reader *in, const json_t *object, const char *name, int64_t min,
 		  int64_t max, struct oci_opt *ret);
+/* Up to 2^64-1, which json_read_uint64() cannot. */
+void oci_read_u64(struct json_reader *in, const json_t *object, const char *name, uint64_t *ret);
 /* An object whose members are all strings. */
 void oci_read_pairs(struct oci_spec *spec, struct json_reader *in, const json_t *object,
 		    const char *name, struct oci_pair **ret, size_t *ret_count);

@@ -61,13 +61,11 @@ static int set_option(int fs_fd, const char *option)
 	return r < 0 ? -errno : 0;
 }
 
-static int configure(int fs_fd, const char *source, const char *const *options, bool superblock_ro)
+static int configure(int fs_fd, const char *source, const char *const *options)
 {
 	int r;
 
 	if (source && fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", source, 0) < 0)
-		return -errno;
-	if (superblock_ro && fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
 		return -errno;
 	for (; options && *options; options++) {
 		r = set_option(fs_fd, *options);
@@ -77,8 +75,8 @@ static int configure(int fs_fd, const char *source, const char *const *options, 
 	return fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ? -errno : 0;
 }
 
-int mount_make(const char *type, const char *source, const char *const *options, bool superblock_ro,
-	       uint64_t attr, char *ret_why, size_t why_size)
+int mount_make(const char *type, const char *source, const char *const *options, uint64_t attr,
+	       char *ret_why, size_t why_size)
 {
 	AUTO(fd_close) int fs_fd = fsopen(type, FSOPEN_CLOEXEC);
 	int r, fd;
@@ -87,7 +85,7 @@ int mount_make(const char *type, const char *source, const char *const *options,
 		ret_why[0] = '\0';
 	if (fs_fd < 0)
 		return -errno;
-	r = configure(fs_fd, source, options, superblock_ro);
+	r = configure(fs_fd, source, options);
 	if (r < 0) {
 		read_why(fs_fd, ret_why, why_size);
 		return r;

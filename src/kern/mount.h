@@ -15,12 +15,12 @@
 int mount_clone(int dir_fd, const char *path, bool recursive);
 
 /*
- * Makes a new file system.  `options` are its own ones, "key" or "key=value"; `superblock_ro` makes
- * the file system itself read-only; `attr` are MOUNT_ATTR_* of the mount.  When the kernel has
- * something to say about a failure, it is copied to `ret_why` (may be NULL).
+ * Makes a new file system.  `options` are its own ones, "key" or "key=value"; `attr` are
+ * MOUNT_ATTR_* of the mount.  When the kernel has something to say about a failure, it is copied to
+ * `ret_why` (may be NULL).
  */
-int mount_make(const char *type, const char *source, const char *const *options, bool superblock_ro,
-	       uint64_t attr, char *ret_why, size_t why_size);
+int mount_make(const char *type, const char *source, const char *const *options, uint64_t attr,
+	       char *ret_why, size_t why_size);
 
 /* Changes attributes (MOUNT_ATTR_*) and, when not 0, propagation (MS_SHARED...). */
 int mount_change(int dir_fd, const char *path, bool recursive, uint64_t set, uint64_t clear,

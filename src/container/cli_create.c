@@ -1,0 +1,182 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "codec/oci_spec.h"
+#include "container/cli_internal.h"
+#include "container/launch.h"
+#include "container/lifecycle.h"
+#include "container/self.h"
+
+enum {
+	OPT_CONSOLE = 256,
+	OPT_PID_FILE,
+	OPT_NO_PIVOT,
+	OPT_PRESERVE,
+	OPT_NO_KEYRING,
+	OPT_ROOTFS_FD,
+};
+
+static const struct option longs[] = {
+	{ "bundle", required_argument, NULL, 'b' },
+	{ "console-socket", required_argument, NULL, OPT_CONSOLE },
+	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
+	{ "detach", no_argument, NULL, 'd' },
+	{ "no-pivot", no_argument, NULL, OPT_NO_PIVOT },
+	{ "preserve-fds", required_argument, NULL, OPT_PRESERVE },
+	{ "no-new-keyring", no_argument, NULL, OPT_NO_KEYRING },
+	{ "rootfs-fd", required_argument, NULL, OPT_ROOTFS_FD },
+	{},
+};
+
+struct words {
+	struct launch_options launch;
+	bool detach;
+	int preserve;
+};
+
+static int read_number(const struct runtime_options *options, const char *name, int *ret)
+{
+	int value = cli_number(optarg);
+
+	if (value < 0)
+		return cli_usage(options, "--%s: \"%s\" is not a number", name, optarg);
+	*ret = value;
+	return 0;
+}
+
+/* 0 to go on, or an exit code. */
+static int read_words(const struct runtime_options *options, int argc, char **argv,
+		      struct words *words)
+{
+	int c, r = 0;
+
+	while (r == 0 && (c = cli_option(options, argc, argv, "+b:d", longs)) != -1) {
+		switch (c) {
+		case 'b':
+			words->launch.bundle = optarg;
+			break;
+		case 'd':
+			words->detach = true;
+			break;
+		case OPT_CONSOLE:
+			words->launch.console_socket = optarg;
+			break;
+		case OPT_PID_FILE:
+			words->launch.pid_file = optarg;
+			break;
+		case OPT_NO_PIVOT:
+			words->launch.no_pivot = true;
+			break;
+		case OPT_PRESERVE:
+			r = read_number(options, "preserve-fds", &words->preserve);
+			break;
+		case OPT_NO_KEYRING:
+			words->launch.no_new_keyring = true;
+			break;
+		case OPT_ROOTFS_FD:
+			r = read_number(options, "rootfs-fd", &words->launch.rootfs_fd);
+			break;
+		default:
+			r = CLI_USAGE;
+		}
+	}
+	if (r > 0)
+		return r;
+	words->launch.root = options->root;
+	words->launch.id = cli_only_word(options, argc, argv, "container id");
+	return words->launch.id ? 0 : CLI_USAGE;
+}
+
+/* Relative paths of the command line are the caller's, not the bundle's. */
+static char *absolute(const char *path)
+{
+	AUTO(free) char *cwd = NULL;
+
+	if (!path || path[0] == '/')
+		return mem_strdup(path);
+	cwd = getcwd(NULL, 0);
+	return mem_printf("%s/%s", cwd ? cwd : "", path);
+}
+
+static int begin(const struct runtime_options *options, struct words *words, struct launch **ret,
+		 struct error *err)
+{
+	AUTO(free) char *root = absolute(options->root);
+	AUTO(free) char *pid_file = absolute(words->launch.pid_file);
+	AUTO(free) char *console = absolute(words->launch.console_socket);
+	int r;
+
+	r = self_protect(err);
+	if (r < 0)
+		return r;
+	cli_seal_fds((unsigned int) words->preserve);
+	words->launch.root = root;
+	words->launch.pid_file = pid_file;
+	words->launch.console_socket = console;
+	return launch_create(&words->launch, ret, err);
+}
+
+static int create(const struct runtime_options *options, int argc, char **argv)
+{
+	struct words words = { .launch = { .bundle = ".", .rootfs_fd = -1 } };
+	AUTO(launch_free) struct launch *launch = NULL;
+	struct error err = {};
+	int r = read_words(options, argc, argv, &words);
+
+	if (r > 0)
+		return r;
+	r = begin(options, &words, &launch, &err);
+	return r < 0 ? cli_fail(options, &err) : CLI_OK;
+}
+
+const struct cli_verb cli_create = {
+	.name = "create",
+	.usage = "[-b BUNDLE] [--console-socket PATH] [--pid-file FILE] [--no-pivot] "
+		 "[--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] ID",
+	.help = "make a container whose program waits for `start`",
+	.run = create,
+};
+
+static int run(const struct runtime_options *options, int argc, char **argv)
+{
+	struct words words = { .launch = { .bundle = ".", .rootfs_fd = -1, .direct = true } };
+	AUTO(launch_free) struct launch *launch = NULL;
+	struct error err = {}, late = {};
+	int code = 0, r = read_words(options, argc, argv, &words);
+
+	if (r > 0)
+		return r;
+	words.launch.foreground = !words.detach;
+	if (!words.detach)
+		cli_block_signals();
+	r = begin(options, &words, &launch, &err);
+	if (r < 0)
+		return cli_fail(options, &err);
+	r = launch_start(launch, &err);
+	if (r < 0) {
+		(void) lifecycle_destroy(launch->record, launch->spec, NULL);
+		return cli_fail(options, &err);
+	}
+	if (words.detach)
+		return CLI_OK;
+	/* Others may want to kill, pause or look while we wait. */
+	record_unlock(launch->record);
+	r = cli_wait(launch->pidfd, launch->console_fd, &code, &err);
+	if (lifecycle_destroy(launch->record, launch->spec, &late) < 0 && r == 0) {
+		r = late.code;
+		err = late;
+	}
+	return r < 0 ? cli_fail(options, &err) : code;
+}
+
+const struct cli_verb cli_run = {
+	.name = "run",
+	.usage = "[-d] [-b BUNDLE] [--console-socket PATH] [--pid-file FILE] [--no-pivot] "
+		 "[--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] ID",
+	.help = "make a container, start it, wait for its end (-d: do not) and take it away",
+	.run = run,
+};

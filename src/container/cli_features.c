@@ -1,0 +1,93 @@
+#include <stdio.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "codec/oci_spec.h"
+#include "container/cli_internal.h"
+#include "container/mount_options.h"
+#include "kern/caps.h"
+
+/* features.md of the specification: what this runtime can do, whatever the host can. */
+
+static json_t *strings(const char *const *list, size_t count)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(array, json_string(list[i]));
+	return array;
+}
+
+static json_t *linux_features(void)
+{
+	static const char *const actions[] = { "SCMP_ACT_ALLOW",       "SCMP_ACT_ERRNO",
+					       "SCMP_ACT_KILL",        "SCMP_ACT_KILL_PROCESS",
+					       "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG",
+					       "SCMP_ACT_NOTIFY",      "SCMP_ACT_TRACE",
+					       "SCMP_ACT_TRAP" };
+	static const char *const operators[] = { "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT",
+						 "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ",
+						 "SCMP_CMP_NE" };
+	static const char *const flags[] = { "SECCOMP_FILTER_FLAG_LOG",
+					     "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+					     "SECCOMP_FILTER_FLAG_TSYNC",
+					     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" };
+	json_t *object = json_object(), *namespaces = json_array(), *caps = json_array();
+
+	for (size_t i = 0; i < OCI_NS_COUNT; i++)
+		json_array_append_new(namespaces, json_string(oci_ns_name((enum oci_ns) i)));
+	for (unsigned int i = 0; i < CAPS_COUNT; i++)
+		json_array_append_new(caps, json_string(caps_name(i)));
+	json_object_set_new(object, "namespaces", namespaces);
+	json_object_set_new(object, "capabilities", caps);
+	json_object_set_new(object, "cgroup",
+			    json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 0,
+				      "systemdUser", 0, "rdma", 1));
+	json_object_set_new(object, "seccomp",
+			    json_pack("{s:b,s:o,s:o,s:o,s:o}", "enabled", 1, "actions",
+				      strings(actions, ARRAY_COUNT(actions)), "operators",
+				      strings(operators, ARRAY_COUNT(operators)), "supportedFlags",
+				      strings(flags, ARRAY_COUNT(flags)), "knownFlags",
+				      strings(flags, ARRAY_COUNT(flags))));
+	json_object_set_new(object, "apparmor", json_pack("{s:b}", "enabled", 1));
+	json_object_set_new(object, "selinux", json_pack("{s:b}", "enabled", 0));
+	json_object_set_new(object, "intelRdt", json_pack("{s:b}", "enabled", 0));
+	json_object_set_new(object, "mountExtensions",
+			    json_pack("{s:{s:b}}", "idmap", "enabled", 1));
+	return object;
+}
+
+static int features(const struct runtime_options *options, int argc, char **argv)
+{
+	static const struct option none[] = { {} };
+	AUTO(json_decref) json_t *object = json_object();
+	json_t *hooks = json_array(), *mounts = json_array();
+	AUTO(free) char *text = NULL;
+	const char *name;
+
+	if (cli_option(options, argc, argv, "+", none) != -1)
+		return CLI_USAGE;
+	if (optind != argc)
+		return cli_usage(options, "features: takes no words");
+	for (size_t i = 0; i < OCI_HOOK_COUNT; i++)
+		json_array_append_new(hooks, json_string(oci_hook_name((enum oci_hook_kind) i)));
+	for (unsigned int i = 0; (name = mount_options_name(i)); i++)
+		json_array_append_new(mounts, json_string(name));
+	json_object_set_new(object, "ociVersionMin", json_string("1.0.0"));
+	json_object_set_new(object, "ociVersionMax", json_string("1.0.2"));
+	json_object_set_new(object, "hooks", hooks);
+	json_object_set_new(object, "mountOptions", mounts);
+	json_object_set_new(object, "linux", linux_features());
+	json_object_set_new(object, "annotations",
+			    json_pack("{s:s}", "dev.brume.oci.version", BRUME_VERSION));
+	text = json_dumps(object, JSON_INDENT(2));
+	puts(text ? text : "");
+	return CLI_OK;
+}
+
+const struct cli_verb cli_features = {
+	.name = "features",
+	.usage = "",
+	.help = "print what this runtime can do, as JSON",
+	.run = features,
+};

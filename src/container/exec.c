@@ -1,0 +1,322 @@
+#include "container/exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "container/console.h"
+#include "container/launch_ns.h"
+#include "container/process.h"
+#include "container/sync.h"
+#include "kern/cgroup.h"
+#include "kern/ns.h"
+#include "kern/pidfd.h"
+#include "kern/sock.h"
+
+struct work {
+	const struct record *record;
+	const struct oci_spec *spec;
+	const struct exec_options *options;
+	int init_pidfd;
+	int init_root;  /* O_PATH */
+	uint64_t joins; /* CLONE_NEW* that differ from ours */
+	bool joins_user;
+	struct cgroup_host *host;
+	struct cgroup *cgroup;
+	int tasks[CGROUP_HIERARCHIES_MAX];
+	int task_count;
+	struct seccomp_profile seccomp;
+	struct process_plan process;
+	int console_fd; /* the child's end */
+	int sync[2];    /* ours, the child's */
+};
+
+static void work_done(struct work *work)
+{
+	fd_close(work->init_pidfd);
+	fd_close(work->init_root);
+	for (int i = 0; i < work->task_count; i++)
+		close(work->tasks[i]);
+	cgroup_free(work->cgroup);
+	cgroup_host_free(work->host);
+	process_plan_done(&work->process);
+	seccomp_profile_done(&work->seccomp);
+	fd_close(work->console_fd);
+	fd_close(work->sync[0]);
+	fd_close(work->sync[1]);
+}
+
+static void work_done_autop(struct work *work)
+{
+	work_done(work);
+}
+
+/* ---- before the fork ---- */
+
+static int open_init(struct work *work, struct error *err)
+{
+	const struct oci_state *state = work->record->state;
+	char path[48];
+
+	work->init_pidfd = record_open_init(work->record);
+	if (work->init_pidfd < 0)
+		return error_set(err, work->init_pidfd, "init of container \"%s\"", state->id);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int) state->pid);
+	work->init_root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (work->init_root < 0)
+		return error_set(err, -errno, "%s", path);
+	for (size_t i = 0; i < OCI_NS_COUNT; i++) {
+		uint64_t flag = launch_ns_flag((enum oci_ns) i);
+		int r = ns_differs(state->pid, flag);
+
+		if (r == -ENOENT)
+			continue; /* a kernel without this kind */
+		if (r < 0)
+			return error_set(err, r, "%s namespace of container \"%s\"",
+					 oci_ns_name((enum oci_ns) i), state->id);
+		if (r > 0)
+			work->joins |= flag;
+	}
+	work->joins_user = work->joins & CLONE_NEWUSER;
+	/* Only now the pidfd proves that all this was init's. */
+	return pidfd_send(work->init_pidfd, 0) < 0
+		       ? error_say(err, -ESRCH, "container \"%s\" has ended", state->id)
+		       : 0;
+}
+
+static int open_cgroup(struct work *work, struct error *err)
+{
+	const char *path = work->record->state->cgroup;
+	int r;
+
+	if (!path)
+		return 0;
+	r = cgroup_host_read(&work->host);
+	if (r == 0)
+		r = cgroup_open(work->host, path, false, &work->cgroup);
+	if (r == 0)
+		r = cgroup_open_tasks(work->cgroup, work->tasks);
+	if (r < 0)
+		return error_set(err, r, "control group %s", path);
+	work->task_count = r;
+	return 0;
+}
+
+static int plan_process(struct work *work, struct error *err)
+{
+	int r = seccomp_profile_get(work->options->root, work->spec, &work->seccomp, err);
+
+	if (r == 0)
+		r = process_plan_make(work->options->process, &work->seccomp, &work->process, err);
+	if (r < 0)
+		return r;
+	work->process.personality = work->spec->linux_.personality;
+	work->process.new_keyring = !work->options->no_new_keyring;
+	work->process.user_ns = work->joins_user;
+	if (!work->seccomp.listener_path)
+		return 0;
+	work->process.listener_fd = sock_connect(work->seccomp.listener_path, SOCK_STREAM);
+	if (work->process.listener_fd < 0)
+		return error_set(err, work->process.listener_fd,
+				 "linux.seccomp.listenerPath \"%s\"", work->seccomp.listener_path);
+	return 0;
+}
+
+static int plan_console(struct work *work, struct exec *exec, struct error *err)
+{
+	const struct exec_options *options = work->options;
+	int pair[2];
+
+	if (!options->process->terminal)
+		return options->console_socket
+			       ? error_say(err, -EINVAL, "--console-socket: needs --tty")
+			       : 0;
+	if (options->console_socket) {
+		work->console_fd = console_connect(options->console_socket, err);
+		return work->console_fd < 0 ? work->console_fd : 0;
+	}
+	if (options->detach)
+		return error_say(err, -EINVAL,
+				 "--detach with --tty: --console-socket is needed to hand the "
+				 "terminal to somebody");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_set(err, -errno, "socket for the terminal");
+	exec->console_fd = pair[0];
+	work->console_fd = pair[1];
+	return 0;
+}
+
+/* ---- the child ---- */
+
+static int join(struct work *work, struct error *err)
+{
+	int r = cgroup_enter(work->tasks, work->task_count);
+
+	if (r < 0)
+		return error_set(err, r, "entering the control groups");
+	if (setns(work->init_pidfd, (int) (work->joins & ~(uint64_t) CLONE_NEWPID)) < 0)
+		return error_set(err, -errno, "joining the namespaces");
+	if (fchdir(work->init_root) < 0 || chroot(".") < 0)
+		return error_set(err, -errno, "entering the root file system");
+	if (work->joins_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+		return error_set(err, -errno, "root of the user namespace");
+	if (setsid() < 0)
+		return error_set(err, -errno, "new session");
+	return 0;
+}
+
+static int set_up(struct work *work, char **ret_program, struct oci_state *state, struct error *err)
+{
+	const struct oci_process *process = work->options->process;
+	AUTO(fd_close) int tty = -1;
+	pid_t pid = 0;
+	int r = work->joins & ~(uint64_t) CLONE_NEWPID ? join(work, err)
+						       : error_say(err, -EINVAL,
+								   "the container has no "
+								   "namespaces of its own");
+
+	if (r == 0 && process->terminal)
+		r = console_make(work->console_fd, process->console_width, process->console_height,
+				 process->uid, &tty, err);
+	if (r == 0)
+		r = process_prepare(&work->process, state->id, ret_program, err);
+	if (r == 0)
+		r = sync_send(work->sync[1], SYNC_READY, 0);
+	if (r == 0)
+		r = sync_expect(work->sync[1], SYNC_START, &pid, err);
+	state->pid = pid;
+	return r;
+}
+
+static void child(struct work *work)
+{
+	AUTO(free) char *program = NULL;
+	struct oci_state state = *work->record->state;
+	struct error err = {};
+	int r = set_up(work, &program, &state, &err);
+
+	if (r == 0)
+		r = process_execute(&work->process, program, &state, &err);
+	if (err.code < 0)
+		(void) sync_send_error(work->sync[1], &err);
+	_exit(r == -ENOENT ? 127 : 126);
+}
+
+/* ---- the parent ---- */
+
+static int fork_child(struct work *work, struct exec *exec, struct error *err)
+{
+	struct ns_clone clone = {
+		.cgroup_fd = work->cgroup ? cgroup_v2_fd(work->cgroup) : -1,
+		.pidfd = -1,
+	};
+	bool pid_ns = work->joins & CLONE_NEWPID;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, work->sync) < 0)
+		return error_set(err, -errno, "socket to the new process");
+	/* A pid namespace is only ever entered by being born into it. */
+	if (pid_ns && setns(work->init_pidfd, CLONE_NEWPID) < 0)
+		return error_set(err, -errno, "joining the pid namespace");
+	pid = ns_clone(&clone);
+	if (pid == 0) {
+		close(work->sync[0]);
+		work->sync[0] = -1;
+		child(work);
+	}
+	if (pid < 0)
+		return error_set(err, (int) pid, "clone3");
+	exec->pid = pid;
+	exec->pidfd = clone.pidfd;
+	close(work->sync[1]);
+	work->sync[1] = -1;
+	return 0;
+}
+
+static int write_pid_file(const struct exec_options *options, pid_t pid, struct error *err)
+{
+	char text[16];
+	int n, r;
+
+	if (!options->pid_file)
+		return 0;
+	n = snprintf(text, sizeof(text), "%d", (int) pid);
+	r = file_write_atomic(AT_FDCWD, options->pid_file, text, (size_t) n, 0644, 0);
+	return r < 0 ? error_set(err, r, "--pid-file %s", options->pid_file) : 0;
+}
+
+static int attend(struct work *work, const struct exec *exec, struct error *err)
+{
+	int r = sync_expect(work->sync[0], SYNC_READY, NULL, err);
+
+	if (r == 0)
+		r = process_adjust(&work->process, exec->pid, err);
+	if (r == 0)
+		r = write_pid_file(work->options, exec->pid, err);
+	if (r == 0) {
+		r = sync_send(work->sync[0], SYNC_START, exec->pid);
+		if (r < 0)
+			error_set(err, r, "talking to the new process");
+	}
+	return r < 0 ? r : sync_expect_end(work->sync[0], err);
+}
+
+static void kill_child(struct exec *exec)
+{
+	if (exec->pidfd < 0)
+		return;
+	(void) pidfd_send(exec->pidfd, SIGKILL);
+	while (waitid(P_PIDFD, (id_t) exec->pidfd, NULL, WEXITED) < 0 && errno == EINTR)
+		;
+}
+
+int exec_start(const struct record *record, const struct oci_spec *spec,
+	       const struct exec_options *options, struct exec *ret, struct error *err)
+{
+	AUTO(work_done)
+	struct work work = {
+		.record = record,
+		.spec = spec,
+		.options = options,
+		.init_pidfd = -1,
+		.init_root = -1,
+		.console_fd = -1,
+		.sync = { -1, -1 },
+		.process = { .listener_fd = -1 },
+	};
+	struct exec exec = { .pidfd = -1, .console_fd = -1 };
+	int r = open_init(&work, err);
+
+	if (r == 0)
+		r = open_cgroup(&work, err);
+	if (r == 0)
+		r = plan_process(&work, err);
+	if (r == 0)
+		r = plan_console(&work, &exec, err);
+	if (r == 0)
+		r = fork_child(&work, &exec, err);
+	if (r == 0)
+		r = attend(&work, &exec, err);
+	if (r < 0) {
+		kill_child(&exec);
+		exec_done(&exec);
+		return r;
+	}
+	*ret = exec;
+	return 0;
+}
+
+void exec_done(struct exec *exec)
+{
+	fd_close(exec->pidfd);
+	fd_close(exec->console_fd);
+	exec->pidfd = exec->console_fd = -1;
+}

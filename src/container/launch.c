@@ -1,0 +1,428 @@
+#include "container/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "container/console.h"
+#include "container/hooks.h"
+#include "container/init.h"
+#include "container/launch_ns.h"
+#include "container/lifecycle.h"
+#include "container/resources.h"
+#include "container/sync.h"
+#include "container/validate.h"
+#include "kern/pidfd.h"
+#include "kern/sock.h"
+
+/* Everything that is needed until init is ready, and released then. */
+struct work {
+	const struct launch_options *options;
+	struct launch *launch;
+	struct cgroup_host *host;
+	struct cgroup *cgroup;
+	struct seccomp_profile seccomp;
+	struct process_plan process;
+	struct rootfs_plan rootfs;
+	struct launch_ns ns;
+	struct init_context init;
+	bool hooks_began;
+};
+
+static void work_done(struct work *work)
+{
+	for (int i = 0; i < work->init.task_count; i++)
+		close(work->init.tasks[i]);
+	fd_close(work->init.start_fd);
+	fd_close(work->init.console_fd);
+	fd_close(work->init.sync_fd);
+	launch_ns_done(&work->ns);
+	if (work->rootfs.spec)
+		rootfs_plan_done(&work->rootfs);
+	process_plan_done(&work->process);
+	seccomp_profile_done(&work->seccomp);
+	cgroup_free(work->cgroup);
+	cgroup_host_free(work->host);
+}
+
+static void work_done_autop(struct work *work)
+{
+	work_done(work);
+}
+
+/* ---- before anything is made ---- */
+
+/* From here on relative paths of the spec mean the bundle. */
+static int read_bundle(struct work *work, char **ret_text, size_t *ret_size, struct error *err)
+{
+	const char *bundle = work->options->bundle;
+	int r;
+
+	if (chdir(bundle) < 0)
+		return error_set(err, -errno, "bundle \"%s\"", bundle);
+	r = file_read(AT_FDCWD, "config.json", OCI_CONFIG_MAX, ret_text, ret_size);
+	if (r < 0)
+		return error_set(err, r, "%s/config.json", bundle);
+	r = oci_spec_decode(*ret_text, *ret_size, &work->launch->spec, err);
+	if (r == 0)
+		r = validate_spec(work->launch->spec, err);
+	return r < 0 ? error_wrap(err, r, "config.json") : 0;
+}
+
+static int plan_process(struct work *work, struct error *err)
+{
+	const struct oci_spec *spec = work->launch->spec;
+	int r = seccomp_profile_get(work->options->root, spec, &work->seccomp, err);
+
+	if (r == 0)
+		r = process_plan_make(spec->process, &work->seccomp, &work->process, err);
+	if (r < 0)
+		return r;
+	work->process.personality = spec->linux_.personality;
+	work->process.new_keyring = !work->options->no_new_keyring;
+	work->process.user_ns = spec->linux_.ns[OCI_NS_USER].wanted;
+	if (work->seccomp.listener_path) {
+		work->process.listener_fd = sock_connect(work->seccomp.listener_path, SOCK_STREAM);
+		if (work->process.listener_fd < 0)
+			return error_set(err, work->process.listener_fd,
+					 "linux.seccomp.listenerPath \"%s\"",
+					 work->seccomp.listener_path);
+	}
+	return 0;
+}
+
+static int plan_console(struct work *work, struct error *err)
+{
+	const struct launch_options *options = work->options;
+	bool terminal = work->launch->spec->process->terminal;
+	int pair[2];
+
+	if (options->console_socket && !terminal)
+		return error_say(err, -EINVAL,
+				 "--console-socket: process.terminal is not true in config.json");
+	if (!terminal)
+		return 0;
+	if (options->console_socket) {
+		work->init.console_fd = console_connect(options->console_socket, err);
+		return work->init.console_fd < 0 ? work->init.console_fd : 0;
+	}
+	if (!options->foreground)
+		return error_say(err, -EINVAL,
+				 "process.terminal is true: --console-socket is needed to hand the "
+				 "terminal to somebody");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_set(err, -errno, "socket for the terminal");
+	work->launch->console_fd = pair[0];
+	work->init.console_fd = pair[1];
+	return 0;
+}
+
+/* ---- making ---- */
+
+static char *cgroup_path(const struct oci_spec *spec, const char *id)
+{
+	const char *path = spec->linux_.cgroups_path;
+
+	if (!path || !path[0])
+		return mem_printf("/brume-oci/%s", id);
+	return path[0] == '/' ? mem_strdup(path) : mem_printf("/%s", path);
+}
+
+static int make_record(struct work *work, const char *text, size_t size, struct error *err)
+{
+	const struct launch_options *options = work->options;
+	struct launch *launch = work->launch;
+	char bundle[PATH_MAX];
+	struct oci_state *state;
+	AUTO(fd_close) int fd = -1;
+	int r;
+
+	if (!getcwd(bundle, sizeof(bundle)))
+		return error_set(err, -errno, "bundle \"%s\"", options->bundle);
+	r = record_create(options->root, options->id, &launch->record, err);
+	if (r < 0)
+		return r;
+	state = launch->record->state;
+	state->version = mem_strdup(launch->spec->version);
+	state->bundle = mem_strdup(bundle);
+	state->cgroup = work->host->count ? cgroup_path(launch->spec, options->id) : NULL;
+	state->own_pid_ns = launch->spec->linux_.ns[OCI_NS_PID].wanted &&
+			    !launch->spec->linux_.ns[OCI_NS_PID].path;
+	state->created_ms = clock_realtime_ms(clock_system());
+	state->annotations = json_incref((json_t *) launch->spec->annotations);
+	fd = openat(launch->record->fd, "config.json", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+		    0600);
+	r = fd < 0 ? -errno : file_write_all(fd, text, size);
+	if (r < 0)
+		return error_set(err, r, "%s/config.json", launch->record->path);
+	return record_save(launch->record, err);
+}
+
+static int make_cgroup(struct work *work, struct error *err)
+{
+	const struct oci_spec *spec = work->launch->spec;
+	const char *path = work->launch->record->state->cgroup;
+	int r;
+
+	if (!path)
+		return 0;
+	r = cgroup_open(work->host, path, true, &work->cgroup);
+	if (r == -EINVAL)
+		return error_say(err, r, "linux.cgroupsPath: \"%.128s\" is not a good path", path);
+	if (r < 0)
+		return error_set(err, r, "making the control group %s", path);
+	r = resources_apply(&spec->linux_.resources, spec->linux_.devices,
+			    spec->linux_.device_count, work->cgroup, err);
+	if (r < 0)
+		return r;
+	r = cgroup_open_tasks(work->cgroup, work->init.tasks);
+	if (r < 0)
+		return error_set(err, r, "opening the control group %s", path);
+	work->init.task_count = r;
+	return 0;
+}
+
+/* The socket on which init will wait for `start`. */
+static int make_start_socket(struct work *work, struct error *err)
+{
+	char path[64];
+	int flags;
+
+	if (work->options->direct)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/start.sock", work->launch->record->fd);
+	work->init.start_fd = sock_listen(path, SOCK_SEQPACKET, 0600);
+	if (work->init.start_fd < 0)
+		return error_set(err, work->init.start_fd, "%s/start.sock",
+				 work->launch->record->path);
+	flags = fcntl(work->init.start_fd, F_GETFL);
+	if (flags < 0 || fcntl(work->init.start_fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		return error_set(err, -errno, "start.sock");
+	return 0;
+}
+
+static bool has_host_hooks(const struct oci_spec *spec)
+{
+	return spec->hooks[OCI_HOOK_PRESTART].count || spec->hooks[OCI_HOOK_CREATE_RUNTIME].count;
+}
+
+static int fork_init(struct work *work, struct error *err)
+{
+	struct launch *launch = work->launch;
+	struct oci_state *state = launch->record->state;
+	struct pidfd_stat stat;
+	pid_t pid;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_set(err, -errno, "socket to init");
+	launch->sync_fd = pair[0];
+	work->init.sync_fd = pair[1];
+	work->init.spec = launch->spec;
+	work->init.rootfs = &work->rootfs;
+	work->init.process = &work->process;
+	work->init.state = state;
+	work->init.mount_ns_fd = work->ns.mount_fd;
+	work->init.later = work->ns.later;
+	work->init.new_user_ns = work->ns.new_user_ns;
+	work->init.host_hooks = has_host_hooks(launch->spec);
+	pid = launch_ns_fork(&work->ns, work->cgroup ? cgroup_v2_fd(work->cgroup) : -1,
+			     &launch->pidfd, err);
+	if (pid < 0)
+		return (int) pid;
+	if (pid == 0) {
+		close(pair[0]);
+		fd_close(launch->record->fd);
+		fd_close(launch->console_fd);
+		init_main(&work->init);
+	}
+	close(work->init.sync_fd);
+	work->init.sync_fd = -1;
+	state->pid = pid;
+	r = pidfd_read_stat(pid, &stat);
+	if (r < 0)
+		return error_set(err, r, "process %d", (int) pid);
+	state->start_time = stat.start_time;
+	return 0;
+}
+
+/* ---- talking to init until it is ready ---- */
+
+static int run_host_hooks(struct work *work, struct error *err)
+{
+	struct launch *launch = work->launch;
+	int r;
+
+	work->hooks_began = true;
+	/* They may ask for the state. */
+	r = record_save(launch->record, err);
+	if (r == 0)
+		r = hooks_run(launch->spec, OCI_HOOK_PRESTART, launch->record->state,
+			      OCI_STATUS_CREATING, err);
+	if (r == 0)
+		r = hooks_run(launch->spec, OCI_HOOK_CREATE_RUNTIME, launch->record->state,
+			      OCI_STATUS_CREATING, err);
+	if (r < 0)
+		return r;
+	r = sync_send(launch->sync_fd, SYNC_GO, launch->record->state->pid);
+	return r < 0 ? error_set(err, r, "talking to init") : 0;
+}
+
+static int attend(struct work *work, struct error *err)
+{
+	struct launch *launch = work->launch;
+	pid_t pid = launch->record->state->pid;
+	int r = launch_ns_map(launch->spec, pid, err);
+
+	if (r < 0)
+		return r;
+	r = sync_send(launch->sync_fd, SYNC_GO, pid);
+	if (r < 0 && r != -EPIPE)
+		return error_set(err, r, "talking to init");
+	for (;;) {
+		enum sync_type type;
+
+		r = sync_next(launch->sync_fd, &type, NULL, err);
+		if (r == 0 && type == SYNC_HOOKS)
+			r = run_host_hooks(work, err);
+		else if (r == 0 && type == SYNC_READY)
+			return 0;
+		if (r < 0)
+			return r;
+	}
+}
+
+static int write_pid_file(const struct work *work, struct error *err)
+{
+	const char *path = work->options->pid_file;
+	char text[16];
+	int n, r;
+
+	if (!path)
+		return 0;
+	n = snprintf(text, sizeof(text), "%d", (int) work->launch->record->state->pid);
+	r = file_write_atomic(AT_FDCWD, path, text, (size_t) n, 0644, 0);
+	return r < 0 ? error_set(err, r, "--pid-file %s", path) : 0;
+}
+
+static int make(struct work *work, struct error *err)
+{
+	struct launch *launch = work->launch;
+	int r = make_cgroup(work, err);
+
+	if (r == 0)
+		r = rootfs_plan_make(launch->spec, work->cgroup, work->options->rootfs_fd,
+				     &work->rootfs, err);
+	if (r < 0)
+		return r;
+	work->rootfs.no_pivot = work->options->no_pivot;
+	r = make_start_socket(work, err);
+	if (r == 0)
+		r = launch_ns_plan(launch->spec, &work->ns, err);
+	if (r == 0)
+		r = fork_init(work, err);
+	if (r == 0)
+		r = attend(work, err);
+	if (r == 0)
+		r = process_adjust(&work->process, launch->record->state->pid, err);
+	if (r == 0)
+		r = record_save(launch->record, err);
+	if (r == 0)
+		r = write_pid_file(work, err);
+	if (r == 0 && !work->options->direct) {
+		r = sync_send(launch->sync_fd, SYNC_GO, launch->record->state->pid);
+		if (r < 0)
+			error_set(err, r, "talking to init");
+	}
+	return r;
+}
+
+/* Takes back whatever make() has made. */
+static void undo(struct work *work)
+{
+	struct launch *launch = work->launch;
+
+	if (launch->pidfd >= 0) {
+		(void) pidfd_send(launch->pidfd, SIGKILL);
+		while (waitid(P_PIDFD, (id_t) launch->pidfd, NULL, WEXITED) < 0 && errno == EINTR)
+			;
+	}
+	/* What is open in the groups would keep them. */
+	cgroup_free(TAKE_PTR(work->cgroup));
+	(void) lifecycle_destroy(launch->record, work->hooks_began ? launch->spec : NULL, NULL);
+}
+
+int launch_create(const struct launch_options *options, struct launch **ret, struct error *err)
+{
+	AUTO(launch_free) struct launch *launch = mem_new0(struct launch);
+	AUTO(work_done) struct work work = { .options = options, .launch = launch };
+	AUTO(free) char *text = NULL;
+	AUTO(free) char *pid_file = NULL;
+	size_t size = 0;
+	int r;
+
+	launch->pidfd = launch->sync_fd = launch->console_fd = -1;
+	work.init.sync_fd = work.init.start_fd = work.init.console_fd = -1;
+	work.process.listener_fd = work.ns.mount_fd = -1;
+	launch_ns_init(&work.ns);
+	r = read_bundle(&work, &text, &size, err);
+	if (r == 0)
+		r = plan_process(&work, err);
+	if (r == 0)
+		r = plan_console(&work, err);
+	if (r == 0) {
+		r = cgroup_host_read(&work.host);
+		if (r < 0)
+			error_set(err, r, "control groups");
+	}
+	if (r == 0)
+		r = make_record(&work, text, size, err);
+	if (r < 0) {
+		if (launch->record)
+			(void) record_remove(launch->record, NULL);
+		return r;
+	}
+	r = make(&work, err);
+	if (r < 0) {
+		undo(&work);
+		return r;
+	}
+	*ret = TAKE_PTR(launch);
+	return 0;
+}
+
+int launch_start(struct launch *launch, struct error *err)
+{
+	int r = sync_send(launch->sync_fd, SYNC_START, 0);
+
+	if (r < 0)
+		return error_set(err, r, "talking to init");
+	r = sync_expect_end(launch->sync_fd, err);
+	if (r == 0)
+		hooks_run_all(launch->spec, OCI_HOOK_POSTSTART, launch->record->state,
+			      OCI_STATUS_RUNNING);
+	return r;
+}
+
+void launch_free(struct launch *launch)
+{
+	if (!launch)
+		return;
+	record_free(launch->record);
+	oci_spec_free(launch->spec);
+	fd_close(launch->pidfd);
+	fd_close(launch->sync_fd);
+	fd_close(launch->console_fd);
+	free(launch);
+}

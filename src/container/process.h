@@ -1,0 +1,57 @@
+#pragma once
+/*
+ * container/process.h - the user's program: who it is, what it may, and its execution.
+ *
+ * The runtime makes a plan while everything can still be refused with good words; the forked child
+ * carries it out in three steps (prepare inside the container, drop, execute).  Used by the
+ * container's init and by exec.
+ */
+#include <stdbool.h>
+#include <sys/resource.h>
+
+#include "codec/oci_spec.h"
+#include "codec/oci_state.h"
+#include "container/seccomp_profile.h"
+#include "kern/caps.h"
+
+struct error;
+
+struct process_limit {
+	int resource;
+	struct rlimit limit;
+};
+
+struct process_plan {
+	const struct oci_process *spec;
+	const char *personality; /* or NULL */
+	bool drop_caps;          /* process.capabilities was given */
+	struct caps caps;
+	struct process_limit *limits;
+	size_t limit_count;
+	int io_priority; /* -1: as it is */
+	int scheduler;   /* policy, -1: as it is */
+	uint64_t scheduler_flags;
+	const struct seccomp_profile *seccomp;
+	int listener_fd; /* connected to seccomp.listener_path, or -1 */
+	bool new_keyring;
+	bool user_ns; /* it runs in another user namespace than ours */
+};
+
+/* `seccomp` is borrowed.  Nothing is changed. */
+int process_plan_make(const struct oci_process *process, const struct seccomp_profile *seccomp,
+		      struct process_plan *ret, struct error *err);
+void process_plan_done(struct process_plan *plan);
+
+/* For the runtime: what only it may do for the child: oom_score_adj, and raising hard limits. */
+int process_adjust(const struct process_plan *plan, pid_t pid, struct error *err);
+
+/*
+ * For the child, inside the container's root: session keyring, scheduling, owner of stdio, user and
+ * groups, capabilities, working folder; finds the program.  *ret_path is where.
+ */
+int process_prepare(const struct process_plan *plan, const char *id, char **ret_path,
+		    struct error *err);
+
+/* The last step: filter, limits, execution.  Returns only on failure. */
+int process_execute(const struct process_plan *plan, const char *path,
+		    const struct oci_state *state, struct error *err);

@@ -1,0 +1,226 @@
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "container/process.h"
+#include "container/process_internal.h"
+
+static const struct {
+	const char *name;
+	int resource;
+} limit_names[] = {
+	{ "RLIMIT_AS", RLIMIT_AS },
+	{ "RLIMIT_CORE", RLIMIT_CORE },
+	{ "RLIMIT_CPU", RLIMIT_CPU },
+	{ "RLIMIT_DATA", RLIMIT_DATA },
+	{ "RLIMIT_FSIZE", RLIMIT_FSIZE },
+	{ "RLIMIT_LOCKS", RLIMIT_LOCKS },
+	{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK },
+	{ "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE },
+	{ "RLIMIT_NICE", RLIMIT_NICE },
+	{ "RLIMIT_NOFILE", RLIMIT_NOFILE },
+	{ "RLIMIT_NPROC", RLIMIT_NPROC },
+	{ "RLIMIT_RSS", RLIMIT_RSS },
+	{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO },
+	{ "RLIMIT_RTTIME", RLIMIT_RTTIME },
+	{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING },
+	{ "RLIMIT_STACK", RLIMIT_STACK },
+};
+
+const char *process_limit_name(int resource)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(limit_names); i++)
+		if (limit_names[i].resource == resource)
+			return limit_names[i].name;
+	return "?";
+}
+
+static int plan_limits(struct process_plan *plan, struct error *err)
+{
+	const struct oci_process *process = plan->spec;
+
+	plan->limits = mem_new0_array(struct process_limit, process->rlimit_count + 1);
+	for (size_t i = 0; i < process->rlimit_count; i++) {
+		const struct oci_rlimit *limit = &process->rlimits[i];
+		size_t n = 0;
+
+		while (n < ARRAY_COUNT(limit_names) &&
+		       strcmp(limit_names[n].name, limit->type) != 0)
+			n++;
+		if (n == ARRAY_COUNT(limit_names))
+			return error_say(err, -EINVAL,
+					 "process.rlimits[%zu].type: \"%.40s\" is not a limit like "
+					 "RLIMIT_NOFILE",
+					 i, limit->type);
+		plan->limits[i].resource = limit_names[n].resource;
+		plan->limits[i].limit.rlim_cur = limit->soft;
+		plan->limits[i].limit.rlim_max = limit->hard;
+		plan->limit_count++;
+	}
+	return 0;
+}
+
+static int plan_cap_set(oci_strings names, const char *set, uint64_t known, uint64_t *ret,
+			struct error *err)
+{
+	for (; names && *names; names++) {
+		int number = caps_number(*names);
+
+		if (number < 0)
+			return error_say(err, -EINVAL,
+					 "process.capabilities.%s: \"%.40s\" is not a capability "
+					 "like CAP_NET_BIND_SERVICE",
+					 set, *names);
+		if (!(known & 1ULL << number))
+			return error_say(err, -EINVAL,
+					 "process.capabilities.%s: %s is not known to this kernel",
+					 set, *names);
+		*ret |= 1ULL << number;
+	}
+	return 0;
+}
+
+static int plan_caps(struct process_plan *plan, struct error *err)
+{
+	const struct oci_process *process = plan->spec;
+	struct caps *caps = &plan->caps;
+	struct {
+		enum oci_cap_set set;
+		const char *name;
+		uint64_t *to;
+	} sets[] = {
+		{ OCI_CAPS_BOUNDING, "bounding", &caps->bounding },
+		{ OCI_CAPS_EFFECTIVE, "effective", &caps->effective },
+		{ OCI_CAPS_INHERITABLE, "inheritable", &caps->inheritable },
+		{ OCI_CAPS_PERMITTED, "permitted", &caps->permitted },
+		{ OCI_CAPS_AMBIENT, "ambient", &caps->ambient },
+	};
+	uint64_t known = process->has_capabilities ? caps_all() : 0;
+	int r;
+
+	plan->drop_caps = process->has_capabilities;
+	for (size_t i = 0; i < ARRAY_COUNT(sets); i++) {
+		r = plan_cap_set(process->capabilities[sets[i].set], sets[i].name, known,
+				 sets[i].to, err);
+		if (r < 0)
+			return r;
+	}
+	if (caps->effective & ~caps->permitted)
+		return error_say(err, -EINVAL,
+				 "process.capabilities.effective: has what is not in permitted");
+	/* The specification wants a warning for what the kernel never grants, not a failure. */
+	if (caps->ambient & ~(caps->permitted & caps->inheritable)) {
+		log_warning("process.capabilities.ambient: left out what is not in permitted and "
+			    "inheritable: %llx",
+			    (unsigned long long) (caps->ambient &
+						  ~(caps->permitted & caps->inheritable)));
+		caps->ambient &= caps->permitted & caps->inheritable;
+	}
+	return 0;
+}
+
+static int plan_scheduler(struct process_plan *plan, struct error *err)
+{
+	static const struct {
+		const char *name;
+		int policy;
+	} policies[] = { { "SCHED_OTHER", SCHED_OTHER },
+			 { "SCHED_FIFO", SCHED_FIFO },
+			 { "SCHED_RR", SCHED_RR },
+			 { "SCHED_BATCH", SCHED_BATCH },
+			 { "SCHED_ISO", 4 },
+			 { "SCHED_IDLE", SCHED_IDLE },
+			 { "SCHED_DEADLINE", 6 } };
+	static const char *const flags[] = {
+		"SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM",     "SCHED_FLAG_DL_OVERRUN",
+		"SCHED_FLAG_KEEP_POLICY",   "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN",
+		"SCHED_FLAG_UTIL_CLAMP_MAX"
+	};
+	const struct oci_scheduler *wanted = &plan->spec->scheduler;
+	size_t i = 0;
+
+	plan->scheduler = -1;
+	if (!wanted->policy)
+		return 0;
+	while (i < ARRAY_COUNT(policies) && strcmp(policies[i].name, wanted->policy) != 0)
+		i++;
+	if (i == ARRAY_COUNT(policies))
+		return error_say(err, -EINVAL,
+				 "process.scheduler.policy: \"%.40s\" is not a policy like "
+				 "SCHED_OTHER",
+				 wanted->policy);
+	plan->scheduler = policies[i].policy;
+	for (oci_strings flag = wanted->flags; flag && *flag; flag++) {
+		for (i = 0; i < ARRAY_COUNT(flags) && strcmp(flags[i], *flag) != 0; i++)
+			;
+		if (i == ARRAY_COUNT(flags))
+			return error_say(err, -EINVAL,
+					 "process.scheduler.flags: \"%.40s\" is not known", *flag);
+		plan->scheduler_flags |= 1ULL << i;
+	}
+	return 0;
+}
+
+static int plan_io_priority(struct process_plan *plan, struct error *err)
+{
+	static const char *const classes[] = { "", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE",
+					       "IOPRIO_CLASS_IDLE" };
+
+	plan->io_priority = -1;
+	if (!plan->spec->io_class)
+		return 0;
+	for (size_t i = 1; i < ARRAY_COUNT(classes); i++) {
+		if (strcmp(classes[i], plan->spec->io_class) != 0)
+			continue;
+		plan->io_priority = (int) (i << 13) | (int) plan->spec->io_priority;
+		return 0;
+	}
+	return error_say(err, -EINVAL,
+			 "process.ioPriority.class: \"%.40s\" is not a class like IOPRIO_CLASS_BE",
+			 plan->spec->io_class);
+}
+
+int process_plan_make(const struct oci_process *process, const struct seccomp_profile *seccomp,
+		      struct process_plan *ret, struct error *err)
+{
+	struct process_plan plan = {
+		.spec = process,
+		.seccomp = seccomp,
+		.listener_fd = -1,
+		.new_keyring = true,
+	};
+	int r = plan_limits(&plan, err);
+
+	if (r == 0)
+		r = plan_caps(&plan, err);
+	if (r == 0)
+		r = plan_scheduler(&plan, err);
+	if (r == 0)
+		r = plan_io_priority(&plan, err);
+	if (r == 0 && process->selinux_label && process->selinux_label[0])
+		r = error_say(err, -EOPNOTSUPP,
+			      "process.selinuxLabel: SELinux is not supported by this runtime");
+	if (r == 0 && process->apparmor_profile && process->apparmor_profile[0] &&
+	    access("/sys/kernel/security/apparmor", F_OK) < 0 &&
+	    access("/sys/module/apparmor", F_OK) < 0)
+		r = error_say(err, -EOPNOTSUPP,
+			      "process.apparmorProfile: AppArmor is not enabled in this kernel");
+	if (r < 0) {
+		process_plan_done(&plan);
+		return r;
+	}
+	*ret = plan;
+	return 0;
+}
+
+void process_plan_done(struct process_plan *plan)
+{
+	free(plan->limits);
+	fd_close(plan->listener_fd);
+	plan->limits = NULL;
+	plan->listener_fd = -1;
+}
