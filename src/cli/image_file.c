@@ -91,9 +91,9 @@ static char *image_name_of_file(const char *path)
 
 	while (size > 1 && path[size - 1] == '/')
 		size--;
-	name = mem_strndup(path, size);
-	slash = strrchr(name, '/');
-	name = slash ? mem_strdup(slash + 1) : TAKE_PTR(name);
+	slash = memrchr(path, '/', size);
+	name = slash ? mem_strndup(slash + 1, size - (size_t) (slash + 1 - path))
+		     : mem_strndup(path, size);
 	for (size_t i = 0; i < ARRAY_COUNT(endings); i++) {
 		size_t ending = strlen(endings[i]);
 
