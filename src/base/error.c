@@ -21,6 +21,14 @@ static void append(struct error *err, int used, const char *tail)
 	err->msg[(size_t) used + n] = '\0';
 }
 
+/* What strangers wrote ends up in messages: it must not begin new lines or steer a terminal. */
+static void keep_one_line(struct error *err)
+{
+	for (char *p = err->msg; *p; p++)
+		if ((unsigned char) *p < ' ' || *p == 0x7f)
+			*p = '?';
+}
+
 int error_set(struct error *err, int code, const char *fmt, ...)
 {
 	va_list ap;
@@ -34,6 +42,7 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 	va_end(ap);
 
 	append(err, used, strerror(-code));
+	keep_one_line(err);
 	err->code = code;
 	return code;
 }
@@ -49,6 +58,7 @@ int error_say(struct error *err, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
+	keep_one_line(err);
 	err->code = code;
 	return code;
 }
@@ -67,5 +77,6 @@ int error_wrap(struct error *err, int r, const char *fmt, ...)
 	va_end(ap);
 
 	append(err, used, inner.msg);
+	keep_one_line(err);
 	return r;
 }

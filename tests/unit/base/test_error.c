@@ -48,12 +48,24 @@ static void cuts_long_words(void **state)
 	assert_true(strlen(err.msg) < sizeof(err.msg));
 }
 
+static void stays_on_one_line(void **state)
+{
+	struct error err = {};
+
+	(void) state;
+	error_say(&err, -EINVAL, "name '%s'", "a\nb\033[2J\x7f \t");
+	assert_string_equal(err.msg, "name 'a?b?[2J? ?'");
+	error_wrap(&err, -EINVAL, "file '%s'", "x\r");
+	assert_string_equal(err.msg, "file 'x?': name 'a?b?[2J? ?'");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_what_and_why),
 		cmocka_unit_test(works_without_a_place),
 		cmocka_unit_test(cuts_long_words),
+		cmocka_unit_test(stays_on_one_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
