@@ -1,0 +1,202 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "kern/nft.h"
+#include "own_netns.h"
+
+enum { MANY = 3000 }; /* more than one message of a batch holds */
+
+static const char table[] = "add table inet t\n"
+			    "add map inet t m { type inet_proto . inet_service : ipv4_addr . "
+			    "inet_service; }\n"
+			    "add set inet t s { type ifname . ipv4_addr; flags interval; }\n";
+
+static struct nft_element element(uint8_t protocol, uint16_t port, const char *comment)
+{
+	struct nft_element ret = {
+		.set = "m", .key_size = 8, .value_size = 8, .key = { protocol }
+	};
+	uint16_t port_be = htons(port);
+
+	memcpy(ret.key + 4, &port_be, 2);
+	memcpy(ret.value, "\x0a\x00\x00\x05\x00\x50", 6);
+	snprintf(ret.comment, sizeof(ret.comment), "%s", comment);
+	return ret;
+}
+
+struct seen {
+	size_t count;
+	struct nft_element last;
+};
+
+static void count(const struct nft_element *found, void *data)
+{
+	struct seen *seen = data;
+
+	seen->count++;
+	seen->last = *found;
+}
+
+static void elements_come_and_go(void **state)
+{
+	AUTO(nft_free) struct nft *nft = NULL;
+	AUTO(nft_batch_done) struct nft_batch many = {}, again = {}, fewer = {};
+	struct seen seen = {};
+	uint32_t before, after;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	assert_int_equal(nft_new(&nft), 0);
+	assert_int_equal(nft_run(table, NULL), 0);
+	assert_int_equal(nft_generation(nft, &before), 0);
+	nft_batch_begin(nft, &many, "t");
+	for (uint16_t i = 0; i < MANY; i++) {
+		struct nft_element added = element(6, i + 1, "owner");
+
+		nft_batch_add(nft, &many, &added);
+	}
+	assert_int_equal(nft_batch_commit(nft, &many), 0);
+	assert_int_equal(nft_generation(nft, &after), 0);
+	assert_int_equal(after, before + 1);
+	assert_int_equal(nft_list(nft, "t", "m", count, &seen), 0);
+	assert_int_equal(seen.count, MANY);
+	assert_string_equal(seen.last.comment, "owner");
+	assert_int_equal(seen.last.key_size, 8);
+	assert_int_equal(seen.last.value_size, 8);
+	assert_memory_equal(seen.last.value, "\x0a\x00\x00\x05\x00\x50\x00\x00", 8);
+
+	/* All or nothing: the second of these exists. */
+	nft_batch_begin(nft, &again, "t");
+	for (uint16_t port = MANY + 1; port >= MANY; port--) {
+		struct nft_element added = element(6, port, "");
+
+		nft_batch_add(nft, &again, &added);
+	}
+	assert_int_equal(nft_batch_commit(nft, &again), -EEXIST);
+	seen.count = 0;
+	assert_int_equal(nft_list(nft, "t", "m", count, &seen), 0);
+	assert_int_equal(seen.count, MANY);
+
+	/* Delete and add the same key in one transaction. */
+	nft_batch_begin(nft, &fewer, "t");
+	for (uint16_t port = 1; port < MANY; port++) {
+		struct nft_element gone = element(6, port, "");
+
+		nft_batch_delete(nft, &fewer, &gone);
+	}
+	struct nft_element last = element(6, MANY, "");
+
+	nft_batch_delete(nft, &fewer, &last);
+	nft_batch_add(nft, &fewer, &last);
+	assert_int_equal(nft_batch_commit(nft, &fewer), 0);
+	seen.count = 0;
+	assert_int_equal(nft_list(nft, "t", "m", count, &seen), 0);
+	assert_int_equal(seen.count, 1);
+	assert_string_equal(seen.last.comment, "");
+	assert_int_equal(nft_delete_table(nft, "t"), 0);
+	assert_int_equal(nft_delete_table(nft, "t"), 0);
+	assert_int_equal(nft_list(nft, "t", "m", count, &seen), -ENOENT);
+}
+
+static void intervals_have_two_ends(void **state)
+{
+	AUTO(nft_free) struct nft *nft = NULL;
+	AUTO(nft_batch_done) struct nft_batch add = {}, delete = {};
+	struct nft_element subnet = { .set = "s", .key_size = 20, .has_end = true };
+	struct seen seen = {};
+
+	(void) state;
+	NEED_OWN_NETNS();
+	memcpy(subnet.key, "br0", 4);
+	memcpy(subnet.end, "br0", 4);
+	memcpy(subnet.key + 16, "\x0a\x00\x00\x00", 4);
+	memcpy(subnet.end + 16, "\x0a\x00\x00\xff", 4);
+	assert_int_equal(nft_new(&nft), 0);
+	assert_int_equal(nft_run(table, NULL), 0);
+	nft_batch_begin(nft, &add, "t");
+	nft_batch_add(nft, &add, &subnet);
+	assert_int_equal(nft_batch_commit(nft, &add), 0);
+	assert_int_equal(nft_list(nft, "t", "s", count, &seen), 0);
+	assert_int_equal(seen.count, 1);
+	assert_true(seen.last.has_end);
+	assert_memory_equal(seen.last.key, subnet.key, 20);
+	assert_memory_equal(seen.last.end, subnet.end, 20);
+	nft_batch_begin(nft, &delete, "t");
+	nft_batch_delete(nft, &delete, &subnet);
+	assert_int_equal(nft_batch_commit(nft, &delete), 0);
+	seen.count = 0;
+	assert_int_equal(nft_list(nft, "t", "s", count, &seen), 0);
+	assert_int_equal(seen.count, 0);
+	assert_int_equal(nft_delete_table(nft, "t"), 0);
+}
+
+static void fingerprint_follows_rules_only(void **state)
+{
+	AUTO(nft_free) struct nft *nft = NULL;
+	AUTO(nft_batch_done) struct nft_batch batch = {};
+	struct nft_element added = element(17, 53, "x");
+	uint64_t first, second;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	assert_int_equal(nft_new(&nft), 0);
+	assert_int_equal(nft_fingerprint(nft, "t", &first), -ENOENT);
+	assert_int_equal(nft_run(table, NULL), 0);
+	assert_int_equal(nft_run("add chain inet t c\nadd rule inet t c accept", NULL), 0);
+	assert_int_equal(nft_fingerprint(nft, "t", &first), 0);
+	nft_batch_begin(nft, &batch, "t");
+	nft_batch_add(nft, &batch, &added);
+	assert_int_equal(nft_batch_commit(nft, &batch), 0);
+	assert_int_equal(nft_run("add table inet other", NULL), 0);
+	assert_int_equal(nft_fingerprint(nft, "t", &second), 0);
+	assert_true(first == second);
+	assert_int_equal(nft_run("add rule inet t c drop", NULL), 0);
+	assert_int_equal(nft_fingerprint(nft, "t", &second), 0);
+	assert_true(first != second);
+	assert_int_equal(nft_delete_table(nft, "t"), 0);
+}
+
+static void bad_script_says_why(void **state)
+{
+	struct error err = {};
+
+	(void) state;
+	NEED_OWN_NETNS();
+	assert_true(nft_run("add nonsense", &err) < 0);
+	assert_non_null(strstr(err.msg, "syntax error"));
+	assert_null(strchr(err.msg, '\n'));
+}
+
+static void forgets_no_flow_without_complaint(void **state)
+{
+	AUTO(nft_free) struct nft *nft = NULL;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	assert_int_equal(nft_new(&nft), 0);
+	assert_int_equal(nft_forget_flows(nft, AF_INET, IPPROTO_UDP, 53), 0);
+	assert_int_equal(nft_forget_flows(nft, AF_INET6, IPPROTO_UDP, 53), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(elements_come_and_go),
+		cmocka_unit_test(intervals_have_two_ends),
+		cmocka_unit_test(fingerprint_follows_rules_only),
+		cmocka_unit_test(bad_script_says_why),
+		cmocka_unit_test(forgets_no_flow_without_complaint),
+	};
+
+	return cmocka_run_group_tests(tests, enter_own_netns, NULL);
+}

@@ -1,0 +1,89 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "net/network.h"
+
+static const struct bridge_spec good = {
+	.uid = "ab12", .ipv4 = "10.90.0.0/24", .ipv6 = "fd00:90::/64", .nat = true
+};
+
+static void accepts(const struct bridge_spec *spec)
+{
+	struct error err = {};
+
+	assert_int_equal(network_check(spec, &err), 0);
+}
+
+static void refuses(struct bridge_spec spec, const char *words)
+{
+	struct error err = {};
+
+	assert_int_equal(network_check(&spec, &err), -22);
+	if (!strstr(err.msg, words))
+		fail_msg("'%s' does not say '%s'", err.msg, words);
+	assert_null(strchr(err.msg, '\n'));
+	assert_int_equal(network_check(&spec, NULL), -22);
+}
+
+static void checks_what_is_asked_for(void **state)
+{
+	struct bridge_spec spec = good;
+
+	(void) state;
+	accepts(&spec);
+	spec.gateway4 = "10.90.0.254";
+	spec.gateway6 = "fd00:90::ffff";
+	spec.mtu = 9000;
+	spec.dns_domain = "cloud.example";
+	accepts(&spec);
+	spec.ipv6 = spec.gateway6 = NULL;
+	spec.mtu = 576;
+	accepts(&spec);
+}
+
+#define CHANGED(member, value)                                                                     \
+	({                                                                                         \
+		struct bridge_spec changed_ = good;                                                \
+		changed_.member = (value);                                                         \
+		changed_;                                                                          \
+	})
+
+static void refuses_what_cannot_be(void **state)
+{
+	struct bridge_spec none = { .uid = "a" };
+
+	(void) state;
+	refuses(CHANGED(uid, NULL), "network uid");
+	refuses(CHANGED(uid, "x/../y"), "network uid");
+	refuses(CHANGED(ipv4, "10.90.0.1/24"), "10.90.0.1/24");
+	refuses(CHANGED(ipv4, "fd00::/64"), "ipv4 subnet");
+	refuses(CHANGED(ipv6, "10.0.0.0/24"), "ipv6 subnet");
+	refuses(CHANGED(ipv4, "127.0.0.0/8"), "cannot live");
+	refuses(CHANGED(gateway4, "10.91.0.1"), "must be an address of 10.90.0.0/24");
+	refuses(CHANGED(gateway4, "10.90.0.0"), "gateway");
+	refuses(CHANGED(gateway4, "10.90.0.255"), "gateway");
+	refuses(CHANGED(gateway6, "10.90.0.1"), "gateway");
+	refuses(CHANGED(mtu, 1000), "1280 to 65535");
+	refuses(CHANGED(mtu, 65536), "1280 to 65535");
+	refuses(CHANGED(dns_domain, "a b"), "dns_domain");
+	refuses(CHANGED(dns_domain, "x/\nuser=root"), "dns_domain");
+	refuses(none, "neither");
+	none.gateway4 = "10.0.0.1";
+	refuses(none, "without a subnet");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(checks_what_is_asked_for),
+		cmocka_unit_test(refuses_what_cannot_be),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

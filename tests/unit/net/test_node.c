@@ -1,0 +1,242 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "kern/nft.h"
+#include "net/network.h"
+#include "net/node.h"
+#include "net/observe.h"
+#include "net/port.h"
+#include "net/publish.h"
+#include "own_netns.h"
+
+enum { THREADS = 8, ROUNDS = 50 };
+
+static struct net *open_net(const char *folder)
+{
+	struct net_options options = { .prefix = "t", .run_dir = folder };
+	struct error err = {};
+	struct net *net = NULL;
+
+	if (net_new(&options, &net, &err) < 0)
+		fail_msg("%s", err.msg);
+	return net;
+}
+
+static void folder_done(char *folder)
+{
+	(void) file_remove_tree(AT_FDCWD, folder);
+	free(folder);
+}
+DEFINE_AUTO(char *, folder_done)
+
+static char *make_folder(void)
+{
+	char *folder = mem_strdup("/tmp/brume-test-net-XXXXXX");
+
+	assert_non_null(mkdtemp(folder));
+	return folder;
+}
+
+static void refuses_bad_options(void **state)
+{
+	static const struct net_options bad[] = {
+		{ "", "/tmp" }, { NULL, "/tmp" }, { "toolongname", "/tmp" }, { "a-b", "/tmp" },
+		{ "a", "tmp" }, { "a", NULL },    { "a", "/tmp/x\ny" },      { "a", "/tmp/a b" }
+	};
+	struct net *net = NULL;
+	struct error err;
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+		err = (struct error){};
+		assert_int_equal(net_new(&bad[i], &net, &err), -22);
+		assert_string_not_equal(err.msg, "");
+		assert_null(net);
+	}
+	net_free(NULL);
+}
+
+static size_t count_elements(struct net *net)
+{
+	AUTO(net_observed_done) struct net_observed observed = {};
+
+	assert_int_equal(net_observe(net, &observed, NULL), 0);
+	return observed.elements;
+}
+
+static void remembers_after_a_crash(void **state)
+{
+	AUTO(folder_done) char *folder = make_folder();
+	AUTO(net_observed_done) struct net_observed observed = {};
+	struct publish_spec spec = { .host_port = 8080, .port = 80, .protocol = "tcp" };
+	struct net *net;
+	bool damaged = true;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	net = open_net(folder);
+	assert_int_equal(publish_ensure(net, "ab", "10.0.0.5", "fd00::5", &spec, 1, NULL), 0);
+	assert_int_equal(publish_ensure(net, "cd", "10.0.0.6", NULL, &spec, 1, NULL), -EADDRINUSE);
+	assert_int_equal(count_elements(net), 2);
+	net_free(net);
+
+	net = open_net(folder);
+	assert_int_equal(net_observe(net, &observed, NULL), 0);
+	assert_int_equal(strv_count(observed.published), 1);
+	assert_string_equal(observed.published[0], "ab");
+	assert_int_equal(publish_ensure(net, "cd", "10.0.0.6", NULL, &spec, 1, NULL), -EADDRINUSE);
+	assert_int_equal(net_repair(net, &damaged, NULL), 0);
+	assert_false(damaged);
+	assert_int_equal(publish_remove(net, "ab", NULL), 0);
+	assert_int_equal(publish_remove(net, "ab", NULL), 0);
+	assert_int_equal(count_elements(net), 0);
+	assert_int_equal(net_destroy(net, NULL), 0);
+	net_free(net);
+}
+
+static void survives_a_flush(void **state)
+{
+	AUTO(folder_done) char *folder = make_folder();
+	struct publish_spec specs[3] = {
+		{ .host_port = 1, .port = 80, .protocol = "tcp" },
+		{ .host_port = 2, .port = 80, .protocol = "udp" },
+		{ .host_ip = "127.0.0.1", .host_port = 3, .port = 80, .protocol = "tcp" }
+	};
+	static const char *const damages[] = { "flush ruleset", "delete table inet t",
+					       "flush table inet t", "flush map inet t publish4",
+					       "delete map inet t publish4" };
+	struct net *net;
+	bool damaged;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	net = open_net(folder);
+	assert_int_equal(publish_ensure(net, "ab", "10.0.0.5", NULL, specs, 3, NULL), 0);
+	for (size_t i = 0; i < ARRAY_COUNT(damages); i++) {
+		bool expected = nft_run(damages[i], NULL) == 0; /* a map in use stays */
+
+		assert_int_equal(net_repair(net, &damaged, NULL), 0);
+		assert_int_equal(damaged, expected);
+		assert_int_equal(net_repair(net, &damaged, NULL), 0);
+		assert_false(damaged);
+	}
+	/* Changes of others' tables are no damage. */
+	assert_int_equal(nft_run("add table inet stranger", NULL), 0);
+	assert_int_equal(net_repair(net, &damaged, NULL), 0);
+	assert_false(damaged);
+	assert_int_equal(nft_run("delete table inet stranger", NULL), 0);
+	/* A call that comes first repairs too. */
+	assert_int_equal(nft_run("flush ruleset", NULL), 0);
+	assert_int_equal(publish_ensure(net, "ab", "10.0.0.5", NULL, specs, 2, NULL), 0);
+	assert_int_equal(net_repair(net, &damaged, NULL), 0);
+	assert_false(damaged);
+	net_free(net);
+	net = open_net(folder);
+	assert_int_equal(count_elements(net), 2);
+	assert_int_equal(net_destroy(net, NULL), 0);
+	net_free(net);
+}
+
+struct worker {
+	struct net *net;
+	unsigned int number;
+	int failures;
+};
+
+static void *publish_much(void *data)
+{
+	struct worker *worker = data;
+	char uid[16];
+
+	snprintf(uid, sizeof(uid), "%x", worker->number);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		struct publish_spec spec = { .host_port = (uint16_t) (20000 +
+								      worker->number * ROUNDS + i),
+					     .port = 80,
+					     .protocol = i % 2 ? "tcp" : "udp" };
+
+		if (publish_ensure(worker->net, uid, "10.0.0.5", "fd00::5", &spec, 1, NULL) < 0)
+			worker->failures++;
+	}
+	return NULL;
+}
+
+static void many_threads_at_once(void **state)
+{
+	AUTO(folder_done) char *folder = make_folder();
+	struct worker workers[THREADS];
+	pthread_t threads[THREADS];
+	struct net *net;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	net = open_net(folder);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		workers[i] = (struct worker){ .net = net, .number = i };
+		assert_int_equal(pthread_create(&threads[i], NULL, publish_much, &workers[i]), 0);
+	}
+	for (unsigned int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(workers[i].failures, 0);
+	}
+	assert_int_equal(count_elements(net), 2 * THREADS);
+	assert_int_equal(net_destroy(net, NULL), 0);
+	net_free(net);
+}
+
+static void removes_everything_of_a_network(void **state)
+{
+	AUTO(folder_done) char *folder = make_folder();
+	AUTO(bridge_status_done) struct bridge_status status = {};
+	AUTO(net_observed_done) struct net_observed observed = {};
+	struct bridge_spec spec = { .uid = "ab", .ipv4 = "10.77.0.0/24", .nat = true };
+	struct error err = {};
+	struct net *net;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	if (access("/usr/sbin/dnsmasq", X_OK) < 0) {
+		print_message("skipped: dnsmasq is not installed\n");
+		skip();
+	}
+	net = open_net(folder);
+	if (network_ensure(net, &spec, &status, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_string_equal(status.bridge, "t-ab");
+	assert_true(status.dns.restart);
+	assert_int_equal(strv_count(status.dns.argv), 3);
+	assert_int_equal(net_gc(net, NULL, NULL, NULL, NULL), 0);
+	assert_int_equal(net_observe(net, &observed, NULL), 0);
+	assert_int_equal(strv_count(observed.networks), 0);
+	assert_int_equal(observed.elements, 0);
+	assert_int_equal(network_remove(net, "ab", NULL), 0);
+	assert_int_equal(net_destroy(net, NULL), 0);
+	net_free(net);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(refuses_bad_options),
+		cmocka_unit_test(remembers_after_a_crash),
+		cmocka_unit_test(survives_a_flush),
+		cmocka_unit_test(many_threads_at_once),
+		cmocka_unit_test(removes_everything_of_a_network),
+	};
+
+	return cmocka_run_group_tests(tests, enter_own_netns, NULL);
+}
