@@ -55,8 +55,7 @@ static void test_formats(void **state)
 	check(&(struct table_style){ .format = FORMAT_TABLE, .width = 40 },
 	      "NAME       IMAGE          COUNT  STATE\n"
 	      "web        registry.exa…      7  running\n"
-	      "b?[31m,\"x  -              12345  -\n" +
-		      0);
+	      "b?[31m,\"x  -              12345  -\n");
 }
 
 static void test_other_formats(void **state)
