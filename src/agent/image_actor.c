@@ -174,6 +174,20 @@ static void work(void *data)
 	image_task_run(data);
 }
 
+/* Images are made by strangers: what brumed would not accept makes the image unusable here. */
+static void check_info(struct image_task *task)
+{
+	struct image_status status = {};
+
+	if (task->result < 0 || !task->info)
+		return;
+	task->result = image_status_decode(task->info, &status, &task->err);
+	if (task->result < 0)
+		error_wrap(&task->err, task->result, "the image's description");
+	else
+		image_status_done(&status);
+}
+
 static void take_failure(struct image_actor *actor, struct image_task *task)
 {
 	switch (task->kind) {
@@ -220,6 +234,7 @@ static void done(void *data)
 
 	actor->task = NULL;
 	retry_stop(&actor->timer);
+	check_info(task);
 	if (task->result < 0)
 		take_failure(actor, task);
 	else

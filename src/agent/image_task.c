@@ -15,6 +15,7 @@
 #include "base/strv.h"
 #include "image/import.h"
 #include "image/store.h"
+#include "model/member.h"
 
 enum { SEQ_TEXT_MAX = 32, IMAGE_RECORD_MAX = 4 << 20 };
 
@@ -64,15 +65,35 @@ void image_task_cancel(struct image_task *task)
 	}
 }
 
-/* The members of a status; what brumed would not understand is left out. */
+/* "NAME=value" strings as an object; what has no name says nothing. */
+static void put_map(json_t *config, const char *name, char *const *strv)
+{
+	AUTO(strv_free) char **map = NULL;
+
+	json_object_del(config, name);
+	for (; strv && *strv; strv++) {
+		if ((*strv)[0] == '=' || !(*strv)[0])
+			continue;
+		strv_append_take(&map,
+				 strchr(*strv, '=') ? mem_strdup(*strv) : mem_printf("%s=", *strv));
+	}
+	member_put_map(config, name, map);
+}
+
+/* The image as brumed wants to hear of it: the members of model/image.h's status. */
 static json_t *status_members(const struct image_info *info)
 {
 	json_t *members = image_info_status(info);
 	const char *created = json_string_value(json_object_get(members, "created"));
+	json_t *config = json_object_get(members, "config");
 	int64_t ms;
 
 	if (created && clock_parse_rfc3339(created, &ms) < 0)
 		json_object_del(members, "created");
+	json_object_set(config, "command", json_object_get(config, "cmd"));
+	json_object_del(config, "cmd");
+	put_map(config, "env", info->config.env);
+	put_map(config, "labels", info->config.labels);
 	return members;
 }
 

@@ -477,9 +477,12 @@ static void after_remove(struct instance_actor *actor, struct instance_task *tas
 	log_info("instance %s: removed", actor->uid);
 }
 
+/* On a worker; the actor stays, and keeps its hands off the task, until done() has run. */
 static void work(void *data)
 {
-	instance_task_run(data);
+	struct instance_actor *actor = data;
+
+	instance_task_run(actor->task);
 }
 
 static void done(void *data)
