@@ -137,21 +137,26 @@ static int do_observe(struct driver *driver, struct error *err)
 	return 1;
 }
 
+static void split(const char *list, char ***ret)
+{
+	AUTO(free) char *copy = mem_strdup(list);
+	char *rest = copy, *uid;
+
+	while ((uid = strsep(&rest, ",")))
+		if (uid[0])
+			strv_append(ret, uid);
+}
+
 /* gc NETWORK,.. INSTANCE,.. */
 static int do_gc(struct driver *driver, struct error *err)
 {
 	AUTO(strv_free) char **networks = NULL;
 	AUTO(strv_free) char **instances = NULL;
 	struct net_gc_report report = {};
-	char *rest, *uid;
 	int r;
 
-	for (rest = mem_strdup(word(driver, 1)); (uid = strsep(&rest, ","));)
-		if (uid[0])
-			strv_append(&networks, uid);
-	for (rest = mem_strdup(word(driver, 2)); (uid = strsep(&rest, ","));)
-		if (uid[0])
-			strv_append(&instances, uid);
+	split(word(driver, 1), &networks);
+	split(word(driver, 2), &instances);
 	r = net_gc(driver->net, networks, instances, &report, err);
 	if (r < 0)
 		return r;

@@ -1,154 +1,15 @@
-"""net/ without the daemons: reachability, published ports, names, isolation, repair, garbage.
-
-The outside (192.0.2.2, 2001:db8::2) is wired to the host (192.0.2.1, 2001:db8::1); instances are bare
-network namespaces.
-"""
+"""net/ without the daemons: reachability, published ports, names, isolation, repair, garbage."""
 import errno
 import os
 import pathlib
 import re
-import socket
 import subprocess
 
 import pytest
 
 from conftest import need
-from netns import Namespace, cannot_reach, resolve, talk_tcp, talk_udp
-
-HOST4, HOST6, OUT4, OUT6 = "192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2"
-TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
-
-
-class Refused(Exception):
-    """The driver answered with an error: (errno, message)."""
-
-
-class Driver:
-    def __init__(self, program, side, prefix, run):
-        self.process = subprocess.Popen(side.command(str(program), prefix, str(run)), text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline().rstrip("\n")
-        if line.startswith("error "):
-            code, message = line.split(" ", 2)[1:]
-            raise Refused(int(code), message)
-        assert line.startswith("ok"), line
-        return line.split(" ")[1:]
-
-    def __call__(self, *words):
-        self.process.stdin.write(" ".join(str(w) or "-" for w in words) + "\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def fields(self, *words):
-        pairs = (word.split("=", 1) for word in self(*words))
-        return {k: int(v) if words[0] == "gc" or k == "elements" else [x for x in v.split(",") if x]
-                for k, v in pairs}
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-
-class Network:
-    def __init__(self, uid, number, nat=True, domain=""):
-        self.uid, self.number = uid, number
-        self.words = (uid, f"10.90.{number}.0/24", f"fd00:90:{number}::/64", "nat" if nat else "",
-                      0, domain)
-        self.gateway4, self.gateway6 = f"10.90.{number}.1", f"fd00:90:{number}::1"
-
-    def address(self, last):
-        return f"10.90.{self.number}.{last}", f"fd00:90:{self.number}::{last:x}"
-
-
-class Instance:
-    """A namespace that was attached to a network."""
-
-    def __init__(self, world, network, uid, name, last):
-        self.world, self.network, self.uid, self.name = world, network, uid, name
-        self.ipv4, self.ipv6 = network.address(last)
-        self.side = world.namespace()
-
-    def attach(self):
-        self.world.net("attach", self.side.pid, self.uid, self.name, "", self.ipv4, self.ipv6,
-                       *self.network.words)
-
-    def publish(self, *specs):
-        self.world.net("publish", self.uid, self.ipv4, self.ipv6, *specs)
-
-    def listen(self, port, kind=TCP, ipv6=False):
-        return self.world.listen(self.side, "::" if ipv6 else "0.0.0.0", port, kind)
-
-
-class World:
-    def __init__(self, program, folder):
-        self.program, self.run = program, pathlib.Path(folder) / "run"
-        self.namespaces, self.sockets, self.servers = [], [], []
-        self.host = self.namespace(mounts=True)
-        self.outside = self.namespace()
-        self.host.ip("link", "add", "up0", "type", "veth", "peer", "name", "eth0", "netns",
-                     str(self.outside.pid))
-        for side, link, ipv4, ipv6 in ((self.host, "up0", HOST4, HOST6),
-                                       (self.outside, "eth0", OUT4, OUT6)):
-            side.ip("addr", "add", f"{ipv4}/24", "dev", link)
-            side.ip("addr", "add", f"{ipv6}/64", "dev", link, "nodad")
-            side.ip("link", "set", link, "up")
-        self.net = None
-        self.start()
-
-    def start(self, prefix="brume"):
-        self.net = Driver(self.program, self.host, prefix, self.run)
-
-    def namespace(self, **kwargs):
-        made = Namespace(**kwargs)
-        self.namespaces.append(made)
-        return made
-
-    def listen(self, side, *args):
-        made = side.listen(*args)
-        self.sockets.append(made)
-        return made
-
-    def network(self, uid="aa11", number=1, **kwargs):
-        network = Network(uid, number, **kwargs)
-        self.net("network", *network.words)
-        return network
-
-    def instance(self, network, uid="1111", name="web", last=5):
-        instance = Instance(self, network, uid, name, last)
-        instance.attach()
-        return instance
-
-    def serve_names(self, network):
-        """Starts the network's dnsmasq; returns a function that waits for a line of its log."""
-        argv = self.net("network", *network.words)[2:]
-        server = subprocess.Popen(self.host.command(*argv), stderr=subprocess.PIPE, text=True)
-        self.servers.append(server)
-
-        def wait_for(pattern):
-            for line in server.stderr:
-                if re.search(pattern, line):
-                    return line
-            raise AssertionError(f"dnsmasq ended before it said {pattern}")
-        wait_for("started")
-        return wait_for
-
-    def close(self):
-        if self.net:
-            self.net.close()
-        for server in self.servers:
-            server.kill()
-            server.wait()
-            server.stderr.close()
-        for made in self.sockets + self.namespaces:
-            made.close()
+from netns import (HOST4, HOST6, OUT4, OUT6, TCP, UDP, Instance, Refused, World, cannot_reach, resolve,
+                   talk_tcp, talk_udp)
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ def test_etag_and_if_match(clean):
     clean.api("GET", "/1.0")
     connection = http.client.HTTPConnection("localhost")
     connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(10)
     connection.sock.connect(clean.socket)
     connection.request("GET", "/1.0/networks/default")
     answer = connection.getresponse()
@@ -130,7 +131,8 @@ def test_hostile_bodies(clean, number):
 
 
 @pytest.mark.parametrize("path", ["/", "/2.0", "/1.0/nothing", "/1.0/instances/none",
-                                  "/1.0/operations/none", "/1.0/images/none"])
+                                  "/1.0/operations/none",
+                                  "/1.0/images/example.test%2Fnone"])
 def test_unknown_paths(clean, path):
     status, answer = clean.api("GET", path, raw=True)
     if path != "/":
