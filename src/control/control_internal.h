@@ -28,6 +28,8 @@ enum {
 	OPERATION_KEEP_MS = 3600 * 1000,
 	OPERATION_KEEP_COUNT = 1000,
 	COLLECT_INTERVAL_US = 60 * 1000 * 1000,
+	STATUS_MAX_BYTES = 256 * 1024,   /* of one resource */
+	RESOURCE_MAX_BYTES = 768 * 1024, /* fits the store and a frame of the agent link */
 };
 
 /* A resource in the mirror. */
@@ -165,8 +167,8 @@ void draft_create(struct draft *draft, enum kind kind, void *resource);
 /* A new reservation; its key must be absent. */
 void draft_claim(struct draft *draft, const char *key, const char *uid);
 
-/* Turns the copies into puts and deletes.  Returns whether anything is written. */
-bool draft_finish(struct draft *draft);
+/* Turns the copies into puts and deletes: WORK_COMMIT, WORK_NOTHING, or -EMSGSIZE. */
+int draft_finish(struct draft *draft, struct error *err);
 void draft_done(struct draft *draft);
 
 /* A new operation of this draft, to be filled further. */

@@ -1,5 +1,7 @@
+#include <errno.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/mem.h"
 #include "base/strv.h"
 #include "control/control_internal.h"
@@ -77,7 +79,7 @@ void draft_claim(struct draft *draft, const char *key, const char *uid)
 	store_ops_put(&draft->txn.then, key, value, 0);
 }
 
-bool draft_finish(struct draft *draft)
+int draft_finish(struct draft *draft, struct error *err)
 {
 	for (struct draft_item *d = draft->items; d; d = d->next) {
 		AUTO(free) char *text = NULL;
@@ -89,6 +91,11 @@ bool draft_finish(struct draft *draft)
 			continue;
 		}
 		text = resource_text(d->kind, d->resource);
+		if (strlen(text) > RESOURCE_MAX_BYTES)
+			return error_say(err, -EMSGSIZE, "%s \"%s\" is larger than %d KiB",
+					 kind_name(d->kind),
+					 resource_meta(d->kind, d->resource)->name,
+					 RESOURCE_MAX_BYTES / 1024);
 		if (!d->item) {
 			store_txn_compare(&draft->txn, STORE_MOD_REVISION, d->key, 0);
 		} else {
@@ -99,7 +106,7 @@ bool draft_finish(struct draft *draft)
 		}
 		store_ops_put(&draft->txn.then, d->key, text, 0);
 	}
-	return draft->txn.then.count > 0;
+	return draft->txn.then.count > 0 ? WORK_COMMIT : WORK_NOTHING;
 }
 
 void draft_done(struct draft *draft)

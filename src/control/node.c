@@ -235,6 +235,22 @@ static void status_keep(struct control *control, struct item *item, json_t *stat
 		mark_dirty(control, item);
 }
 
+/* A status too large to be kept (an image's config, say) is a failure in few words. */
+static json_t *status_bounded(json_t *status)
+{
+	static const char *const kept[] = { "generation", "pull_seq", "start_seq" };
+	json_t *small;
+
+	if (json_dumpb(status, NULL, 0, JSON_COMPACT) <= STATUS_MAX_BYTES)
+		return json_incref(status);
+	small = json_pack("{s:s, s:s}", "state", "failed", "error",
+			  "what the node says about it is too large");
+	for (size_t i = 0; i < ARRAY_COUNT(kept); i++)
+		if (json_object_get(status, kept[i]))
+			json_object_set(small, kept[i], json_object_get(status, kept[i]));
+	return small;
+}
+
 int control_node_status(struct control *control, const char *node, const json_t *body,
 			struct error *err)
 {
@@ -270,7 +286,8 @@ int control_node_status(struct control *control, const char *node, const json_t 
 		node_assign(control, item);
 		return 0;
 	}
-	status_keep(control, item, status, report.passing);
+	AUTO(json_decref) json_t *kept = status_bounded(status);
+	status_keep(control, item, kept, report.passing && kept == status);
 	settle_dirty(control);
 	status_schedule(control);
 	return 0;

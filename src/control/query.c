@@ -54,10 +54,13 @@ static int check_ready(const struct control *control, struct error *err)
 static int find(struct control *control, enum kind kind, const char *project, const char *name,
 		struct item **ret, struct error *err)
 {
+	bool global = kind == KIND_PROJECT || kind == KIND_NODE;
 	AUTO(free) char *normalized = NULL;
 	struct item *item;
 	int r = check_ready(control, err);
 
+	if (r == 0 && !global)
+		r = require_project(control, project, err);
 	if (r < 0)
 		return r;
 	item = mirror_find(control, kind, project, name);

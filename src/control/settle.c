@@ -470,7 +470,7 @@ static bool settle_is_needed(struct control *control, struct item *item)
 	struct settle settle = { .work = { .control = control }, .key = item->key };
 	struct draft draft = { .control = control };
 	int r = settle_prepare(&settle.work, &draft, NULL);
-	bool needed = r < 0 || (r == WORK_COMMIT && draft_finish(&draft));
+	bool needed = r < 0 || (r == WORK_COMMIT && draft_finish(&draft, NULL) != WORK_NOTHING);
 
 	draft_done(&draft);
 	json_decref(settle.status);

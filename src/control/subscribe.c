@@ -112,6 +112,10 @@ int control_subscribe(struct control *control, uint64_t cursor, const struct con
 
 	if (!control->ready)
 		return error_say(err, -ENOTCONN, "brume is still starting");
+	if (cursor > control->revision)
+		return error_say(
+			err, -ESTALE, "cursor %llu is in the future, the present revision is %llu",
+			(unsigned long long) cursor, (unsigned long long) control->revision);
 	sub = mem_new0(struct control_subscription);
 	sub->control = control;
 	sub->project = mem_strdup(filter->project);

@@ -28,8 +28,10 @@ static void work_try(struct work *work)
 	if (!work->err)
 		work->err = mem_new0(struct error);
 	r = work->prepare(work, &draft, work->err);
+	if (r == WORK_COMMIT)
+		r = draft_finish(&draft, work->err);
 	work->result = r < 0 ? r : 0;
-	if (r != WORK_COMMIT || !draft_finish(&draft))
+	if (r != WORK_COMMIT)
 		store_txn_done(&draft.txn);
 	store_commit(work->control->store, &draft.txn, on_committed, work);
 	draft_done(&draft);
@@ -156,9 +158,12 @@ int require_project(struct control *control, const char *project, struct error *
 
 int request_item(struct request *request, enum kind kind, struct item **ret, struct error *err)
 {
-	struct item *item =
-		mirror_find(request->work.control, kind, request->project, request->name);
+	struct item *item;
+	int r = require_project(request->work.control, request->project, err);
 
+	if (r < 0)
+		return r;
+	item = mirror_find(request->work.control, kind, request->project, request->name);
 	if (!item)
 		return error_say(err, -ENOENT, "%s \"%s\" does not exist", kind_name(kind),
 				 request->name);

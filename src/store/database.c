@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -515,10 +516,13 @@ static void request_failed(struct database *database, struct store_request *requ
 	request->change_count = 0;
 	free(request->changes);
 	request->changes = NULL;
-	if (!request->message[0])
+	if (request->message[0])
+		return;
+	if (error == -ENOENT)
+		snprintf(request->message, sizeof(request->message), "the lease has ended");
+	else
 		snprintf(request->message, sizeof(request->message), "%s: %s",
-			 error == -ENOENT ? "store" : sqlite3_errmsg(database->db),
-			 strerror(-error));
+			 sqlite3_errmsg(database->db), strerror(-error));
 }
 
 /* One request in its own savepoint, so that its failure is not its neighbours'. */
@@ -539,6 +543,18 @@ static void run_one(struct database *database, struct store_request *request, ui
 	}
 	run(database, STMT_RELEASE);
 	request->result.revision = database->revision;
+}
+
+/* Only its owner may read it: it holds what nobody else should see.  SQLite gives the other files
+ * of the database the same mode. */
+static int create_file(const char *path, struct error *err)
+{
+	AUTO(fd_close) int fd = -1;
+
+	if (strcmp(path, ":memory:") == 0)
+		return 0;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	return fd < 0 ? error_set(err, -errno, "store %s", path) : 0;
 }
 
 static void load(struct database *database, uint64_t now_ms)
@@ -641,8 +657,10 @@ int database_open(const char *path, uint64_t history_max, uint64_t now_ms, struc
 		  struct error *err)
 {
 	AUTO(database_free) struct database *database = mem_new0(struct database);
-	int r;
+	int r = create_file(path, err);
 
+	if (r < 0)
+		return r;
 	database->history_max = history_max ? history_max : HISTORY_DEFAULT;
 	r = sqlite3_open_v2(path, &database->db,
 			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);

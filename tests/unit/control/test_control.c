@@ -1,5 +1,8 @@
 #include "world.h"
 
+#include "base/strv.h"
+#include "flaky.h"
+
 static void test_first_start(void **state)
 {
 	AUTO(json_decref) json_t *network = NULL;
@@ -569,6 +572,137 @@ static void test_strange_status(void **state)
 	world_done(&world);
 }
 
+/* The store refuses writes: requests fail and change nothing, what follows is tried again. */
+static void test_store_that_fails(void **state)
+{
+	struct flaky *flaky;
+	struct world world;
+	uint64_t revision;
+
+	(void) state;
+	world_init(&world);
+	control_free(TAKE_PTR(world.control));
+	flaky = flaky_new(world.store);
+	world.store = &flaky->base;
+	world_start(&world);
+	world_hello(&world);
+	world_settle(&world);
+	revision = control_revision(world.control);
+	flaky->fail_writes = 1;
+	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"name\":\"a\"}"), -ENOENT);
+	assert_true(strlen(world.err.msg) > 0);
+	world_settle(&world);
+	assert_int_equal(control_revision(world.control), revision);
+	assert_int_equal(world.thing_count, 1);
+
+	world.node_works = false;
+	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"name\":\"a\"}"), 0);
+	flaky->fail_writes = 5;
+	world.node_works = true;
+	world_settle(&world);
+	assert_string_equal(world_operation(&world, "state"), "running");
+	world_pass(&world, 10000);
+	assert_string_equal(world_operation(&world, "state"), "done");
+	world_done(&world);
+}
+
+static void touched(const struct store_result *result, void *data)
+{
+	(void) data;
+	assert_int_equal(result->error, 0);
+}
+
+/* Somebody else writes to the same resource at the same time: tried again with what is there now.
+ */
+static void test_other_writer(void **state)
+{
+	AUTO(json_decref) json_t *doc = NULL;
+	struct store_txn txn = {};
+	struct world world;
+
+	(void) state;
+	world_init(&world);
+	world_hello(&world);
+	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"name\":\"a\"}"), 0);
+	world_settle(&world);
+	assert_int_equal(control_get(world.control, KIND_INSTANCE, "default", "a", &doc, NULL), 0);
+	json_object_set_new(json_object_get(doc, "meta"), "labels",
+			    json_pack("{s:s}", "by", "other"));
+	json_object_del(json_object_get(doc, "meta"), "revision");
+	AUTO(free) char *text = json_text(doc);
+	store_ops_put(&txn.then, "/instance/default/a", text, 0);
+	store_commit(world.store, &txn, touched, NULL);
+	assert_int_equal(world_action(&world, "a", INSTANCE_STOP), 0);
+	world_settle(&world);
+	assert_string_equal(world_operation(&world, "state"), "done");
+	AUTO(json_decref) json_t *after = NULL;
+	assert_int_equal(control_get(world.control, KIND_INSTANCE, "default", "a", &after, NULL),
+			 0);
+	assert_string_equal(member(after, "status", "state"), "stopped");
+	assert_non_null(json_object_get(json_object_get(after, "meta"), "labels"));
+	world_done(&world);
+}
+
+static void test_too_large(void **state)
+{
+	AUTO(launch_request_free) struct launch_request *request = launch_request_new();
+	AUTO(json_decref) json_t *doc = NULL;
+	char *big = mem_zalloc(300 * 1024);
+	struct world world;
+
+	(void) state;
+	world_init(&world);
+	world_hello(&world);
+	memset(big, 'x', 300 * 1024 - 1);
+	request->spec.image = mem_strdup("web");
+	for (int i = 0; i < 3; i++)
+		strv_append(&request->spec.command, big);
+	control_instance_launch(world.control, "default", request, world_answer, &world);
+	world_await(&world);
+	assert_int_equal(world.result, -EMSGSIZE);
+	/* A status that is too large is a failure. */
+	world.node_works = false;
+	assert_int_equal(world_pull(&world, "web"), 0);
+	world_settle(&world);
+	for (size_t i = 0; i < world.thing_count; i++)
+		if (world.things[i].kind == KIND_IMAGE)
+			world_status(&world, &world.things[i],
+				     json_pack("{s:s, s:i, s:i, s:{s:[s]}}", "state", "ready",
+					       "generation", 1, "pull_seq", 1, "config", "command",
+					       big));
+	world.node_works = true;
+	world_settle(&world);
+	assert_string_equal(world_operation(&world, "state"), "failed");
+	assert_non_null(strstr(world_operation(&world, "error"), "too large"));
+	free(big);
+	world_done(&world);
+}
+
+static void test_other_projects(void **state)
+{
+	struct control_filter filter = { NULL, -1, NULL };
+	struct control_subscription *none;
+	struct world world;
+	json_t *doc;
+
+	(void) state;
+	world_init(&world);
+	world_hello(&world);
+	assert_int_equal(world_pull(&world, "web"), 0);
+	world_settle(&world);
+	assert_int_equal(control_get(world.control, KIND_IMAGE, "default/registry.test",
+				     "web:latest", &doc, &world.err),
+			 -ENOENT);
+	assert_non_null(strstr(world.err.msg, "project"));
+	control_image_prune(world.control, "other", world_answer, &world);
+	world_await(&world);
+	assert_int_equal(world.result, -ENOENT);
+	assert_int_equal(control_subscribe(world.control, 1000000, &filter, on_event, on_ended,
+					   &world, &none, NULL),
+			 -ESTALE);
+	world_done(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -589,6 +723,10 @@ int main(void)
 		cmocka_unit_test(test_old_operations_go),
 		cmocka_unit_test(test_follow_and_wait),
 		cmocka_unit_test(test_strange_status),
+		cmocka_unit_test(test_store_that_fails),
+		cmocka_unit_test(test_other_writer),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_other_projects),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
