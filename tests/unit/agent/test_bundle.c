@@ -184,19 +184,6 @@ static void test_secure_by_default(void **state)
 		0x40010000);
 }
 
-static void test_ordinary_user_has_no_effective_capabilities(void **state)
-{
-	struct fixture *f = *state;
-	json_t *capabilities;
-
-	strv_append(&f->image.cmd, "true");
-	f->spec.user = strdup("1000");
-	AUTO(json_decref) json_t *document = written(f);
-	capabilities = json_object_get(json_object_get(document, "process"), "capabilities");
-	assert_null(json_object_get(capabilities, "effective"));
-	assert_non_null(json_object_get(capabilities, "bounding"));
-}
-
 static void test_exec_runs_on_top_of_the_instance(void **state)
 {
 	struct fixture *f = *state;
@@ -233,8 +220,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_environment_of_the_user_wins, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_become_resources, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secure_by_default, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ordinary_user_has_no_effective_capabilities,
-						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exec_runs_on_top_of_the_instance, setup,
 						teardown),
 	};

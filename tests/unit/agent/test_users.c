@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "agent/users.h"
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/file.h"
 
