@@ -20,5 +20,5 @@ int main(int argc, char **argv)
 		fputs("brume-image-worker is started by brume-agentd, not by hand\n", stderr);
 		return 2;
 	}
-	return image_worker_main(argv[1]);
+	image_worker_main(argv[1]);
 }

@@ -275,7 +275,7 @@ static int run(struct worker *worker, bool pull, struct error *err)
 	return pull ? worker_pull(worker, err) : worker_import(worker, err);
 }
 
-int image_worker_main(const char *action)
+void image_worker_main(const char *action)
 {
 	struct worker worker = { .wire = { .fd = WORKER_WIRE_FD } };
 	struct error err = {};
@@ -290,6 +290,6 @@ int image_worker_main(const char *action)
 					       "message", err.msg, strlen(err.msg)));
 	else
 		worker_send(&worker, json_pack("{s:s}", "type", "done"));
-	/* The process is over; so is everything it holds. */
-	return r < 0;
+	/* At once: threads may still run, and there is nothing to tidy up. */
+	_exit(r < 0);
 }

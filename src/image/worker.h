@@ -9,5 +9,5 @@
 
 enum { WORKER_WIRE_FD = 3, WORKER_INPUT_FD = 4, WORKER_JOB_FD = 5 };
 
-/* `action` is "pull" or "import".  Returns the exit status. */
-int image_worker_main(const char *action);
+/* `action` is "pull" or "import".  Ends the process. */
+void image_worker_main(const char *action) __attribute__((noreturn));
