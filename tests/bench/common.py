@@ -45,7 +45,7 @@ class Bench:
 
     def floor(self, name):
         """The program floor_NAME.c, built; its path."""
-        subprocess.run(["ninja", "-C", self.build, f"floor-{name}"], check=True,
+        subprocess.run(["ninja", "-C", self.build, f"tests/floor-{name}"], check=True,
                        stdout=subprocess.DEVNULL)
         return self.build / "tests" / f"floor-{name}"
 
