@@ -29,6 +29,16 @@ static bool is_any(const struct route_ip *ip)
 	return memcmp(ip->bytes, none.bytes, sizeof(none.bytes)) == 0;
 }
 
+/* Addresses of the host that no packet for somebody else can have: ::1 and link-local ones. */
+static bool stays_at_home(const struct route_ip *ip)
+{
+	struct route_ip loopback, link_local;
+
+	return address_parse("::1", &loopback) == 0 &&
+	       address_parse_subnet("fe80::/10", &link_local) == 0 &&
+	       (address_equal(ip, &loopback) || address_inside(&link_local, ip));
+}
+
 static int publish_plan(const struct publish_spec *spec, struct publish_plan *ret,
 			struct error *err)
 {
@@ -46,9 +56,7 @@ static int publish_plan(const struct publish_spec *spec, struct publish_plan *re
 			return error_say(err, -EINVAL,
 					 "host address '%.64s': must be an IPv4 or IPv6 address",
 					 spec->host_ip);
-		if (plan.host.family == AF_INET6 &&
-		    (IN6_IS_ADDR_LOOPBACK((struct in6_addr *) (void *) plan.host.bytes) ||
-		     IN6_IS_ADDR_LINKLOCAL((struct in6_addr *) (void *) plan.host.bytes)))
+		if (stays_at_home(&plan.host))
 			return error_say(
 				err, -EINVAL,
 				"host address '%.64s': IPv6 loopback and link-local cannot "
