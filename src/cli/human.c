@@ -35,15 +35,15 @@ void human_duration(int64_t ms, char ret[HUMAN_SIZE])
 
 	for (size_t i = 0; i + 1 < ARRAY_COUNT(units); i++) {
 		int64_t big = seconds / units[i].seconds;
-		int64_t small = seconds % units[i].seconds / units[i + 1].seconds;
+		int small = (int) (seconds % units[i].seconds / units[i + 1].seconds);
 
 		if (big == 0)
 			continue;
 		if (small == 0 || big >= 10)
 			snprintf(ret, HUMAN_SIZE, "%lld%c", (long long) big, units[i].letter);
 		else
-			snprintf(ret, HUMAN_SIZE, "%lld%c %lld%c", (long long) big, units[i].letter,
-				 (long long) small, units[i + 1].letter);
+			snprintf(ret, HUMAN_SIZE, "%lld%c %d%c", (long long) big, units[i].letter,
+				 small, units[i + 1].letter);
 		return;
 	}
 	snprintf(ret, HUMAN_SIZE, "%llds", (long long) seconds);

@@ -107,7 +107,6 @@ static char *image_name_of_file(const char *path)
 static int image_open_source(struct cli *cli, struct transfer *transfer, const char *path,
 			     struct error *err)
 {
-	AUTO(free) char *marker = mem_printf("%s/oci-layout", path);
 	struct stat st;
 
 	if (strcmp(path, "-") == 0) {
@@ -127,7 +126,7 @@ static int image_open_source(struct cli *cli, struct transfer *transfer, const c
 		transfer->total_bytes = (uint64_t) st.st_size;
 	if (!S_ISDIR(st.st_mode))
 		return 0;
-	if (access(marker, F_OK) < 0) {
+	if (faccessat(transfer->fd, "oci-layout", F_OK, 0) < 0) {
 		cli_set_hint(cli,
 			     "for a root file system: tar -C %s -c . | brume image import - NAME",
 			     path);
