@@ -358,7 +358,8 @@ class Node:
                                (self.run_folder, "fifo/*"), (self.run_folder, "keeper/*"),
                                (self.run_folder, "networks/*/hosts/*"),
                                (self.state, "instances/*"), (self.state, "images/jobs/*")):
-            mine["file"] |= {str(p.relative_to(self.folder)) for p in place.glob(pattern)}
+            mine["file"] |= {str(p.relative_to(self.folder)) for p in place.glob(pattern)
+                             if not p.name.startswith(".")}
         mine["process"] = self.strangers()
         return {kind: found for kind, found in mine.items() if found}
 
@@ -381,15 +382,17 @@ class Node:
 
     def leftovers(self):
         """What the census has beyond the untouched node; waits for what the kernel does later."""
-        # The default network's bridge lives as long as the network does.
-        bridges = {f"{self.prefix}-" + n["meta"]["uid"] for n in self._networks()}
+        # A network lives on: its bridge, its name server, its rules.
+        networks = [n["meta"]["uid"] for n in self._networks()]
+
+        def of_network(name):
+            return any(uid in name or f"{self.prefix}-{uid}".startswith(name) for uid in networks)
 
         def extra():
             found = {}
             for kind, names in self.census().items():
                 names = names - self.untouched.get(kind, set())
-                if kind == "link":
-                    names = {n for n in names if not any(b.startswith(n) for b in bridges)}
+                names = {name for name in names if not of_network(name)}
                 if names:
                     found[kind] = sorted(names)
             return found
