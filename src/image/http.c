@@ -21,7 +21,7 @@ DEFINE_AUTO(struct curl_slist *, curl_slist_free_all)
 
 struct receiver {
 	const struct http_request *request;
-	struct http_response *response;
+	struct http_reply *response;
 	bool too_large;
 };
 
@@ -80,7 +80,7 @@ static char *header_value(const char *line, size_t size, const char *name)
 	return mem_strndup(line, size);
 }
 
-static void forget_headers(struct http_response *response)
+static void forget_headers(struct http_reply *response)
 {
 	free(response->content_type);
 	free(response->digest);
@@ -90,7 +90,7 @@ static void forget_headers(struct http_response *response)
 
 static size_t take_header(char *data, size_t size, size_t count, void *user)
 {
-	struct http_response *response = ((struct receiver *) user)->response;
+	struct http_reply *response = ((struct receiver *) user)->response;
 	size_t total = size * count;
 	char *value;
 
@@ -149,7 +149,7 @@ int http_error(CURLcode code, const char *url, bool insecure, const char *error_
 	}
 }
 
-int http_perform(CURL *easy, const struct http_request *request, struct http_response *ret,
+int http_perform(CURL *easy, const struct http_request *request, struct http_reply *ret,
 		 struct error *err)
 {
 	AUTO(curl_slist_free_all) struct curl_slist *headers = NULL;
@@ -174,7 +174,7 @@ int http_perform(CURL *easy, const struct http_request *request, struct http_res
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &receiver);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, &receiver);
-	http_response_done(ret);
+	http_reply_done(ret);
 	ret->code = curl_easy_perform(easy);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
 	if (receiver.too_large)
@@ -186,9 +186,9 @@ int http_perform(CURL *easy, const struct http_request *request, struct http_res
 	return 0;
 }
 
-void http_response_done(struct http_response *response)
+void http_reply_done(struct http_reply *response)
 {
 	strbuf_done(&response->body);
 	forget_headers(response);
-	*response = (struct http_response){};
+	*response = (struct http_reply){};
 }

@@ -24,7 +24,7 @@ struct http_request {
 	size_t body_max;
 };
 
-struct http_response {
+struct http_reply {
 	CURLcode code; /* of the transfer */
 	long status;
 	struct strbuf body;
@@ -40,15 +40,15 @@ void http_prepare(CURL *easy, const char *url, bool insecure, char *error_text);
  * Transfers once, with a handle that is used again and again (connections stay open).  Any status
  * is a success; 0 or an error that says what happened.
  */
-int http_perform(CURL *easy, const struct http_request *request, struct http_response *ret,
+int http_perform(CURL *easy, const struct http_request *request, struct http_reply *ret,
 		 struct error *err);
 
 /* What a failed transfer is in our terms, and in words. */
 int http_error(CURLcode code, const char *url, bool insecure, const char *error_text,
 	       struct error *err);
 
-void http_response_done(struct http_response *response);
-static inline void http_response_done_autop(struct http_response *response)
+void http_reply_done(struct http_reply *response);
+static inline void http_reply_done_autop(struct http_reply *response)
 {
-	http_response_done(response);
+	http_reply_done(response);
 }

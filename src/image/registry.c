@@ -124,7 +124,7 @@ static int fetch_token(struct registry *registry, const struct challenge *challe
 		       struct error *err)
 {
 	AUTO(strbuf_done) struct strbuf url = {};
-	AUTO(http_response_done) struct http_response response = {};
+	AUTO(http_reply_done) struct http_reply response = {};
 	AUTO(free) char *scope = mem_printf("repository:%s:pull", registry->path);
 	AUTO(free) char *basic = registry->username ? basic_authorization(registry) : NULL;
 	int r;
@@ -213,7 +213,7 @@ int registry_status_error(struct registry *registry, long status, const struct s
 /* Sends a request below the repository, with TLS first, and with credentials when they are wanted.
  */
 static int perform(struct registry *registry, const char *path, const char *accept, bool head,
-		   size_t body_max, struct http_response *ret, struct error *err)
+		   size_t body_max, struct http_reply *ret, struct error *err)
 {
 	bool renewed = false;
 
@@ -251,7 +251,7 @@ static int perform(struct registry *registry, const char *path, const char *acce
 int registry_head(struct registry *registry, const char *tag_or_digest, struct digest *ret,
 		  struct error *err)
 {
-	AUTO(http_response_done) struct http_response response = {};
+	AUTO(http_reply_done) struct http_reply response = {};
 	AUTO(free) char *path = mem_printf("manifests/%s", tag_or_digest);
 	int r = perform(registry, path, ACCEPT_MANIFEST, true, 0, &response, err);
 
@@ -283,7 +283,7 @@ int registry_manifest(struct registry *registry, const char *tag_or_digest,
 		      const struct digest *expected, struct registry_document *ret,
 		      struct error *err)
 {
-	AUTO(http_response_done) struct http_response response = {};
+	AUTO(http_reply_done) struct http_reply response = {};
 	AUTO(free) char *path = mem_printf("manifests/%s", tag_or_digest);
 	AUTO(free) char *what = mem_printf("image '%s'", tag_or_digest);
 	int r = perform(registry, path, ACCEPT_MANIFEST, false, OCI_DOCUMENT_MAX, &response, err);
@@ -303,7 +303,7 @@ int registry_manifest(struct registry *registry, const char *tag_or_digest,
 int registry_document(struct registry *registry, const struct digest *digest, size_t size_max,
 		      struct registry_document *ret, struct error *err)
 {
-	AUTO(http_response_done) struct http_response response = {};
+	AUTO(http_reply_done) struct http_reply response = {};
 	char text[DIGEST_TEXT_SIZE];
 	int r;
 
