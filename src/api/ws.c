@@ -170,10 +170,11 @@ static void process(struct ws *ws)
 	ws->in_used = 0;
 	if (ws->in.size == 0)
 		strbuf_done(&ws->in);
-	if (r == 0 && !ws->freed && !ws->ended)
-		r = flush(ws);
-	if (r < 0 && !ws->freed)
+	if (!ws->freed && !ws->ended && flush(ws) < 0)
 		end(ws);
+	/* Bytes that are no frames: nothing more is read, the close frame is still sent. */
+	else if (r < 0 && !ws->freed && !ws->ended)
+		conn_finish(ws->conn);
 	leave(ws);
 }
 

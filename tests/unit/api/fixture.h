@@ -359,11 +359,12 @@ static inline void world_ws_send(struct world *w, int fd, unsigned int opcode, c
 {
 	static const unsigned char mask[4] = { 1, 2, 3, 4 };
 	AUTO(strbuf_done) struct strbuf out = {};
-	unsigned char head[8] = { (unsigned char) (0x80 | opcode), 0x80 | 126,
+	unsigned char head[4] = { (unsigned char) (0x80 | opcode),
+				  (unsigned char) (0x80 | (size < 126 ? size : 126)),
 				  (unsigned char) (size >> 8), (unsigned char) size };
 
-	memcpy(head + 4, mask, 4);
-	strbuf_append(&out, head, 8);
+	strbuf_append(&out, head, size < 126 ? 2 : 4);
+	strbuf_append(&out, mask, 4);
 	for (size_t i = 0; i < size; i++) {
 		char byte = (char) (((const unsigned char *) data)[i] ^ mask[i % 4]);
 
