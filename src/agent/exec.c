@@ -25,7 +25,7 @@
 #include "model/member.h"
 #include "model/quantity.h"
 
-enum { NOT_FOUND_CODE = 127, NOT_EXECUTABLE_CODE = 126, SIGNAL_EXIT_BASE = 128 };
+enum { SIGNAL_EXIT_BASE = 128 };
 
 /* What the worker that writes the process document needs; outlives the stream. */
 struct preparation {
@@ -239,6 +239,9 @@ static int open_pipes(struct exec *exec, struct error *err)
 	if (r == 0)
 		r = outpipe_start(&exec->err, exec->stream, FRAME_CHANNEL_ERR, fd, on_output_end,
 				  exec, err);
+	/* Until the program runs, brume-oci speaks here: should it fail, that is the error. */
+	if (r == 0)
+		outpipe_pause(&exec->err);
 	if (r < 0 || exec->tty)
 		return r < 0 ? r : open_console(exec, err);
 	r = open_pipe(&fd, &exec->child_out, false, err);
@@ -393,8 +396,8 @@ static void exec_writable(void *data)
 {
 	struct exec *exec = data;
 
-	outpipe_resume(&exec->out);
-	outpipe_resume(&exec->err);
+	outpipe_credited(&exec->out);
+	outpipe_credited(&exec->err);
 	finish_if_done(exec);
 }
 
@@ -501,6 +504,22 @@ static void match(void *data, void *argument)
 		lookup->found = exec;
 }
 
+/* What brume-oci said last. */
+static void read_failure(struct exec *exec, const char *message)
+{
+	char text[2048];
+	ssize_t n = exec->err.fd < 0 ? 0 : read(exec->err.fd, text, sizeof(text) - 1);
+
+	while (n > 0 && (text[n - 1] == '\n' || !text[n - 1]))
+		n--;
+	text[n < 0 ? 0 : n] = '\0';
+	const char *line = strrchr(text, '\n');
+	line = line ? line + 1 : text;
+	if (strncmp(line, "brume-oci: ", 11) == 0)
+		line += 11;
+	error_say(&exec->failure, -EREMOTEIO, "%s", line[0] ? line : message);
+}
+
 void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 {
 	struct lookup lookup = { msg->job, NULL };
@@ -513,16 +532,17 @@ void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 		drop_job(agent, msg);
 		return;
 	}
+	if (msg->type == KEEPER_SPAWNED)
+		outpipe_resume(&exec->err);
 	if (msg->type != KEEPER_EXITED && msg->type != KEEPER_FAILED)
 		return;
 	exec->ended = true;
 	exec->exit_code = msg->exit_kind == KEEPER_EXIT_SIGNAL ? SIGNAL_EXIT_BASE + msg->exit_value
 			  : msg->exit_kind == KEEPER_EXIT_CODE ? msg->exit_value
 							       : -1;
-	if (msg->type == KEEPER_FAILED && exec->exit_code != NOT_FOUND_CODE &&
-	    exec->exit_code != NOT_EXECUTABLE_CODE)
-		error_say(&exec->failure, -EREMOTEIO, "%s",
-			  msg->message ? msg->message : "exec failed");
+	if (msg->type == KEEPER_FAILED)
+		read_failure(exec,
+			     msg->message ? msg->message : "the command could not be started");
 	if (agent_keeper(agent))
 		keeper_client_forget(agent_keeper(agent), msg->job);
 	/* The terminal may be waiting to be fetched still. */

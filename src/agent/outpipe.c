@@ -70,7 +70,7 @@ int outpipe_start(struct outpipe *pipe, struct stream *stream, enum frame_channe
 {
 	int r;
 
-	*pipe = (struct outpipe){ stream, channel, fd, NULL, ended, data };
+	*pipe = (struct outpipe){ stream, channel, fd, false, NULL, ended, data };
 	r = prepare(fd, err);
 	if (r < 0)
 		return r;
@@ -79,9 +79,21 @@ int outpipe_start(struct outpipe *pipe, struct stream *stream, enum frame_channe
 	return r < 0 ? error_set(err, r, "watch a pipe") : 0;
 }
 
+void outpipe_pause(struct outpipe *pipe)
+{
+	pipe->paused = true;
+	sd_event_source_set_enabled(pipe->source, SD_EVENT_OFF);
+}
+
 void outpipe_resume(struct outpipe *pipe)
 {
-	if (pipe->source && stream_credit(pipe->stream) > 0)
+	pipe->paused = false;
+	outpipe_credited(pipe);
+}
+
+void outpipe_credited(struct outpipe *pipe)
+{
+	if (pipe->source && !pipe->paused && stream_credit(pipe->stream) > 0)
 		sd_event_source_set_enabled(pipe->source, SD_EVENT_ON);
 }
 

@@ -20,6 +20,7 @@ struct outpipe {
 	struct stream *stream;
 	enum frame_channel channel;
 	int fd; /* -1: nothing, or its end was reached */
+	bool paused;
 	sd_event_source *source;
 	void (*ended)(void *data); /* the end was reached; may free everything */
 	void *data;
@@ -30,6 +31,10 @@ int outpipe_start(struct outpipe *pipe, struct stream *stream, enum frame_channe
 		  void (*ended)(void *data), void *data, struct error *err);
 
 /* There is credit again. */
+void outpipe_credited(struct outpipe *pipe);
+
+/* Leaves what comes where it is, and takes it up again. */
+void outpipe_pause(struct outpipe *pipe);
 void outpipe_resume(struct outpipe *pipe);
 
 /* Reads what is there now, as far as the credit goes.  False: something is left. */

@@ -209,7 +209,7 @@ static void export_writable(void *data)
 {
 	struct export *export = data;
 
-	outpipe_resume(&export->out);
+	outpipe_credited(&export->out);
 }
 
 static const struct stream_ops export_ops = { export_received, export_writable, export_free };
