@@ -81,7 +81,10 @@ int cli_usage(const struct runtime_options *options, const char *fmt, ...)
 int cli_option(const struct runtime_options *runtime, int argc, char **argv, const char *shorts,
 	       const struct option *longs)
 {
-	int c = getopt_long(argc, argv, shorts, longs, NULL);
+	int c;
+
+	opterr = 0;
+	c = getopt_long(argc, argv, shorts, longs, NULL);
 
 	if (c == '?')
 		cli_usage(runtime, "%s: unknown option or missing value: %s; see --help", argv[0],

@@ -14,12 +14,14 @@
 #include "container/hooks.h"
 #include "container/sync.h"
 
+/* The runtime says it once, right after the fork; who does not depend on it need not wait at once.
+ */
 static int wait_go(struct init_context *init, struct error *err)
 {
 	pid_t pid = 0;
-	int r = sync_expect(init->sync_fd, SYNC_GO, &pid, err);
+	int r = init->state->pid ? 0 : sync_expect(init->sync_fd, SYNC_GO, &pid, err);
 
-	if (r == 0)
+	if (r == 0 && pid)
 		init->state->pid = pid;
 	return r;
 }
@@ -85,8 +87,10 @@ static int set_sysctls(const struct oci_spec *spec, struct error *err)
 /* The moment of hooks: namespaces and mounts are there, the old root is not gone yet. */
 static int run_hooks(struct init_context *init, struct error *err)
 {
-	int r;
+	int r = wait_go(init, err);
 
+	if (r < 0)
+		return r;
 	if (init->host_hooks) {
 		r = sync_send(init->sync_fd, SYNC_HOOKS, 0);
 		if (r < 0)
@@ -138,8 +142,6 @@ static int set_up(struct init_context *init, char **ret_program, struct error *e
 		r = make_root(init, err);
 	if (r == 0)
 		r = make_terminal(init, err);
-	if (r == 0 && !init->new_user_ns)
-		r = wait_go(init, err);
 	if (r == 0)
 		r = process_prepare(init->process, init->state->id, ret_program, err);
 	return r;

@@ -143,6 +143,7 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 {
 	const struct launch_options *options = work->options;
 	struct launch *launch = work->launch;
+	AUTO(free) char *cgroup = cgroup_path(launch->spec, options->id);
 	char bundle[PATH_MAX];
 	struct oci_state *state;
 	AUTO(fd_close) int fd = -1;
@@ -150,13 +151,16 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 
 	if (!getcwd(bundle, sizeof(bundle)))
 		return error_set(err, -errno, "bundle \"%s\"", options->bundle);
+	if (!cgroup_path_good(cgroup))
+		return error_say(err, -EINVAL, "linux.cgroupsPath: \"%.128s\" is not a good path",
+				 cgroup);
 	r = record_create(options->root, options->id, &launch->record, err);
 	if (r < 0)
 		return r;
 	state = launch->record->state;
 	state->version = mem_strdup(launch->spec->version);
 	state->bundle = mem_strdup(bundle);
-	state->cgroup = work->host->count ? cgroup_path(launch->spec, options->id) : NULL;
+	state->cgroup = work->host->count ? TAKE_PTR(cgroup) : NULL;
 	state->own_pid_ns = launch->spec->linux_.ns[OCI_NS_PID].wanted &&
 			    !launch->spec->linux_.ns[OCI_NS_PID].path;
 	state->created_ms = clock_realtime_ms(clock_system());
@@ -178,8 +182,6 @@ static int make_cgroup(struct work *work, struct error *err)
 	if (!path)
 		return 0;
 	r = cgroup_open(work->host, path, true, &work->cgroup);
-	if (r == -EINVAL)
-		return error_say(err, r, "linux.cgroupsPath: \"%.128s\" is not a good path", path);
 	if (r < 0)
 		return error_set(err, r, "making the control group %s", path);
 	r = resources_apply(&spec->linux_.resources, spec->linux_.devices,

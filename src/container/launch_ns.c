@@ -109,10 +109,17 @@ static int make_time_ns(const struct oci_linux *linux_, struct error *err)
 	return r < 0 ? error_set(err, r, "linux.timeOffsets") : 0;
 }
 
+/* The helper must not be born in the pid namespace itself: it tells us pids as we see them. */
+static bool left_to_helper(const struct launch_ns *ns, size_t kind)
+{
+	return kind == OCI_NS_PID && ns->user_fd >= 0;
+}
+
 static int enter(struct launch_ns *ns, struct error *err)
 {
 	for (size_t i = 0; i < OCI_NS_COUNT; i++)
-		if (ns->path_fds[i] >= 0 && setns(ns->path_fds[i], (int) flags[i]) < 0)
+		if (ns->path_fds[i] >= 0 && !left_to_helper(ns, i) &&
+		    setns(ns->path_fds[i], (int) flags[i]) < 0)
 			return error_set(err, -errno, "joining the %s namespace \"%s\"",
 					 oci_ns_name((enum oci_ns) i), ns->spec->linux_.ns[i].path);
 	return ns->new_time_ns ? make_time_ns(&ns->spec->linux_, err) : 0;
@@ -121,7 +128,8 @@ static int enter(struct launch_ns *ns, struct error *err)
 static int leave(struct launch_ns *ns, struct error *err)
 {
 	for (size_t i = 0; i < OCI_NS_COUNT; i++)
-		if (ns->own_fds[i] >= 0 && setns(ns->own_fds[i], (int) flags[i]) < 0)
+		if (ns->own_fds[i] >= 0 && !left_to_helper(ns, i) &&
+		    setns(ns->own_fds[i], (int) flags[i]) < 0)
 			return error_set(err, -errno, "going back to our own %s namespace",
 					 oci_ns_name((enum oci_ns) i));
 	return 0;
@@ -133,7 +141,9 @@ static void helper(struct launch_ns *ns, int report_fd)
 	struct ns_clone child = { .flags = ns->flags | CLONE_PARENT, .cgroup_fd = -1, .pidfd = -1 };
 	pid_t pid;
 
-	if (setns(ns->user_fd, CLONE_NEWUSER) < 0)
+	if (ns->path_fds[OCI_NS_PID] >= 0 && setns(ns->path_fds[OCI_NS_PID], CLONE_NEWPID) < 0)
+		pid = -errno;
+	else if (setns(ns->user_fd, CLONE_NEWUSER) < 0)
 		pid = -errno;
 	else if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		pid = -errno;
@@ -151,6 +161,7 @@ static pid_t fork_into_user_ns(struct launch_ns *ns, int cgroup_fd, int *ret_pid
 	AUTO(fd_close) int from = -1;
 	AUTO(fd_close) int to = -1;
 	pid_t pid, init = -EIO;
+	struct pidfd_stat stat;
 	int pipe_fds[2];
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
@@ -174,7 +185,15 @@ static pid_t fork_into_user_ns(struct launch_ns *ns, int cgroup_fd, int *ret_pid
 		return error_set(err, (int) init, "joining the user namespace \"%s\"",
 				 ns->spec->linux_.ns[OCI_NS_USER].path);
 	*ret_pidfd = pidfd_open_pid(init);
-	return *ret_pidfd < 0 ? error_set(err, *ret_pidfd, "init") : init;
+	if (*ret_pidfd < 0)
+		return error_set(err, *ret_pidfd, "init");
+	/* Nothing but our own child may ever be signalled. */
+	if (pidfd_read_stat(init, &stat) < 0 || stat.parent != getpid()) {
+		close(*ret_pidfd);
+		*ret_pidfd = -1;
+		return error_say(err, -ECHILD, "process %d is not our child", (int) init);
+	}
+	return init;
 }
 
 pid_t launch_ns_fork(struct launch_ns *ns, int cgroup_fd, int *ret_pidfd, struct error *err)

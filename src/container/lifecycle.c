@@ -107,6 +107,16 @@ static int open_cgroup(const struct record *record, struct cgroup_host **ret_hos
 		     : 0;
 }
 
+/* A frozen process dies when it is thawed. */
+static void thaw(const struct record *record)
+{
+	AUTO(cgroup_host_free) struct cgroup_host *host = NULL;
+	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
+
+	if (open_cgroup(record, &host, &cgroup, NULL) == 0 && cgroup_frozen(cgroup) == 1)
+		(void) cgroup_freeze(cgroup, false);
+}
+
 int lifecycle_kill(struct record *record, int signal_number, bool all, struct error *err)
 {
 	AUTO(cgroup_host_free) struct cgroup_host *host = NULL;
@@ -128,10 +138,8 @@ int lifecycle_kill(struct record *record, int signal_number, bool all, struct er
 	r = pidfd_send(init, signal_number);
 	if (r < 0)
 		return error_set(err, r, "signal %d", signal_number);
-	/* A frozen process dies when it is thawed. */
-	if (signal_number == SIGKILL && open_cgroup(record, &host, &cgroup, NULL) == 0 &&
-	    cgroup_frozen(cgroup) == 1)
-		(void) cgroup_freeze(cgroup, false);
+	if (signal_number == SIGKILL)
+		thaw(record);
 	return 0;
 }
 
@@ -165,6 +173,7 @@ static int kill_init(const struct record *record, struct error *err)
 	r = init < 0 ? init : pidfd_send(init, SIGKILL);
 	if (r < 0 && r != -ESRCH)
 		return error_set(err, r, "killing init of container \"%s\"", record->state->id);
+	thaw(record);
 	do
 		r = poll(&poll_fd, 1, KILL_WAIT_MS);
 	while (r < 0 && errno == EINTR);

@@ -202,7 +202,7 @@ static bool offers(const struct cgroup_hierarchy *hierarchy, const char *control
 
 /* ---- making folders ---- */
 
-static bool path_good(const char *path)
+bool cgroup_path_good(const char *path)
 {
 	size_t components = 0;
 
@@ -335,7 +335,7 @@ int cgroup_open(const struct cgroup_host *host, const char *path, bool create, s
 	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
 	size_t found = 0;
 
-	if (!path_good(path))
+	if (!cgroup_path_good(path))
 		return -EINVAL;
 	cgroup = mem_new0(struct cgroup);
 	cgroup->host = host;
@@ -680,7 +680,7 @@ int cgroup_remove(const struct cgroup_host *host, const char *path)
 {
 	int result = 0;
 
-	if (!path_good(path))
+	if (!cgroup_path_good(path))
 		return -EINVAL;
 	for (size_t i = 0; i < host->count; i++) {
 		AUTO(free) char *full = mem_printf("%s%s", host->list[i].mount, path);
@@ -694,7 +694,7 @@ int cgroup_remove(const struct cgroup_host *host, const char *path)
 
 void cgroup_remove_empty(const struct cgroup_host *host, const char *path)
 {
-	for (size_t i = 0; path_good(path) && i < host->count; i++) {
+	for (size_t i = 0; cgroup_path_good(path) && i < host->count; i++) {
 		AUTO(free) char *full = mem_printf("%s%s", host->list[i].mount, path);
 
 		rmdir(full);

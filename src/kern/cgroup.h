@@ -43,6 +43,9 @@ int cgroup_host_parse(const char *mountinfo, struct cgroup_host *ret);
 void cgroup_host_free(struct cgroup_host *host);
 DEFINE_AUTO(struct cgroup_host *, cgroup_host_free)
 
+/* Absolute, not "/", without "..". */
+bool cgroup_path_good(const char *path);
+
 struct cgroup; /* one path in all hierarchies; borrows the host */
 
 /*

@@ -209,7 +209,7 @@ def test_preserved_descriptors(bundle):
     bundle.process["args"] = ["sh", "-c", "echo through >&3; ls /proc/self/fd"]
     bundle.write()
     words = bundle.command("run", "--preserve-fds", 1, bundle.id)
-    done = subprocess.run(["sh", "-c", f'exec "$@" 3>&{write}', "sh", *words], pass_fds=[write],
+    done = subprocess.run(["bash", "-c", f'exec "$@" 3>&{write}', "sh", *words], pass_fds=[write],
                           cwd=bundle.folder / "bundle", stdin=subprocess.DEVNULL, text=True,
                           capture_output=True)
     assert os.read(read, 100) == b"through\n", done.stderr
