@@ -1,7 +1,10 @@
 """Published ports from outside, from the host and from neighbours; names; the way out; foreign rules."""
+import contextlib
 import socket
+import threading
 
 import images
+import kernel
 import node as node_module
 import pytest
 from node import eventually
@@ -12,7 +15,9 @@ table inet foreign {
 	chain input { type filter hook input priority 0; policy accept; tcp dport 9999 drop; }
 	chain nat { type nat hook prerouting priority -90; policy accept; tcp dport 9998 redirect to :9997; }
 }
-table ip brumelike { chain forward { type filter hook forward priority 0; policy accept; } }
+table ip brumelike {
+	chain forward { type filter hook forward priority 0; policy accept; }
+}
 """
 
 
@@ -34,7 +39,35 @@ def answer(address, port, protocol="tcp"):
     return eventually(lambda: ask(address, port, protocol), 15, f"{protocol} from {address}:{port}")
 
 
-ECHO = "nc -lk -p 7 -e cat & nc -u -lk -p 7 -e cat & wait"
+# Debian's busybox has no UDP server: that half of the echo service is a thread of the test, with a
+# socket in the instance's network namespace.
+ECHO = "exec nc -ll -p 7 -e cat"
+
+
+@contextlib.contextmanager
+def udp_echo(pid, port=7):
+    with kernel.inside_network_of(pid):
+        server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        last = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    server.bind(("::", port))
+
+    def serve():
+        while True:
+            data, peer = server.recvfrom(1000)
+            if data == b"end":
+                return
+            server.sendto(data, peer)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        # The sockets keep the namespace, though the instance may be gone.
+        last.sendto(b"end", ("127.0.0.1", port))
+        thread.join()
+        last.close()
+        server.close()
 
 
 @pytest.fixture
@@ -42,7 +75,8 @@ def echo(busybox):
     """An instance that echoes on port 7, tcp and udp, published as 1007."""
     node, reference = busybox
     node.launch(reference, "echo", "-p", "1007:7", "-p", "1007:7/udp", command=["sh", "-c", ECHO])
-    return node, reference
+    with udp_echo(node.instance("echo")["status"]["pid"]):
+        yield node, reference
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
