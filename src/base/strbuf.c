@@ -19,6 +19,8 @@ void *strbuf_reserve(struct strbuf *buf, size_t size)
 		buf->data = mem_realloc(buf->data, capacity, 1);
 		buf->capacity = capacity;
 	}
+	/* Also when nothing comes of it the text ends where it ended. */
+	buf->data[buf->size] = '\0';
 	return buf->data + buf->size;
 }
 
@@ -83,6 +85,8 @@ char *strbuf_take(struct strbuf *buf)
 {
 	char *text = buf->data ? TAKE_PTR(buf->data) : mem_strdup("");
 
+	/* What was reserved but not grown may have been written to. */
+	text[buf->size] = '\0';
 	*buf = (struct strbuf){};
 	return text;
 }

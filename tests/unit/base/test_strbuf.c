@@ -54,12 +54,24 @@ static void reserves_room(void **state)
 	assert_null(buf.data);
 }
 
+/* A reader reserves, and the file is empty: what lay in that memory before is not its text. */
+static void stays_terminated_when_nothing_comes(void **state)
+{
+	struct strbuf buf = {};
+
+	(void) state;
+	memset(strbuf_reserve(&buf, 100), 'x', 100);
+	AUTO(free) char *text = strbuf_take(&buf);
+	assert_string_equal(text, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(empty_is_a_string),
 		cmocka_unit_test(grows_and_consumes),
 		cmocka_unit_test(reserves_room),
+		cmocka_unit_test(stays_terminated_when_nothing_comes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
