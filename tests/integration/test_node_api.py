@@ -26,6 +26,7 @@ def tls(build, tmp_path_factory):
                     f"subjectAltName=IP:{node_module.NODE4},DNS:brume.test"], check=True,
                    stderr=subprocess.DEVNULL)
     token.write_text("tester correct-horse-battery-staple\n")
+    token.chmod(0o600)
     it = make_node(build, folder / "node", args=[
         "--listen", f"{node_module.NODE4}:8443", "--tls-cert", certificate, "--tls-key", key,
         "--token-file", token])
