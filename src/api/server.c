@@ -447,7 +447,8 @@ int server_new(struct api *api, const struct server_config *config, struct serve
 	int fd = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 	r = sd_event_add_io(api->event, &server->io, fd, EPOLLIN, on_io, server);
 	if (r >= 0)
-		r = sd_event_add_time_relative(api->event, &server->timer, CLOCK_MONOTONIC, 0, 0,
+		/* 1 us: the loop's default accuracy of 250 ms would delay every kept connection. */
+		r = sd_event_add_time_relative(api->event, &server->timer, CLOCK_MONOTONIC, 0, 1,
 					       on_timer, server);
 	if (r >= 0)
 		r = sd_event_add_time_relative(api->event, &server->sweep, CLOCK_MONOTONIC,

@@ -143,7 +143,7 @@ static void arm_lease_timer(struct sqlite_store *store)
 	if (store->next_expiry_ms > now)
 		usec += (store->next_expiry_ms - now) * 1000;
 	if (!store->lease_timer) {
-		sd_event_add_time(store->event, &store->lease_timer, CLOCK_MONOTONIC, usec, 0,
+		sd_event_add_time(store->event, &store->lease_timer, CLOCK_MONOTONIC, usec, 1000,
 				  on_lease_timer, store);
 		return;
 	}
