@@ -20,11 +20,26 @@ struct registry {
 	char *host, *path, *username, *password;
 	bool insecure;
 	bool scheme_known;
-	const char *scheme;
-	char *authorization; /* the header's value, or NULL */
-	char *challenge;     /* the last one, for getting a new token */
+	const char *scheme, *other_scheme; /* the second when the first does not work */
+	char *authorization;               /* the header's value, or NULL */
+	char *challenge;                   /* the last one, for getting a new token */
 	CURL *easy;
 };
+
+/*
+ * Plain http is for those who asked for it, and even then TLS is tried first; but not where no
+ * network lies between.
+ */
+static void choose_scheme(struct registry *registry)
+{
+	bool loopback = strncmp(registry->host, "127.", 4) == 0 ||
+			strncmp(registry->host, "localhost", 9) == 0 ||
+			strncmp(registry->host, "[::1]", 5) == 0;
+
+	registry->scheme_known = !registry->insecure;
+	registry->scheme = registry->insecure && loopback ? "http" : "https";
+	registry->other_scheme = loopback ? "https" : "http";
+}
 
 int registry_new(const struct registry_config *config, struct registry **ret, struct error *err)
 {
@@ -35,8 +50,7 @@ int registry_new(const struct registry_config *config, struct registry **ret, st
 	registry->username = mem_strdup(config->username);
 	registry->password = mem_strdup(config->password);
 	registry->insecure = config->insecure;
-	registry->scheme = "https";
-	registry->scheme_known = !config->insecure;
+	choose_scheme(registry);
 	registry->easy = curl_easy_init();
 	if (!registry->easy)
 		return error_set(err, -ENOMEM, "curl");
@@ -231,8 +245,9 @@ static int perform(struct registry *registry, const char *path, const char *acce
 		};
 		int r = http_perform(registry->easy, &request, ret, err);
 
-		if (!registry->scheme_known && r < 0 && strcmp(registry->scheme, "https") == 0) {
-			registry->scheme = "http";
+		if (!registry->scheme_known && r < 0) {
+			registry->scheme_known = true;
+			registry->scheme = registry->other_scheme;
 			continue;
 		}
 		if (r < 0)

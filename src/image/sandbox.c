@@ -26,22 +26,32 @@ enum { FILE_MAX = 16 << 20, OPEN_FILES_MAX = 4096, THREADS_MAX = 256 };
 DEFINE_AUTO(cap_t, cap_free)
 DEFINE_AUTO(scmp_filter_ctx, seccomp_release)
 
+#define TRUSTED "/etc/ssl/certs/ca-certificates.crt"
+
 /* What resolving names and checking certificates reads. */
 static const char *const network_files[] = {
 	"/etc/resolv.conf", "/etc/hosts",    "/etc/nsswitch.conf",
-	"/etc/host.conf",   "/etc/gai.conf", "/etc/ssl/certs/ca-certificates.crt",
+	"/etc/host.conf",   "/etc/gai.conf", TRUSTED,
 };
+
+/* Who is trusted may be said in the environment, as OpenSSL and Go have it. */
+static const char *source_of(const char *path)
+{
+	const char *given = strcmp(path, TRUSTED) == 0 ? getenv("SSL_CERT_FILE") : NULL;
+
+	return given && given[0] ? given : path;
+}
 
 static int copy_file(const char *path, int root_fd, struct error *err)
 {
 	AUTO(free) char *text = NULL;
 	size_t size;
-	int r = file_read(AT_FDCWD, path, FILE_MAX, &text, &size);
+	int r = file_read(AT_FDCWD, source_of(path), FILE_MAX, &text, &size);
 
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
-		return error_set(err, r, "%s", path);
+		return error_set(err, r, "%s", source_of(path));
 	AUTO(fd_close) int fd = openat(root_fd, path + 1, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
 	if (fd < 0)
 		return error_set(err, -errno, "copy %s", path);

@@ -8,6 +8,7 @@ import pathlib
 import random
 import select
 import signal
+import ssl
 import stat
 import subprocess
 import tarfile
@@ -92,6 +93,11 @@ def faulty():
     yield make
     for registry in opened:
         registry.stop()
+
+
+def children_of(pid):
+    text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
 
 
 def layer_digests(image):
@@ -275,6 +281,66 @@ def test_two_pulls_at_once_fetch_every_layer_once(store, faulty):
         assert len([p for m, p, _ in registry.requests if digest in p and m == "GET"]) == 1
 
 
+def test_a_proxy_from_the_environment(store, faulty):
+    registry = faulty()
+    reference = registry.add(images.web(), "proxied:1").replace(registry.address, "r.invalid")
+    with pytest.raises(Failed, match="cannot be reached"):
+        store.pull(reference)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        store("pull", name.replace("_", "-"), reference,
+              env={name: f"http://{registry.address}"})
+    with pytest.raises(Failed, match="cannot be reached"):
+        store("pull", "one", reference, env={"http_proxy": f"http://{registry.address}",
+                                             "no_proxy": "r.invalid"})
+
+
+def test_tls_is_verified(store, scratch, faulty):
+    need("openssl")
+    registry = faulty()
+    reference = registry.add(images.web(), "tls:1")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+                    "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+                    scratch / "key.pem", "-out", scratch / "cert.pem"], check=True,
+                   capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(scratch / "cert.pem", scratch / "key.pem")
+    registry.server.socket = context.wrap_socket(registry.server.socket, server_side=True)
+    with pytest.raises(Failed, match="certificate is not trusted"):
+        store.pull(reference, insecure="no")
+    store("pull", "one", reference, "insecure=no", env={"SSL_CERT_FILE": str(scratch / "cert.pem")})
+    store.pull(reference, "two")
+    assert len(store("list")) == 2
+
+
+def test_the_worker_has_no_power(store, faulty):
+    registry, image, go_on = faulty(), images.big(300_000), threading.Event()
+    registry.faults[layer_digests(image)[1]] = ("hang", go_on)
+    process = store.start("pull", "one", registry.add(image, "power:1"),
+                          env={"IMAGE_DRIVER_PROGRESS": "1"})
+    process.stderr.readline()
+    worker = children_of(process.pid)[0]
+    status = dict(line.split(":\t", 1) for line in
+                  pathlib.Path(f"/proc/{worker}/status").read_text().splitlines() if ":\t" in line)
+    assert status["Uid"].split()[0] == str(LAYER_UID) and status["Groups"].strip() == ""
+    assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+    # chown, dac_override, fowner, fsetid, setfcap; all of them in a namespace of its own.
+    kept = sum(1 << bit for bit in (0, 1, 3, 4, 31))
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == kept
+    assert int(status["CapBnd"], 16) == int(status["CapInh"], 16) == 0
+    for name in ("user", "mnt"):
+        assert os.readlink(f"/proc/{worker}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+    mounts = [line.split()[4:6] for line in
+              pathlib.Path(f"/proc/{worker}/mountinfo").read_text().splitlines()]
+    assert {place: options.split(",")[0] for place, options in mounts} == {"/": "ro", "/job": "rw"}
+    assert sorted(os.listdir(f"/proc/{worker}/root")) == ["etc", "job"]
+    targets = [os.readlink(f"/proc/{worker}/fd/{fd}") for fd in os.listdir(f"/proc/{worker}/fd")]
+    assert not [t for t in targets if t.startswith("/") and not
+                t.startswith(("/job", "/dev/null", "/blobs", "/layers"))], targets
+    go_on.set()
+    process.communicate()
+    assert process.returncode == 0
+
+
 # -- what breaks -----------------------------------------------------------------------------------
 
 def test_a_broken_download_goes_on_where_it_stopped(store, faulty):
@@ -293,8 +359,7 @@ def test_a_later_pull_goes_on_where_the_killed_worker_stopped(store, faulty):
     for line in process.stderr:
         if b"progress 0/" not in line and b"unpacking" not in line:
             break
-    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    os.kill(children_of(process.pid)[0], signal.SIGKILL)
     assert process.wait() == 1
     assert b"killed by signal 9" in process.stderr.read()
     assert digest in store.names("partial") and not store.names("jobs")
@@ -314,8 +379,7 @@ def test_the_agents_end_is_the_workers_end(store, faulty):
     for line in process.stderr:
         if b"progress 0/" not in line and b"unpacking" not in line:
             break
-    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    watch = os.pidfd_open(int(children[0]))
+    watch = os.pidfd_open(children_of(process.pid)[0])
     process.kill()
     process.wait()
     assert select.select([watch], [], [], 10)[0], "the worker lives on"
