@@ -73,14 +73,15 @@ static void read_limits(struct json_reader *in, const json_t *object, struct ins
 	json_read_number(&sub, value, "cpus", &spec->cpus);
 	json_read_uint64(&sub, value, "memory_bytes", &spec->memory_bytes);
 	json_read_uint64(&sub, value, "pids", &spec->pids);
-	if (spec->cpus != 0 && !(spec->cpus >= 0.01 && spec->cpus <= CPUS_MAX))
+	/* No limit is said by leaving it out: a limit of nothing is a mistake. */
+	if (json_object_get(value, "cpus") && !(spec->cpus >= 0.01 && spec->cpus <= CPUS_MAX))
 		member_fail(&sub, "cpus", "must be a number from 0.01 to %.0f", CPUS_MAX);
-	if (spec->memory_bytes != 0 &&
+	if (json_object_get(value, "memory_bytes") &&
 	    (spec->memory_bytes < MEMORY_MIN_BYTES || spec->memory_bytes > INT64_MAX))
 		member_fail(&sub, "memory_bytes", "must be at least %llu (1 MiB)",
 			    (unsigned long long) MEMORY_MIN_BYTES);
-	if (spec->pids > PIDS_MAX)
-		member_fail(&sub, "pids", "must be at most %llu", (unsigned long long) PIDS_MAX);
+	if (json_object_get(value, "pids") && (spec->pids < 1 || spec->pids > PIDS_MAX))
+		member_fail(&sub, "pids", "must be from 1 to %llu", (unsigned long long) PIDS_MAX);
 	in->result = json_reader_finish(&sub, value);
 }
 

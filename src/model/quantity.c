@@ -65,9 +65,10 @@ int cpus_parse(const char *text, const char *what, double *ret, struct error *er
 	const char *rest;
 	double value;
 
-	if (decimal_parse(text, &value, &rest) < 0 || *rest)
+	if (decimal_parse(text, &value, &rest) < 0 || *rest || value < 0.01)
 		return error_say(err, -EINVAL,
-				 "%s: \"%.64s\" is not a number of processors, for example 0.5",
+				 "%s: \"%.64s\" is not a number of processors of at least 0.01, "
+				 "for example 0.5",
 				 what, text);
 	*ret = value;
 	return 0;

@@ -57,6 +57,7 @@ static void test_cpus(void **state)
 	assert_int_equal(cpus_parse("2", "--cpus", &cpus, NULL), 0);
 	assert_int_equal(cpus_parse("two", "--cpus", &cpus, NULL), -EINVAL);
 	assert_int_equal(cpus_parse("-1", "--cpus", &cpus, NULL), -EINVAL);
+	assert_int_equal(cpus_parse("0", "--cpus", &cpus, NULL), -EINVAL);
 	assert_int_equal(cpus_parse("nan", "--cpus", &cpus, NULL), -EINVAL);
 }
 

@@ -79,6 +79,8 @@ static void test_instance_refusals(void **state)
 		{ "{'image':'a','restart':{'x':1}}", "spec.restart.x: is not known" },
 		{ "{'image':'a','limits':{'cpus':-1}}", "spec.limits.cpus" },
 		{ "{'image':'a','limits':{'cpus':0.001}}", "spec.limits.cpus" },
+		{ "{'image':'a','limits':{'cpus':0}}", "spec.limits.cpus" },
+		{ "{'image':'a','limits':{'pids':0}}", "spec.limits.pids" },
 		{ "{'image':'a','limits':{'memory_bytes':5}}", "spec.limits.memory_bytes" },
 		{ "{'image':'a','limits':{'memory_bytes':1e30}}", "spec.limits.memory_bytes" },
 		{ "{'image':'a','limits':{'pids':99999999}}", "spec.limits.pids" },
