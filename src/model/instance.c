@@ -60,6 +60,13 @@ static void read_restart(struct json_reader *in, const json_t *object, struct in
 	spec->restart_policy = policy;
 }
 
+static bool is_given(const json_t *object, const char *name)
+{
+	const json_t *value = json_object_get(object, name);
+
+	return value && !json_is_null(value);
+}
+
 static void read_limits(struct json_reader *in, const json_t *object, struct instance_spec *spec)
 {
 	char path[MEMBER_PATH_MAX];
@@ -74,13 +81,13 @@ static void read_limits(struct json_reader *in, const json_t *object, struct ins
 	json_read_uint64(&sub, value, "memory_bytes", &spec->memory_bytes);
 	json_read_uint64(&sub, value, "pids", &spec->pids);
 	/* No limit is said by leaving it out: a limit of nothing is a mistake. */
-	if (json_object_get(value, "cpus") && !(spec->cpus >= 0.01 && spec->cpus <= CPUS_MAX))
+	if (is_given(value, "cpus") && !(spec->cpus >= 0.01 && spec->cpus <= CPUS_MAX))
 		member_fail(&sub, "cpus", "must be a number from 0.01 to %.0f", CPUS_MAX);
-	if (json_object_get(value, "memory_bytes") &&
+	if (is_given(value, "memory_bytes") &&
 	    (spec->memory_bytes < MEMORY_MIN_BYTES || spec->memory_bytes > INT64_MAX))
 		member_fail(&sub, "memory_bytes", "must be at least %llu (1 MiB)",
 			    (unsigned long long) MEMORY_MIN_BYTES);
-	if (json_object_get(value, "pids") && (spec->pids < 1 || spec->pids > PIDS_MAX))
+	if (is_given(value, "pids") && (spec->pids < 1 || spec->pids > PIDS_MAX))
 		member_fail(&sub, "pids", "must be from 1 to %llu", (unsigned long long) PIDS_MAX);
 	in->result = json_reader_finish(&sub, value);
 }

@@ -29,7 +29,7 @@ static void test_launch_refusals(void **state)
 		{ "{'image':'a','pull':'sometimes'}", "pull: must be one of" },
 		{ "{'image':'a','node':'n'}", "node: is not known" }, /* not for users to say */
 		{ "{'image':'a','target':'running'}", "target: is not known" },
-		{ "{'image':'a','limits':{'cpus':0}, 'labels':{'-':''}}", "labels:" },
+		{ "{'image':'a','limits':{'cpus':null}, 'labels':{'-':''}}", "labels:" },
 		{ "[]", "must be an object" },
 	};
 	struct launch_request *request = NULL;
