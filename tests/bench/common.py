@@ -35,9 +35,19 @@ class Bench:
         self.name = ""
         self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="brume-bench-", dir="/var/tmp"))
         self.scratch.chmod(0o711)
+        # What a reboot ends lies in memory, as /run does: the node's run folder, podman's runroot.
+        self.memory = pathlib.Path(tempfile.mkdtemp(prefix="brume-bench-", dir="/dev/shm"))
+        self.memory.chmod(0o711)
 
     def close(self):
         shutil.rmtree(self.scratch, ignore_errors=True)
+        shutil.rmtree(self.memory, ignore_errors=True)
+
+    def in_memory(self, prefix):
+        """A new folder in memory, which a node's daemons may enter."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=self.memory))
+        folder.chmod(0o711)
+        return folder
 
     def rounds(self, count):
         """That many rounds, or a few when only the benches themselves are tried."""
@@ -130,7 +140,7 @@ class Bench:
                 raise Skip(f"{name} is not built in {self.build}")
         folder = pathlib.Path(tempfile.mkdtemp(prefix="node-", dir=self.scratch))
         folder.chmod(0o711)
-        it = node_module.Node(self.build, folder / "node", **more)
+        it = node_module.Node(self.build, folder / "node", run_folder=self.in_memory("run-"), **more)
         try:
             it.start()
             it.registry = registry_module.Registry(it, folder / "registry")
@@ -155,6 +165,7 @@ class Podman:
         self.node = node
         # podman's sockets must fit into 108 characters and its folders live on a real disk.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="p", dir=bench.scratch))
+        self.volatile = bench.in_memory("p")
         configuration = self.folder / "containers.conf"
         # Without CAP_SYS_RESOURCE crun cannot raise limits, and podman asks for large ones.
         configuration.write_text('[containers]\ndefault_ulimits = ["nofile=4096:4096", '
@@ -162,11 +173,11 @@ class Podman:
                                  '[network]\nnetwork_backend = "cni"\n'
                                  f'network_config_dir = "{self.folder}/cni"\n'
                                  '[engine]\nevents_logger = "file"\n'
-                                 f'tmp_dir = "{self.folder}/tmp"\n')
+                                 f'tmp_dir = "{self.volatile}/tmp"\n')
         policy = self.folder / "policy.json"
         policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         self.environment = {**os.environ, "CONTAINERS_CONF": str(configuration),
-                            "XDG_RUNTIME_DIR": str(self.folder / "xdg")}
+                            "XDG_RUNTIME_DIR": str(self.volatile / "xdg")}
         # CNI's address files always lie there; a folder that was not there before goes again.
         self.cni = pathlib.Path("/var/lib/cni")
         self.made_cni = not self.cni.exists()
@@ -179,7 +190,7 @@ class Podman:
         self.holder.stdout.readline()
         self.prefix = ["nsenter", "-t", str(self.holder.pid), "-n", "-m", "--"]
         self.base = ["podman", "--root", str(self.folder / "root"), "--runroot",
-                     str(self.folder / "runroot"), "--cgroup-manager=cgroupfs", "--runtime=crun",
+                     str(self.volatile / "runroot"), "--cgroup-manager=cgroupfs", "--runtime=crun",
                      "--storage-driver=overlay", *options]
 
     def __call__(self, *args, check=True, **more):
@@ -199,6 +210,7 @@ class Podman:
             self.cni.rmdir()
         # What conmon or the storage left mounted in the namespace ended with it.
         shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.volatile, ignore_errors=True)
 
 
 def pss_kib(pid):

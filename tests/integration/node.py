@@ -59,10 +59,10 @@ def user_of_control():
 
 
 class Node:
-    def __init__(self, build, folder, supervised=True, args=()):
+    def __init__(self, build, folder, supervised=True, args=(), run_folder=None):
         self.build, self.folder = pathlib.Path(build).resolve(), pathlib.Path(folder)
         self.prefix = f"t{os.getpid() % 100000:x}x{next(_numbers):x}"
-        self.state, self.run_folder = self.folder / "state", self.folder / "run"
+        self.state, self.run_folder = self.folder / "state", run_folder or self.folder / "run"
         self.supervised, self.args = supervised, list(args)
         self.processes, self.helpers, self.registries = {}, [], []
         for folder in (self.folder, self.state, self.run_folder):
