@@ -14,6 +14,7 @@
 #include "agent/image_actor.h"
 #include "agent/instance_actor.h"
 #include "agent/keeper_watch.h"
+#include "agent/net_watch.h"
 #include "agent/network_actor.h"
 #include "agent/stream.h"
 #include "base/error.h"
@@ -283,6 +284,7 @@ static void agent_free(struct agent *agent)
 	network_actors_free(agent);
 	image_actors_free(agent);
 	image_store_free(agent->images);
+	net_watch_free(agent->net_watch);
 	net_free(agent->net);
 	cgroup_host_free(agent->cgroups);
 	free(agent->slots);
@@ -344,7 +346,9 @@ int agent_run(const struct agent_options *options, struct error *err)
 	if (r < 0)
 		return r;
 	agent_scan(agent);
-	r = keeper_watch_new(agent, &agent->keeper, err);
+	r = net_watch_new(agent, &agent->net_watch, err);
+	if (r == 0)
+		r = keeper_watch_new(agent, &agent->keeper, err);
 	if (r == 0)
 		r = link_new(agent, &agent->link, err);
 	if (r < 0)

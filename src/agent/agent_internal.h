@@ -20,6 +20,7 @@ struct image_actor;
 struct image_store;
 struct instance_actor;
 struct keeper_watch;
+struct net_watch;
 struct net;
 struct network_actor;
 struct pool;
@@ -40,6 +41,7 @@ struct agent {
 	struct pool *slow_pool; /* pulls, imports, exports: minutes */
 	struct link *link;
 	struct keeper_watch *keeper;
+	struct net_watch *net_watch;
 
 	struct instance_actor *instances; /* hash by uid */
 	struct network_actor *network_actors;

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -9,6 +10,7 @@
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -423,4 +425,66 @@ int nft_forget_flows(struct nft *nft, int family, uint8_t protocol, uint16_t por
 	put_header(message, (uint8_t) family, 0);
 	put_flow(message, protocol, port);
 	return netlink_call(nft->nl, message);
+}
+
+/*
+ * Of all that is told about a change only the last message, the new number, comes through:
+ * thousands of elements must not wake us thousands of times.
+ */
+static int keep_generations_only(int fd)
+{
+	const uint16_t wanted = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN;
+	struct sock_filter code[] = {
+		/* nlmsg_type is in the order of the machine, the filter loads in network order. */
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(wanted), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = { .len = ARRAY_COUNT(code), .filter = code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno
+											   : 0;
+}
+
+int nft_watch(void)
+{
+	AUTO(fd_close)
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK,
+				       .nl_groups = 1U << (NFNLGRP_NFTABLES - 1) };
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = keep_generations_only(fd);
+	if (r < 0)
+		return r;
+	if (bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+uint32_t nft_watch_read(int watch_fd)
+{
+	_Alignas(8) char buffer[8192];
+	uint32_t generation = 0;
+
+	for (;;) {
+		const struct nlmsghdr *message = (const void *) buffer;
+		ssize_t size = recv(watch_fd, buffer, sizeof(buffer), 0);
+		int left;
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size < 0 && errno == ENOBUFS) {
+			generation = 0;
+			continue;
+		}
+		if (size <= 0)
+			return generation;
+		for (left = (int) size; mnl_nlmsg_ok(message, left);
+		     message = mnl_nlmsg_next(message, &left))
+			(void) take_generation(message, &generation);
+	}
 }

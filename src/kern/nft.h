@@ -90,3 +90,11 @@ int nft_delete_table(struct nft *nft, const char *table);
  * order), so that the next packet is looked at anew.  `family` is AF_INET or AF_INET6.
  */
 int nft_forget_flows(struct nft *nft, int family, uint8_t protocol, uint16_t port);
+
+/*
+ * A non-blocking fd that becomes readable when anybody has changed the ruleset of this namespace.
+ * nft_watch_read() empties it and returns the newest number (see nft_generation()), or 0 when that
+ * is not known (nothing there, or too much).
+ */
+int nft_watch(void);
+uint32_t nft_watch_read(int watch_fd);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
+#include "kern/nft.h"
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
 #include "net/rules_internal.h"
@@ -143,7 +144,7 @@ int net_new(const struct net_options *options, struct net **ret, struct error *e
 				 options->run_dir ? options->run_dir : "");
 	net = mem_new0(struct net);
 	pthread_mutex_init(&net->lock, NULL);
-	net->networks_dir_fd = -1;
+	net->networks_dir_fd = net->watch_fd = -1;
 	memcpy(net->prefix, options->prefix, strlen(options->prefix));
 	net->ipv6 = faccessat(AT_FDCWD, IPV6_CONF, F_OK, 0) == 0;
 	net->self_netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -158,6 +159,10 @@ int net_new(const struct net_options *options, struct net **ret, struct error *e
 	r = turn_on_forwarding(net->ipv6, err);
 	if (r < 0)
 		return r;
+	/* Before the first look at the table: no change goes unseen. */
+	net->watch_fd = nft_watch();
+	if (net->watch_fd < 0)
+		return error_set(err, net->watch_fd, "cannot watch nftables");
 	r = rules_new(net->prefix, net->ipv6, &net->rules, err);
 	if (r < 0)
 		return r;
@@ -173,6 +178,7 @@ void net_free(struct net *net)
 	netlink_free(net->nl);
 	fd_close(net->self_netns_fd);
 	fd_close(net->networks_dir_fd);
+	fd_close(net->watch_fd);
 	pthread_mutex_destroy(&net->lock);
 	free(net->networks_dir);
 	free(net);
@@ -183,6 +189,19 @@ int net_repair(struct net *net, bool *ret_damaged, struct error *err)
 	NET_LOCKED(net);
 
 	return rules_repair(net->rules, ret_damaged, err);
+}
+
+int net_watch_fd(const struct net *net)
+{
+	return net->watch_fd;
+}
+
+bool net_watch_read(struct net *net)
+{
+	uint32_t generation = nft_watch_read(net->watch_fd);
+
+	/* Our own changes come by here too. */
+	return generation == 0 || generation != rules_generation(net->rules);
 }
 
 int net_destroy(struct net *net, struct error *err)

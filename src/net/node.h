@@ -46,6 +46,14 @@ DEFINE_AUTO(struct net *, net_free)
  */
 int net_repair(struct net *net, bool *ret_damaged, struct error *err);
 
+/*
+ * An fd, owned by `net`, that becomes readable when anybody changes nftables (a `flush ruleset`,
+ * say). The event loop then calls net_watch_read(), which never blocks, and when that returns true
+ * has a worker call net_repair().
+ */
+int net_watch_fd(const struct net *net);
+bool net_watch_read(struct net *net);
+
 /* Removes everything with our prefix: table, bridges, veths, RUN/networks.  For `--stop`. */
 int net_destroy(struct net *net, struct error *err);
 

@@ -15,11 +15,12 @@ struct rules;
 
 struct net {
 	pthread_mutex_t lock;
-	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next four */
+	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next five */
 	char *networks_dir;               /* RUN/networks */
 	bool ipv6;
 	int self_netns_fd; /* the way back from a container's namespace */
 	int networks_dir_fd;
+	int watch_fd; /* see net_watch_fd() */
 	struct netlink *nl;
 	struct rules *rules;
 };

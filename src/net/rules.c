@@ -478,6 +478,11 @@ char **rules_owners(const struct rules *rules, enum rules_group group)
 	return uids;
 }
 
+uint32_t rules_generation(const struct rules *rules)
+{
+	return rules->generation;
+}
+
 struct nft *rules_nft(struct rules *rules)
 {
 	return rules->nft;

@@ -82,6 +82,9 @@ void rules_each(const struct rules *rules,
 /* The uids that own something in `group`, sorted; the caller frees (base/strv.h). */
 char **rules_owners(const struct rules *rules, enum rules_group group);
 
+/* The number of the ruleset as we know it, 0 when we know nothing.  Needs no lock. */
+uint32_t rules_generation(const struct rules *rules);
+
 /* The socket, for flows. */
 struct nft *rules_nft(struct rules *rules);
 

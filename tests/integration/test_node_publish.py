@@ -188,6 +188,15 @@ def test_rules_that_are_not_ours_stay(echo):
         node.run(["nft", "delete", "table", "ip", "brumelike"])
 
 
+def test_rules_come_back_by_themselves(echo):
+    """`systemctl restart nftables` begins with a flush of everything."""
+    node, _ = echo
+    assert answer(node_module.NODE4, 1007) == b"hello\n"
+    for damage in ("flush ruleset", f"delete table inet {node.prefix}"):
+        node.run(["nft", *damage.split()])
+        assert answer(node_module.NODE4, 1007) == b"hello\n"
+
+
 def test_another_network(clean):
     reference = clean.registry.push(images.busybox(), "busybox:1")
     clean.cli("network", "create", "quiet", "--ipv4", "10.77.0.0/24")

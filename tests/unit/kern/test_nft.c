@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -166,6 +167,28 @@ static void fingerprint_follows_rules_only(void **state)
 	assert_int_equal(nft_delete_table(nft, "t"), 0);
 }
 
+static void watch_sees_every_change(void **state)
+{
+	AUTO(nft_free) struct nft *nft = NULL;
+	uint32_t generation;
+	char byte;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	AUTO(fd_close) int watch = nft_watch();
+
+	assert_true(watch >= 0);
+	assert_int_equal(nft_new(&nft), 0);
+	assert_int_equal(nft_watch_read(watch), 0);
+	assert_int_equal(nft_run(table, NULL), 0);
+	assert_int_equal(nft_generation(nft, &generation), 0);
+	assert_int_equal(nft_watch_read(watch), generation);
+	assert_int_equal(nft_delete_table(nft, "t"), 0);
+	assert_int_equal(nft_watch_read(watch), generation + 1);
+	assert_int_equal(recv(watch, &byte, 1, 0), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
 static void bad_script_says_why(void **state)
 {
 	struct error err = {};
@@ -194,6 +217,7 @@ int main(void)
 		cmocka_unit_test(elements_come_and_go),
 		cmocka_unit_test(intervals_have_two_ends),
 		cmocka_unit_test(fingerprint_follows_rules_only),
+		cmocka_unit_test(watch_sees_every_change),
 		cmocka_unit_test(bad_script_says_why),
 		cmocka_unit_test(forgets_no_flow_without_complaint),
 	};

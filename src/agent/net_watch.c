@@ -1,0 +1,90 @@
+#include "agent/net_watch.h"
+
+#include "agent/agent_internal.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "net/node.h"
+
+struct net_watch {
+	struct agent *agent;
+	sd_event_source *source;
+	bool busy;  /* a repair is under way; its data are the worker's */
+	bool again; /* something happened meanwhile */
+	bool damaged;
+	int result;
+	struct error err;
+};
+
+static void repair_done(void *data);
+
+static void repair_work(void *data)
+{
+	struct net_watch *watch = data;
+
+	watch->err = (struct error){};
+	watch->damaged = false;
+	watch->result = net_repair(watch->agent->net, &watch->damaged, &watch->err);
+}
+
+static void repair_begin(struct net_watch *watch)
+{
+	watch->busy = true;
+	watch->again = false;
+	pool_submit(watch->agent->pool, repair_work, repair_done, watch);
+}
+
+static void repair_done(void *data)
+{
+	struct net_watch *watch = data;
+
+	watch->busy = false;
+	if (watch->result < 0)
+		log_error("network: our nft table was changed and cannot be repaired: %s",
+			  watch->err.msg);
+	else if (watch->damaged)
+		log_warning("network: our nft table was changed by somebody else, repaired");
+	if (watch->again)
+		repair_begin(watch);
+}
+
+static int on_change(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+	struct net_watch *watch = data;
+
+	(void) source;
+	(void) fd;
+	(void) revents;
+	if (!net_watch_read(watch->agent->net))
+		return 0;
+	if (watch->busy)
+		watch->again = true;
+	else
+		repair_begin(watch);
+	return 0;
+}
+
+int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err)
+{
+	struct net_watch *watch = mem_new0(struct net_watch);
+	int r;
+
+	watch->agent = agent;
+	r = sd_event_add_io(agent->event, &watch->source, net_watch_fd(agent->net), EPOLLIN,
+			    on_change, watch);
+	if (r < 0) {
+		net_watch_free(watch);
+		return error_set(err, r, "watch nftables");
+	}
+	*ret = watch;
+	return 0;
+}
+
+void net_watch_free(struct net_watch *watch)
+{
+	if (!watch)
+		return;
+	sd_event_source_disable_unref(watch->source);
+	free(watch);
+}
