@@ -83,9 +83,6 @@ int cli_failed(struct cli *cli, const char *path, int r)
 	int status = client_status(cli->client);
 	bool guess = strncmp(hint, "did you mean", 12) == 0;
 
-	/* The server found what was typed to be malformed. */
-	if (status == 400)
-		cli->usage = true;
 	if (status == 400 && !guess)
 		cli_set_hint(cli, "see `%s --help`", cli->verb);
 	else if (status == 404 && !guess && cli_list_verb(path))

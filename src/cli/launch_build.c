@@ -109,6 +109,11 @@ static int launch_build_limits(const struct launch_options *options, struct inst
 		r = cpus_parse(options->cpus, "--cpus", &spec->cpus, err);
 	if (r == 0 && options->memory)
 		r = memory_parse(options->memory, "--memory", &spec->memory_bytes, err);
+	/* Zero means "no limit" to the server, and never what was meant here. */
+	if (r == 0 &&
+	    ((options->cpus && spec->cpus == 0) || (options->memory && spec->memory_bytes == 0)))
+		return error_say(err, -EINVAL,
+				 "--cpus and --memory: 0 is no limit; leave the option out");
 	if (r == 0 && options->pids) {
 		r = number_parse(options->pids, "--pids", 1, LAUNCH_PIDS_MAX, &number, err);
 		if (r == 0)

@@ -264,7 +264,7 @@ def test_server_refuses(brume, server):
     done = brume("launch", "web:1", "web", code=1)
     assert done.stderr == "brume: instance web: it exists\nhint: take another name\n"
     server.handle = lambda s, r: s.error(400, "name: bad\x1b[2Jchars")
-    assert brume("info", "x", code=2).stderr == ("brume: name: bad?[2Jchars\n"
+    assert brume("info", "x", code=1).stderr == ("brume: name: bad?[2Jchars\n"
                                                  "hint: see `brume info --help`\n")
     server.handle = lambda s, r: s.error(404, "network x: there is none", "for programs")
     assert brume("network", "info", "x", code=1).stderr.endswith(

@@ -113,6 +113,8 @@ static void test_refused(void **state)
 	check_refused("--env-file", "/nonexistent/file");
 	check_refused("--memory", "lots");
 	check_refused("--cpus", "-1");
+	check_refused("--cpus", "0");
+	check_refused("--memory", "0");
 	check_refused("--pids", "0");
 	check_refused("--restart", "sometimes");
 	check_refused("--pull", "maybe");
