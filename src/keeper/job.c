@@ -342,6 +342,7 @@ static struct job *job_new(struct keeper *keeper, const struct keeper_msg *msg)
 	job->out = (struct source){ -1, job, out_ready };
 	job->err = (struct source){ -1, job, err_ready };
 	job->process = (struct source){ -1, job, process_ready };
+	job->log.fd = -1;
 	if (job->stdio == KEEPER_LOGGED)
 		joblog_init(&job->log, msg->log, msg->log_max_bytes);
 	while (*last)

@@ -264,9 +264,8 @@ static void signals_and_refuses(void **state)
 	expect_exit(world, KEEPER_EXIT_SIGNAL, SIGKILL);
 }
 
-static void gives_descriptors(void **state)
+static void give_descriptors(struct world *world)
 {
-	struct world *world = *state;
 	char *argv[] = { "/bin/sh", "-c", "cat <&0; echo err >&2; echo five >&5", NULL };
 	int in[2], out[2];
 	char text[64] = "";
@@ -281,6 +280,7 @@ static void gives_descriptors(void **state)
 				      .fds = fds,
 				      .fds_as = as };
 	snprintf(world->job, sizeof(world->job), "x-1");
+	world->last.type = 0;
 	assert_int_equal(keeper_client_spawn(world->client, &spawn, NULL), 0);
 	close(in[0]);
 	close(out[1]);
@@ -290,6 +290,23 @@ static void gives_descriptors(void **state)
 	assert_true(read(out[0], text, sizeof(text) - 1) > 0);
 	assert_string_equal(text, "in err\nfive\n");
 	close(out[0]);
+}
+
+static void gives_descriptors(void **state)
+{
+	struct world *world = *state;
+	AUTO(free) char *path = mem_printf("%s/keeper.sock", world->run);
+
+	give_descriptors(world);
+	assert_int_equal(keeper_client_forget(world->client, "x-1"), 0);
+	/* An agent that connects after such a job, and one more job: nothing was closed twice. */
+	keeper_client_free(world->client);
+	assert_int_equal(keeper_client_new(world->event, path, &ops, world, &world->client, NULL),
+			 0);
+	give_descriptors(world);
+	assert_int_equal(keeper_client_forget(world->client, "x-1"), 0);
+	give_descriptors(world);
+	assert_false(world->closed);
 }
 
 static void start_echo(struct world *world, const char *job)
