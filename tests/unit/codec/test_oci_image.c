@@ -88,9 +88,9 @@ static void chooses_the_platform(void **state)
 		"{\"digest\":\"" A
 		"\",\"size\":1,\"platform\":{\"os\":\"unknown\",\"architecture\":\"unknown\"}},"
 		"{\"digest\":\"" A "\",\"size\":2,\"platform\":{\"os\":\"linux\",\"architecture\":"
-				   "\"arm\",\"variant\":\"v7\"}},"
+		"\"arm\",\"variant\":\"v7\"}},"
 		"{\"digest\":\"" A "\",\"size\":3,\"platform\":{\"os\":\"linux\",\"architecture\":"
-				   "\"arm64\",\"variant\":\"v8\"}},"
+		"\"arm64\",\"variant\":\"v8\"}},"
 		"{\"digest\":\"" B
 		"\",\"size\":4,\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\"}}]}");
 	AUTO(oci_index_done) struct oci_index index = {};

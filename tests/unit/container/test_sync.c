@@ -1,0 +1,47 @@
+#include "container/sync.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+
+static void test_messages(void **state)
+{
+	struct error sent = { .code = -ENOENT, .msg = "no such thing" }, got = {};
+	pid_t pid = 0;
+	int pair[2];
+
+	(void) state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(sync_send(pair[0], SYNC_GO, 42), 0);
+	assert_int_equal(sync_expect(pair[1], SYNC_GO, &pid, &got), 0);
+	assert_int_equal(pid, 42);
+	assert_int_equal(sync_send(pair[0], SYNC_GO, 0), 0);
+	assert_int_equal(sync_expect(pair[1], SYNC_READY, NULL, &got), -EPROTO);
+	assert_int_equal(sync_send_error(pair[0], &sent), 0);
+	assert_int_equal(sync_expect(pair[1], SYNC_READY, NULL, &got), -ENOENT);
+	assert_string_equal(got.msg, "no such thing");
+	assert_int_equal(send(pair[0], "junk", 4, 0), 4);
+	assert_int_equal(sync_expect_end(pair[1], &got), -EPROTO);
+	close(pair[0]);
+	assert_int_equal(sync_expect_end(pair[1], &got), 0);
+	assert_int_equal(sync_expect(pair[1], SYNC_GO, NULL, &got), -EPIPE);
+	assert_int_equal(sync_send(pair[1], SYNC_GO, 0), -EPIPE);
+	close(pair[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_messages),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
