@@ -152,11 +152,26 @@ struct keeper_client *agent_keeper(struct agent *agent)
 	return keeper_watch_client(agent->keeper);
 }
 
+/*
+ * What runs is known.  Only now brumed is connected to: whoever sees this node online sees what is
+ * true, not what was told before a restart.
+ */
+static void keeper_listed(struct agent *agent)
+{
+	struct error err = {};
+
+	network_actors_keeper_listed(agent);
+	instance_actors_keeper_listed(agent);
+	if (!agent->link && link_new(agent, &agent->link, &err) < 0) {
+		log_error("%s", err.msg);
+		sd_event_exit(agent->event, -EIO);
+	}
+}
+
 void agent_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 {
 	if (msg->type == KEEPER_LISTED) {
-		network_actors_keeper_listed(agent);
-		instance_actors_keeper_listed(agent);
+		keeper_listed(agent);
 		return;
 	}
 	switch (msg->job[0]) {
@@ -278,6 +293,7 @@ static void agent_free(struct agent *agent)
 		stream_free_all(agent);
 	link_free(agent->link);
 	keeper_watch_free(agent->keeper);
+	image_actors_cancel(agent);
 	pool_free(agent->pool);
 	pool_free(agent->slow_pool);
 	instance_actors_free(agent);
@@ -349,8 +365,6 @@ int agent_run(const struct agent_options *options, struct error *err)
 	r = net_watch_new(agent, &agent->net_watch, err);
 	if (r == 0)
 		r = keeper_watch_new(agent, &agent->keeper, err);
-	if (r == 0)
-		r = link_new(agent, &agent->link, err);
 	if (r < 0)
 		return r;
 	log_info("node %s: state %s, run %s, prefix %s", options->node, options->state,

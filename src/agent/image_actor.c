@@ -428,6 +428,15 @@ char **image_actors_list(struct agent *agent)
 	return list;
 }
 
+void image_actors_cancel(struct agent *agent)
+{
+	struct image_actor *actor, *next;
+
+	HASH_ITER(hh, agent->image_actors, actor, next)
+	if (actor->task)
+		image_task_cancel(actor->task);
+}
+
 void image_actors_free(struct agent *agent)
 {
 	struct image_actor *actor, *next;

@@ -35,4 +35,7 @@ void image_actor_import_cancel(struct agent *agent, const char *uid);
 /* The uids that are wanted, as a strv. */
 char **image_actors_list(struct agent *agent);
 
+/* The agent ends: whoever pulls or imports stops as soon as possible. */
+void image_actors_cancel(struct agent *agent);
+
 void image_actors_free(struct agent *agent);
