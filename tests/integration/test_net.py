@@ -342,6 +342,25 @@ def test_udp_flow_follows_the_published_port(world):
             world.net("unpublish", db.uid)
 
 
+def test_only_flows_of_the_port_are_forgotten(world):
+    web = world.instance(world.network())
+    web.publish(",5353,53,udp", ",5454,54,udp", ",5353,53,tcp")
+    tcp = web.listen(53)
+    for port, inner in ((5353, 53), (5454, 54)):
+        talk_udp(world.outside, HOST4, port, web.listen(inner, UDP))
+    talk_tcp(world.outside, HOST4, 5353, tcp)
+
+    def flows():
+        return world.host.run("cat", "/proc/net/nf_conntrack")
+    if "dport=5353" not in flows():
+        pytest.skip("this kernel does not list its flows")
+    web.publish(",5454,54,udp", ",5353,53,tcp")
+    udp = [line for line in flows().splitlines() if " udp " in line]
+    assert any("dport=5454" in line for line in udp)
+    assert not any("dport=5353" in line for line in udp)
+    assert any(" tcp " in line and "dport=5353" in line for line in flows().splitlines())
+
+
 def test_garbage_is_found_and_removed(world):
     network, other = world.network(), world.network("bb22", 2)
     web, far = world.instance(network), world.instance(other, "3333", "far", 7)

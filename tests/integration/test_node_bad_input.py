@@ -101,7 +101,8 @@ def test_a_layer_whose_compression_is_broken(bad, faulty):
 
 
 def test_a_layer_that_is_not_what_the_configuration_says(bad, faulty):
-    image, other = images.busybox(), Image([Layer().file("x", "y")])
+    # A layer that the store has already would not be asked for.
+    image, other = Image([Layer().file("a", "b")]), Image([Layer().file("x", "y")])
     manifest = json.loads(image.manifest)
     manifest["layers"] = json.loads(other.manifest)["layers"]
     faulty.blobs.update({**image.blobs, **other.blobs})
@@ -110,12 +111,15 @@ def test_a_layer_that_is_not_what_the_configuration_says(bad, faulty):
     bad("image", "pull", "--insecure", reference)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"schemaVersion":1}',
-                                  b'{"schemaVersion":2,"config":{},"layers":[]}',
-                                  b'{"schemaVersion":2,"config":7,"layers":"x"}',
-                                  b"[" * 100_000, b" " * 9_000_000])
-def test_a_manifest_that_is_none(bad, faulty, data):
-    reference = faulty.add_raw_manifest("odd:1", data, "application/vnd.oci.image.manifest.v1+json")
+MANIFESTS = [b"", b"{", b"[]", b"null", b'{"schemaVersion":1}',
+             b'{"schemaVersion":2,"config":{},"layers":[]}',
+             b'{"schemaVersion":2,"config":7,"layers":"x"}', b"[" * 100_000, b" " * 9_000_000]
+
+
+@pytest.mark.parametrize("number", range(len(MANIFESTS)))
+def test_a_manifest_that_is_none(bad, faulty, number):
+    reference = faulty.add_raw_manifest("odd:1", MANIFESTS[number],
+                                        "application/vnd.oci.image.manifest.v1+json")
     bad("image", "pull", "--insecure", reference)
 
 
@@ -217,8 +221,8 @@ def test_an_unknown_instance(bad, verb):
 def test_a_user_or_program_that_the_image_does_not_have(bad):
     for options, command in ((["--user", "nobody-knows"], ()), ([], ["/no/such/program"]),
                              (["--workdir", "relative"], ())):
-        done = bad.node.launch(bad.reference, "odd", *options, command=command, code=1)
-        assert done.stderr.strip(), done
+        done = bad.node.launch(bad.reference, "odd", *options, command=command, code=None)
+        assert done.returncode in (1, 2) and len(done.stderr.strip().splitlines()) <= 2, done
         bad.node.cli("delete", "--force", "odd", code=None)
 
 

@@ -76,23 +76,24 @@ def test_a_storm_of_kills(node, victims):
     rng, stop, kills = random.Random(SEED), threading.Event(), [0]
 
     def storm():
-        while not stop.wait(rng.uniform(0.02, 0.6)):
+        while not stop.wait(rng.uniform(0.01, 0.25)):
             for name in victims:
                 kills[0] += bool(node.kill(name))
             node.start_missing()
+    node.stop_supervision()
     thread = threading.Thread(target=storm)
     thread.start()
     try:
         operations, failures = [], []
         for number in range(50):
-            operation = launch(node, reference, f"storm{number}",
-                               publish=[{"host_port": 7000 + number, "port": 80, "protocol": "tcp"}])
-            if operation:
-                operations.append(operation)
+            operations.append(launch(node, reference, f"storm{number}", publish=[
+                {"host_port": 7000 + number, "port": 80, "protocol": "tcp"}]))
             if number % 2:
-                operation = delete(node, f"storm{number - 1}")
-                if operation:
-                    operations.append(operation)
+                operations.append(delete(node, f"storm{number - 1}"))
+            # Some are waited for, so that the next ones meet a daemon at work and not only its start.
+            if operations[-1] and number % 5 == 0:
+                ended(node, operations[-1])
+        operations = [operation for operation in operations if operation]
     finally:
         stop.set()
         thread.join()
@@ -187,9 +188,11 @@ def test_a_machine_that_restarted(node):
     reference = node.registry.push(images.busybox(), "busybox:1")
     node.launch(reference, "returns", "--insecure", "--restart", "always")
     node.launch(reference, "stays-off")
+    pid = node.instance("returns")["status"]["pid"]
     node.cli("exec", "returns", "--", "sh", "-c", "echo kept > /root/file")
     node.pretend_reboot()
     node.start()
-    node.wait_state("returns", "running")
+    node.wait_instance("returns", lambda it: it["status"]["state"] == "running" and
+                       it["status"]["pid"] != pid)
     assert node.out("exec", "returns", "--", "cat", "/root/file") == "kept\n"
-    assert node.instance("stays-off")["status"]["state"] in ("running", "stopped")
+    node.wait_state("stays-off", "stopped")
