@@ -251,8 +251,12 @@ static int exec_run(struct cli *cli, const void *userdata, const struct argument
 	if (r < 0)
 		return r;
 	r = client_open_websocket(client, path, &websocket, err);
-	if (r < 0)
-		return cli_failed(cli, path, r);
+	if (r < 0) {
+		cli_failed(cli, path, r);
+		if (client_status(client) == 409)
+			cli_set_hint(cli, "brume start %s", arguments->words[0]);
+		return r;
+	}
 	exec.websocket = websocket;
 	websocket_set_handler(websocket, exec_message, &exec);
 	r = exec_run_stream(&exec, options, arguments->command, err);

@@ -264,6 +264,7 @@ static int image_prune_run(struct cli *cli, const void *userdata, const struct a
 {
 	AUTO(json_decref) json_t *operation = NULL, *ended = NULL;
 	const json_t *removed, *name;
+	char size[HUMAN_SIZE];
 	size_t i;
 	int r = cli_request(cli, "POST", "/images/prune", NULL, &operation, err);
 
@@ -277,7 +278,7 @@ static int image_prune_run(struct cli *cli, const void *userdata, const struct a
 		cli_print_json(cli, ended);
 		return 0;
 	}
-	removed = resource_at(ended, "status.result.removed");
+	removed = resource_at(ended, "status.result.images");
 	json_array_foreach(removed, i, name)
 	{
 		AUTO(strbuf_done) struct strbuf line = {};
@@ -285,8 +286,12 @@ static int image_prune_run(struct cli *cli, const void *userdata, const struct a
 		human_text(&line, json_string_value(name));
 		fprintf(cli->out, "%s\n", strbuf_str(&line));
 	}
-	if (json_array_size(removed) == 0)
+	if (json_array_size(removed) == 0) {
 		cli_note(cli, "every image is in use, nothing was removed");
+	} else {
+		human_bytes((uint64_t) resource_int(ended, "status.result.size_bytes", 0), size);
+		cli_note(cli, "%zu images deleted, %s", json_array_size(removed), size);
+	}
 	return 0;
 }
 

@@ -98,7 +98,8 @@ static int network_create_run(struct cli *cli, const void *userdata,
 		const char *ipv4 = resource_text(network, "spec.ipv4");
 		const char *ipv6 = resource_text(network, "spec.ipv6");
 
-		fprintf(cli->out, "%s is ready  %s %s\n", name, ipv4 ? ipv4 : "", ipv6 ? ipv6 : "");
+		fprintf(cli->out, "%s is ready  %s%s%s\n", name, ipv4 ? ipv4 : "",
+			ipv4 && ipv6 ? ", " : "", ipv6 ? ipv6 : "");
 	} else {
 		fprintf(cli->out, "%s\n", name);
 	}

@@ -696,6 +696,15 @@ def test_export(brume, server, scratch):
     assert list(pathlib.Path(scratch).glob("image.tar*")) == []
 
 
+def test_prune(brume, server):
+    result = {"images": ["a:1", "b:2"], "size_bytes": 5 << 20}
+    server.handle = lambda s, r: s.async_(operation(action="prune", result=result))
+    done = brume("image", "prune")
+    assert done.stdout == "a:1\nb:2\n" and done.stderr == "2 images deleted, 5.0 MiB\n"
+    server.handle = lambda s, r: s.async_(operation(action="prune", result={"images": []}))
+    assert brume("image", "prune").stdout == ""
+
+
 def test_password_comes_from_the_input(brume, server):
     def handle(stream, request):
         if request.method == "POST":
