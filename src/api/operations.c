@@ -91,7 +91,7 @@ int operation_await(struct request *req, struct error *err)
 		return 0;
 	}
 	r = sd_event_add_time_relative(request_event(req), &waiting->timer, CLOCK_MONOTONIC,
-				       (uint64_t) timeout_s * 1000000, 0, on_timer, waiting);
+				       (uint64_t) timeout_s * 1000000, 1000, on_timer, waiting);
 	if (r < 0)
 		return error_set(err, r, "timer");
 	request_wait(req, on_give_up);
