@@ -29,6 +29,7 @@ struct control;
 struct error;
 struct rng;
 struct store;
+struct strbuf;
 
 struct control_config {
 	struct clock *clock;
@@ -80,6 +81,11 @@ int control_get(struct control *control, enum kind kind, const char *project, co
 /* An array, sorted by name (operations: by time): whole resources, or names when not `full`. */
 int control_list(struct control *control, enum kind kind, const char *project, bool full,
 		 json_t **ret, struct error *err);
+
+/* The list of whole resources as JSON text, appended to `out`: only what changed since the last
+ * time is encoded again. */
+int control_list_text(struct control *control, enum kind kind, const char *project,
+		      struct strbuf *out, struct error *err);
 
 /* Where an instance or image lives, for streams (exec, logs, import, export). */
 struct control_location {

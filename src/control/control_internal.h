@@ -42,6 +42,9 @@ struct item {
 	UT_hash_handle by_uid;
 
 	/* What is not in the store. */
+	char *shown;                  /* text of control_list_text(), NULL = not asked for yet */
+	uint64_t shown_revision;      /* of meta when it was made */
+	bool shown_connected;         /* whether the node was there then */
 	json_t *status;               /* newest one from the node that is not written yet */
 	uint64_t flush_us;            /* when it is written at the latest */
 	uint64_t assigned_generation; /* what the node was told; 0 = nothing */

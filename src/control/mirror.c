@@ -161,6 +161,7 @@ static void item_free(struct control *control, struct item *item)
 		unmark_dirty(control, item);
 	status_drop(control, item);
 	resource_free(item->kind, item->resource);
+	free(item->shown);
 	free(item->key);
 	free(item);
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/strbuf.h"
 #include "control/control_internal.h"
 #include "control/resource.h"
 
@@ -26,22 +27,47 @@ uint64_t control_revision(const struct control *control)
 	return control->revision;
 }
 
-/* What a node that is offline said last may not be so any more. */
-static json_t *show(struct control *control, const struct item *item)
+/* The newest status: one that passes may not have been written yet. */
+static void newest_status(const struct item *item, struct instance_status *ret)
 {
-	struct instance *instance;
-	enum instance_state state;
+	const struct instance *instance = item_instance(item);
+	AUTO(json_decref) json_t *stored = NULL;
+
+	instance_status_init(ret);
+	if (item->status) {
+		instance_status_decode(item->status, ret, NULL);
+		mem_replace(&ret->node, instance->spec.node);
+		return;
+	}
+	stored = instance_status_encode(&instance->status);
+	instance_status_decode(stored, ret, NULL);
+}
+
+static json_t *show_instance(const struct control *control, const struct item *item)
+{
+	struct instance *instance = item_instance(item);
+	struct instance_status stored = instance->status, shown;
 	json_t *doc;
 
-	if (item->kind != KIND_INSTANCE || control->connected)
-		return resource_encode(item->kind, item->resource, ENCODE_SHOW);
-	instance = item_instance(item);
-	state = instance->status.state;
-	if (state != INSTANCE_STOPPED && state != INSTANCE_FAILED)
-		instance->status.state = INSTANCE_UNKNOWN;
-	doc = resource_encode(item->kind, instance, ENCODE_SHOW);
-	instance->status.state = state;
+	if (control->connected && !item->status)
+		return instance_encode(instance, ENCODE_SHOW);
+	newest_status(item, &shown);
+	/* What a node that is offline said last may not be so any more. */
+	if (!control->connected && shown.state != INSTANCE_STOPPED &&
+	    shown.state != INSTANCE_FAILED)
+		shown.state = INSTANCE_UNKNOWN;
+	instance->status = shown;
+	doc = instance_encode(instance, ENCODE_SHOW);
+	instance->status = stored;
+	instance_status_done(&shown);
 	return doc;
+}
+
+static json_t *show(struct control *control, const struct item *item)
+{
+	if (item->kind == KIND_INSTANCE)
+		return show_instance(control, item);
+	return resource_encode(item->kind, item->resource, ENCODE_SHOW);
 }
 
 static int check_ready(const struct control *control, struct error *err)
@@ -93,12 +119,12 @@ static int by_name(const void *a, const void *b)
 	return strcmp(x->meta->name, y->meta->name);
 }
 
-int control_list(struct control *control, enum kind kind, const char *project, bool full,
-		 json_t **ret, struct error *err)
+/* The items of a list in their order, NULL-terminated; the caller frees the array. */
+static int select_items(struct control *control, enum kind kind, const char *project,
+			struct item ***ret, struct error *err)
 {
 	bool global = kind == KIND_PROJECT || kind == KIND_NODE;
-	AUTO(free) struct item **items = NULL;
-	struct item *item, *next;
+	struct item **items, *item, *next;
 	size_t count = 0;
 	int r = check_ready(control, err);
 
@@ -113,10 +139,54 @@ int control_list(struct control *control, enum kind kind, const char *project, b
 			items[count++] = item;
 	}
 	qsort(items, count, sizeof(*items), by_name);
+	*ret = items;
+	return 0;
+}
+
+int control_list(struct control *control, enum kind kind, const char *project, bool full,
+		 json_t **ret, struct error *err)
+{
+	AUTO(free) struct item **items = NULL;
+	int r = select_items(control, kind, project, &items, err);
+
+	if (r < 0)
+		return r;
 	*ret = json_array();
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; items[i]; i++)
 		json_array_append_new(*ret, full ? show(control, items[i])
 						 : json_string(items[i]->meta->name));
+	return 0;
+}
+
+/* The text of a resource as people see it; kept until the resource or its node changes. */
+static const char *show_text(struct control *control, struct item *item)
+{
+	if (!item->shown || item->shown_revision != item->meta->revision ||
+	    item->shown_connected != control->connected) {
+		AUTO(json_decref) json_t *doc = show(control, item);
+
+		free(item->shown);
+		item->shown = json_dumps(doc, JSON_COMPACT);
+		item->shown_revision = item->meta->revision;
+		item->shown_connected = control->connected;
+	}
+	return item->shown ? item->shown : "null";
+}
+
+int control_list_text(struct control *control, enum kind kind, const char *project,
+		      struct strbuf *out, struct error *err)
+{
+	AUTO(free) struct item **items = NULL;
+	int r = select_items(control, kind, project, &items, err);
+
+	if (r < 0)
+		return r;
+	strbuf_puts(out, "[");
+	for (size_t i = 0; items[i]; i++) {
+		strbuf_puts(out, i == 0 ? "" : ",");
+		strbuf_puts(out, show_text(control, items[i]));
+	}
+	strbuf_puts(out, "]");
 	return 0;
 }
 
@@ -132,7 +202,11 @@ int control_locate(struct control *control, enum kind kind, const char *project,
 		return r;
 	if (kind == KIND_INSTANCE) {
 		node = item_instance(item)->spec.node;
-		location.running = item_instance(item)->status.state == INSTANCE_RUNNING;
+		struct instance_status newest;
+
+		newest_status(item, &newest);
+		location.running = newest.state == INSTANCE_RUNNING;
+		instance_status_done(&newest);
 	} else if (kind == KIND_IMAGE) {
 		node = item_image(item)->spec.node;
 	} else {

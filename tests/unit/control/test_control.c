@@ -318,6 +318,39 @@ static void test_progress_is_four_writes_a_second(void **state)
 	world_done(&world);
 }
 
+/* A passing status is shown at once, though it is written later or never. */
+static void test_newest_status_is_shown(void **state)
+{
+	struct control_location location;
+	struct world world;
+	uint64_t revision;
+
+	(void) state;
+	world_init(&world);
+	world_hello(&world);
+	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"name\":\"a\"}"), 0);
+	world_settle(&world);
+	assert_int_equal(
+		control_locate(world.control, KIND_INSTANCE, "default", "a", &location, NULL), 0);
+	assert_true(location.running);
+	revision = control_revision(world.control);
+	world.slow_create = true;
+	assert_int_equal(world_action(&world, "a", INSTANCE_RESTART), 0);
+	world_settle(&world);
+	assert_int_equal(control_revision(world.control), revision + 1);
+	assert_string_equal(world_show(&world, KIND_INSTANCE, "a", "state"), "creating");
+	assert_int_equal(
+		control_locate(world.control, KIND_INSTANCE, "default", "a", &location, NULL), 0);
+	assert_false(location.running);
+	world_pass(&world, 300);
+	assert_int_equal(control_revision(world.control), revision + 2);
+	assert_string_equal(world_operation(&world, "state"), "running");
+	world.slow_create = false;
+	world_settle(&world);
+	assert_string_equal(world_operation(&world, "state"), "done");
+	world_done(&world);
+}
+
 static void test_pull_and_prune(void **state)
 {
 	AUTO(json_decref) json_t *doc = NULL;
@@ -716,6 +749,7 @@ int main(void)
 		cmocka_unit_test(test_stop_before_started),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_progress_is_four_writes_a_second),
+		cmocka_unit_test(test_newest_status_is_shown),
 		cmocka_unit_test(test_pull_and_prune),
 		cmocka_unit_test(test_import),
 		cmocka_unit_test(test_networks),
