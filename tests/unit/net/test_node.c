@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -24,6 +25,14 @@
 #include "own_netns.h"
 
 enum { THREADS = 8, ROUNDS = 50 };
+
+#define NEED_DNSMASQ()                                                                             \
+	do {                                                                                       \
+		if (access("/usr/sbin/dnsmasq", X_OK) < 0) {                                       \
+			print_message("skipped: dnsmasq is not installed\n");                      \
+			skip();                                                                    \
+		}                                                                                  \
+	} while (0)
 
 static struct net *open_net(const char *folder)
 {
@@ -209,10 +218,7 @@ static void removes_everything_of_a_network(void **state)
 
 	(void) state;
 	NEED_OWN_NETNS();
-	if (access("/usr/sbin/dnsmasq", X_OK) < 0) {
-		print_message("skipped: dnsmasq is not installed\n");
-		skip();
-	}
+	NEED_DNSMASQ();
 	net = open_net(folder);
 	if (network_ensure(net, &spec, &status, &err) < 0)
 		fail_msg("%s", err.msg);
@@ -228,6 +234,85 @@ static void removes_everything_of_a_network(void **state)
 	net_free(net);
 }
 
+struct attacher {
+	struct net *net;
+	unsigned int number;
+	int netns_fd;
+	ino_t home; /* the namespace that its thread must be in afterwards */
+	int failures;
+};
+
+static ino_t namespace_of_thread(void)
+{
+	struct stat st = {};
+
+	(void) stat("/proc/thread-self/ns/net", &st);
+	return st.st_ino;
+}
+
+static const struct bridge_spec crowd = {
+	.uid = "ab", .ipv4 = "10.77.0.0/24", .ipv6 = "fd77::/64", .nat = true
+};
+
+static void *attach_much(void *data)
+{
+	struct attacher *attacher = data;
+	char uid[16], ipv4[32], ipv6[32];
+	struct port_spec port = {
+		.network = &crowd, .instance_uid = uid, .name = uid, .ipv4 = ipv4, .ipv6 = ipv6
+	};
+
+	snprintf(uid, sizeof(uid), "%x", attacher->number + 1);
+	for (unsigned int i = 0; i < 10; i++) {
+		/* New addresses each time: the old ones must go. */
+		snprintf(ipv4, sizeof(ipv4), "10.77.0.%u", 10 + attacher->number * 10 + i);
+		snprintf(ipv6, sizeof(ipv6), "fd77::%u", 10 + attacher->number * 10 + i);
+		if (port_attach(attacher->net, &port, attacher->netns_fd, NULL) < 0 ||
+		    namespace_of_thread() != attacher->home)
+			attacher->failures++;
+	}
+	return NULL;
+}
+
+static void many_ports_at_once(void **state)
+{
+	AUTO(folder_done) char *folder = make_folder();
+	AUTO(bridge_status_done) struct bridge_status status = {};
+	AUTO(net_observed_done) struct net_observed observed = {};
+	struct attacher attachers[THREADS];
+	pthread_t threads[THREADS];
+	struct error err = {};
+	struct net *net;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	NEED_DNSMASQ();
+	AUTO(fd_close) int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	net = open_net(folder);
+	if (network_ensure(net, &crowd, &status, &err) < 0)
+		fail_msg("%s", err.msg);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		attachers[i] =
+			(struct attacher){ .net = net, .number = i, .home = namespace_of_thread() };
+		assert_int_equal(unshare(CLONE_NEWNET), 0);
+		attachers[i].netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+		assert_int_equal(setns(home, CLONE_NEWNET), 0);
+	}
+	for (unsigned int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, attach_much, &attachers[i]), 0);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(attachers[i].failures, 0);
+		close(attachers[i].netns_fd);
+	}
+	/* Their namespaces may be gone by now, and the interfaces with them; the names are not. */
+	assert_int_equal(net_observe(net, &observed, NULL), 0);
+	assert_string_equal(observed.networks[0], "ab");
+	assert_int_equal(net_destroy(net, NULL), 0);
+	net_free(net);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +321,7 @@ int main(void)
 		cmocka_unit_test(survives_a_flush),
 		cmocka_unit_test(many_threads_at_once),
 		cmocka_unit_test(removes_everything_of_a_network),
+		cmocka_unit_test(many_ports_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, enter_own_netns, NULL);
