@@ -254,7 +254,8 @@ static int exec_run(struct cli *cli, const void *userdata, const struct argument
 	if (r < 0) {
 		cli_failed(cli, path, r);
 		if (client_status(client) == 409)
-			cli_set_hint(cli, "brume start %s", arguments->words[0]);
+			cli_set_hint(cli, "`brume start %s` or `brume resume %s` makes it run",
+				     arguments->words[0], arguments->words[0]);
 		return r;
 	}
 	exec.websocket = websocket;

@@ -19,7 +19,7 @@ static int wait_cancel(struct cli *cli, const char *title, const char *id, struc
 {
 	struct error failure = {};
 
-	cli_note(cli, "cancelling \"%s\"; Ctrl-C again leaves it to the server", title);
+	cli_note(cli, "%s: cancelling; Ctrl-C again leaves it to the server", title);
 	client_set_wakeup(cli->client, -1);
 	if (operation_cancel(cli->client, id, &failure) < 0 && client_status(cli->client) != 404 &&
 	    client_status(cli->client) != 409)
