@@ -10,6 +10,7 @@ import select
 import signal
 import ssl
 import stat
+import struct
 import subprocess
 import tarfile
 import threading
@@ -148,6 +149,21 @@ def test_what_overlayfs_would_believe_is_dropped(store, faulty):
     info = store.pull(faulty().add(Image([layer]), "attributes:1"))
     folder = store.tree(info["layers"][0]) / "d"
     assert [n for n in os.listxattr(folder)] == ["user.mine"]
+
+
+def test_access_lists_keep_their_ids(store, faulty):
+    def acl(user):
+        entries = [(1, 7, 0xffffffff), (2, 7, user), (4, 5, 0xffffffff), (16, 7, 0xffffffff),
+                   (32, 5, 0xffffffff)]
+        return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    name, text = "system.posix_acl_default", acl(1000).decode("utf-8", "surrogateescape")
+    layer = Layer().folder("d", xattrs={name: text}).file("d/f", "x", mode=0o640)
+    info = store.pull(faulty().add(Image([layer]), "acl:1"))
+    folder = store.tree(info["layers"][0]) / "d"
+    assert os.getxattr(folder, name) == acl(LAYER_UID + 1000)
+    # The default is for what the instance will make, not for what the image has.
+    assert os.listxattr(folder / "f") == []
+    assert stat.S_IMODE((folder / "f").stat().st_mode) == 0o640
 
 
 def test_devices_are_made_by_the_agents_side(store, faulty):

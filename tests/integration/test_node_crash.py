@@ -131,7 +131,9 @@ def test_every_daemon_by_itself(node):
         node.start_missing()
         node.wait_ready()
         assert node.instance("steady")["status"]["pid"] == pid, name
-        assert node.cli("exec", "steady", "--", "echo", name).stdout == f"{name}\n"
+        # While a keeper starts, commands are refused with one line that says to try again.
+        eventually(lambda: node.cli("exec", "steady", "--", "echo", name, code=None).stdout ==
+                   f"{name}\n", 10, "exec after the death of " + name)
         node.launch(reference, "after")
         node.cli("delete", "--force", "after")
 
