@@ -19,7 +19,8 @@
 enum {
 	LIST_SIZE_MAX =
 		48 * 1024, /* of one list of elements; the length of an attribute has 16 bits */
-	COMMENT_TYPE = 0,  /* libnftnl's NFTNL_UDATA_SET_ELEM_COMMENT */
+	FLOWS_SIZE_MAX = 8 * 1024 * 1024,
+	COMMENT_TYPE = 0, /* libnftnl's NFTNL_UDATA_SET_ELEM_COMMENT */
 	/* From the kernel's enum ctnetlink filters: which parts of the tuple count. */
 	FILTER_PROTO_NUM = 1 << 3,
 	FILTER_DST_PORT = 1 << 5,
@@ -417,14 +418,56 @@ static void put_flow(struct nlmsghdr *message, uint8_t protocol, uint16_t port)
 	mnl_attr_nest_end(message, part);
 }
 
-int nft_forget_flows(struct nft *nft, int family, uint8_t protocol, uint16_t port)
+/* Original tuples of flows, one after the other as the kernel wrote them. */
+static int take_flow(const struct nlmsghdr *message, void *data)
+{
+	struct strbuf *tuples = data;
+	const struct nlattr *attribute;
+
+	if (message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
+	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg) ||
+	    tuples->size > FLOWS_SIZE_MAX)
+		return 0;
+	mnl_attr_for_each(attribute, message,
+			  sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attribute) ==
+						       CTA_TUPLE_ORIG)
+		strbuf_append(tuples, attribute, MNL_ALIGN(attribute->nla_len));
+	return 0;
+}
+
+static int delete_flow(struct nft *nft, uint8_t family, const struct nlattr *tuple)
 {
 	struct nlmsghdr *message =
 		netlink_begin(nft->nl, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0);
 
+	put_header(message, family, 0);
+	if (!mnl_attr_put_check(message, NETLINK_MESSAGE_MAX, CTA_TUPLE_ORIG | NLA_F_NESTED,
+				mnl_attr_get_payload_len(tuple), mnl_attr_get_payload(tuple)))
+		return -EMSGSIZE;
+	return netlink_call(nft->nl, message);
+}
+
+int nft_forget_flows(struct nft *nft, int family, uint8_t protocol, uint16_t port)
+{
+	AUTO(strbuf_done) struct strbuf tuples = {};
+	struct nlmsghdr *message;
+	int r;
+
+	/* Only newer kernels can delete by filter; all that have nft can list by it. */
+	message =
+		netlink_begin(nft->nl, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, NLM_F_DUMP);
 	put_header(message, (uint8_t) family, 0);
 	put_flow(message, protocol, port);
-	return netlink_call(nft->nl, message);
+	r = netlink_query(nft->nl, message, take_flow, &tuples);
+	for (size_t at = 0; at < tuples.size && r == 0;) {
+		const struct nlattr *tuple = (const void *) (tuples.data + at);
+
+		at += MNL_ALIGN(tuple->nla_len);
+		r = delete_flow(nft, (uint8_t) family, tuple);
+		if (r == -ENOENT)
+			r = 0; /* it ended by itself */
+	}
+	return r;
 }
 
 /*
