@@ -96,10 +96,12 @@ check_settings() {
 build() {
 	local log=$PWD/build/quickstart.log
 	mkdir -p build
-	if [ ! -f build/build.ninja ]; then
-		meson setup -Dbuildtype=debugoptimized build >"$log" 2>&1 ||
-			fail "meson could not set up the build" "see above" "$log"
-	fi
+	if [ -f build/build.ninja ]; then
+		# New files in the source folders are found when the build is set up.
+		meson setup --reconfigure build >"$log" 2>&1
+	else
+		meson setup -Dbuildtype=debugoptimized build >"$log" 2>&1
+	fi || fail "meson could not set up the build" "see above, or rm -r build and run it again" "$log"
 	# shellcheck disable=SC2086 # a list of names
 	if [ -t 1 ]; then
 		ninja -C build $PROGRAMS 2>&1 | tee -a "$log" |

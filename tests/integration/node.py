@@ -348,7 +348,7 @@ class Node:
         for pid in {self.pid, *filter(None, map(self.pid_of, DAEMONS))}:
             with contextlib.suppress(OSError):
                 for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
-                    if str(self.folder) in line or f"/{self.prefix}/" in line:
+                    if self.named_in(line) or f"/{self.prefix}/" in line:
                         mine["mount"].add(line.split()[4])
         for path in itertools.chain(CGROUPS.glob(f"{self.prefix}/*"),
                                     CGROUPS.glob(f"*/{self.prefix}/*")):
@@ -363,6 +363,10 @@ class Node:
         mine["process"] = self.strangers()
         return {kind: found for kind, found in mine.items() if found}
 
+    def named_in(self, text):
+        """Whether one of the node's folders is mentioned."""
+        return str(self.folder) in text or str(self.run_folder) in text
+
     def strangers(self):
         """Processes of this node that are neither daemons nor dnsmasq, nor programs of the test."""
         daemons = {self.pid_of(name) for name in DAEMONS} | {p.pid for p in self.processes.values()}
@@ -375,7 +379,7 @@ class Node:
                 words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
                 groups = (entry / "cgroup").read_text()
                 program = words[0].rsplit("/", 1)[-1]
-                if f"/{self.prefix}/" in groups or (str(self.folder) in " ".join(words) and
+                if f"/{self.prefix}/" in groups or (self.named_in(" ".join(words)) and
                                                     program not in ("dnsmasq", "nsenter")):
                     found.add(f"{entry.name} {' '.join(words).strip()}")
         return found
@@ -458,7 +462,7 @@ class Node:
                 with contextlib.suppress(OSError):
                     words = (entry / "cmdline").read_bytes().decode(errors="replace")
                     if f"/{self.prefix}/" in (entry / "cgroup").read_text() or \
-                            str(self.folder) in words:
+                            self.named_in(words):
                         os.kill(int(entry.name), signal.SIGKILL)
                         kernel.wait_for_exit(int(entry.name), 5)
 
