@@ -70,25 +70,29 @@ static void set_response(struct request *req, unsigned int status, struct MHD_Re
 	request_resume(req);
 }
 
-static struct MHD_Response *json_response(const json_t *document)
+/* Takes over the text. */
+static struct MHD_Response *text_response(char *text, size_t size)
 {
-	char *text = json_dumps(document, JSON_COMPACT);
-	struct MHD_Response *response;
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE);
 
-	if (!text)
-		abort();
-	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
 	if (!response)
 		abort();
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
 	return response;
 }
 
-void request_answer(struct request *req, json_t *metadata, int64_t etag)
+static struct MHD_Response *json_response(const json_t *document)
 {
-	AUTO(json_decref)
-	json_t *document = json_pack("{s:s, s:o}", "type", "sync", "metadata", metadata);
-	struct MHD_Response *response = json_response(document);
+	char *text = json_dumps(document, JSON_COMPACT);
+
+	if (!text)
+		abort();
+	return text_response(text, strlen(text));
+}
+
+static void answer_sync(struct request *req, struct MHD_Response *response, int64_t etag)
+{
 	char text[32];
 
 	if (etag > 0) {
@@ -96,6 +100,21 @@ void request_answer(struct request *req, json_t *metadata, int64_t etag)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, text);
 	}
 	set_response(req, MHD_HTTP_OK, response);
+}
+
+void request_answer(struct request *req, json_t *metadata, int64_t etag)
+{
+	AUTO(json_decref)
+	json_t *document = json_pack("{s:s, s:o}", "type", "sync", "metadata", metadata);
+
+	answer_sync(req, json_response(document), etag);
+}
+
+void request_answer_text(struct request *req, struct strbuf *document, int64_t etag)
+{
+	size_t size = document->size;
+
+	answer_sync(req, text_response(strbuf_take(document), size), etag);
 }
 
 void request_answer_async(struct request *req, json_t *operation)

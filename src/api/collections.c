@@ -9,19 +9,30 @@
 #include "api/request.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/strbuf.h"
 
 static int list(struct request *req, enum kind kind, struct error *err)
 {
 	struct control *control = request_api(req)->control;
-	json_t *resources = NULL;
+	AUTO(strbuf_done) struct strbuf document = {};
+	json_t *names = NULL;
 	bool full = false;
 	int r = request_query_bool(req, "recursion", &full, err);
 
-	if (r == 0)
-		r = control_list(control, kind, request_project(req), full, &resources, err);
 	if (r < 0)
 		return r;
-	request_answer(req, resources, (int64_t) control_revision(control));
+	if (!full) {
+		r = control_list(control, kind, request_project(req), false, &names, err);
+		if (r == 0)
+			request_answer(req, names, (int64_t) control_revision(control));
+		return r;
+	}
+	strbuf_puts(&document, "{\"type\":\"sync\",\"metadata\":");
+	r = control_list_text(control, kind, request_project(req), &document, err);
+	if (r < 0)
+		return r;
+	strbuf_puts(&document, "}");
+	request_answer_text(req, &document, (int64_t) control_revision(control));
 	return 0;
 }
 

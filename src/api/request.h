@@ -58,6 +58,10 @@ void *request_kept(const struct request *req);
 /* 200 with `metadata`, which is handed over.  etag <= 0: none. */
 void request_answer(struct request *req, json_t *metadata, int64_t etag);
 
+/* The same when the whole document is text already; takes over what is in `document`. */
+struct strbuf;
+void request_answer_text(struct request *req, struct strbuf *document, int64_t etag);
+
 /* 202 with the operation's resource (handed over) and its path. */
 void request_answer_async(struct request *req, json_t *operation);
 
