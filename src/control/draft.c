@@ -79,11 +79,24 @@ void draft_claim(struct draft *draft, const char *key, const char *uid)
 	store_ops_put(&draft->txn.then, key, value, 0);
 }
 
+/* What is written must be readable: an entry that is not would keep every next brumed from
+ * starting. */
+static int check_readable(const struct draft_item *d, const char *text, struct error *err)
+{
+	void *resource = NULL;
+	int r = resource_decode(d->kind, text, 0, &resource, err);
+
+	if (r == 0)
+		resource_free(d->kind, resource);
+	return r;
+}
+
 int draft_finish(struct draft *draft, struct error *err)
 {
 	for (struct draft_item *d = draft->items; d; d = d->next) {
 		AUTO(free) char *text = NULL;
 		AUTO(free) char *old = NULL;
+		int r;
 
 		if (d->remove) {
 			draft_require(draft, d->item);
@@ -104,6 +117,9 @@ int draft_finish(struct draft *draft, struct error *err)
 				continue;
 			draft_require(draft, d->item);
 		}
+		r = check_readable(d, text, err);
+		if (r < 0)
+			return r;
 		store_ops_put(&draft->txn.then, d->key, text, 0);
 	}
 	return draft->txn.then.count > 0 ? WORK_COMMIT : WORK_NOTHING;

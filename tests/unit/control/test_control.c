@@ -711,6 +711,28 @@ static void test_too_large(void **state)
 	world_done(&world);
 }
 
+/* A name that grows too long when it is completed is refused; it would be unreadable later. */
+static void test_too_long(void **state)
+{
+	char body[700] = "{\"image\":\"";
+	struct world world;
+
+	(void) state;
+	world_init(&world);
+	world_hello(&world);
+	for (int i = 0; i < 62; i++)
+		strcat(body, i % 31 == 30 ? "a.a." : "bbb.");
+	strcat(body, "museum/");
+	for (int i = 0; i < 31; i++)
+		strcat(body, "ccccccc/");
+	strcat(body, "dddddd\"}");
+	assert_int_equal(world_launch(&world, body), -EINVAL);
+	world_settle(&world);
+	world_restart(&world);
+	assert_int_equal(world_count(&world, KIND_INSTANCE), 0);
+	world_done(&world);
+}
+
 static void test_other_projects(void **state)
 {
 	struct control_filter filter = { NULL, -1, NULL };
@@ -760,6 +782,7 @@ int main(void)
 		cmocka_unit_test(test_store_that_fails),
 		cmocka_unit_test(test_other_writer),
 		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_other_projects),
 	};
 
