@@ -10,7 +10,13 @@
 #include "base/strbuf.h"
 #include "base/strv.h"
 
-enum { SAVED_IMAGES_MAX = 1000, LISTED_PLATFORMS_MAX = 12, CONFIG_STRINGS_MAX = 4096 };
+enum {
+	SAVED_IMAGES_MAX = 1000,
+	LISTED_PLATFORMS_MAX = 12,
+	CONFIG_STRINGS_MAX = 4096,
+	CONFIG_TEXT_MAX = 512 << 10, /* as JSON: it travels in one message with other things */
+	WORD_MAX = 128,              /* architecture, os and the like */
+};
 
 #define REF_NAME "org.opencontainers.image.ref.name"
 
@@ -225,6 +231,29 @@ static int check_config(const struct oci_image_config *config, struct error *err
 			return error_say(err, -EINVAL,
 					 "image configuration: Env: '%.60s' must be NAME=VALUE",
 					 *env);
+
+	AUTO(json_decref) json_t *object = oci_image_config_json(config);
+	AUTO(free) char *text = json_text(object);
+	if (strlen(text) > CONFIG_TEXT_MAX)
+		return error_say(
+			err, -E2BIG,
+			"image configuration: environment, labels and commands have %zu bytes, "
+			"at most %d are allowed",
+			strlen(text), CONFIG_TEXT_MAX);
+	return 0;
+}
+
+static int check_words(const struct oci_image *image, struct error *err)
+{
+	const char *const words[] = { image->architecture, image->variant, image->os,
+				      image->created };
+
+	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+		if (words[i] && strlen(words[i]) > WORD_MAX)
+			return error_say(
+				err, -EINVAL,
+				"image configuration: '%.40s...' is longer than %d characters",
+				words[i], WORD_MAX);
 	return 0;
 }
 
@@ -294,7 +323,9 @@ int oci_image_decode(const json_t *document, struct oci_image *ret, struct error
 	r = json_read_object(&in, document, "rootfs", &rootfs);
 	if (r < 0)
 		return r;
-	r = diff_ids_decode(rootfs, &image, err);
+	r = check_words(&image, err);
+	if (r == 0)
+		r = diff_ids_decode(rootfs, &image, err);
 	if (r == 0 && config)
 		r = config_decode(config, &image.config, err);
 	if (r < 0)

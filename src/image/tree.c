@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -17,6 +18,15 @@ enum {
 	CACHE_SIZE = 64,
 	DEPTH_MAX = 256,
 	TIMES_BYTES_MAX = 64 << 20,
+	LATER_BYTES_MAX = 16 << 20,
+};
+
+/* An attribute that is set at the end. */
+struct later {
+	struct later *next;
+	char *name, *key;
+	size_t size;
+	char value[];
 };
 
 struct folder {
@@ -30,6 +40,8 @@ struct tree {
 	struct tree_limits *limits;
 	struct folder cache[CACHE_SIZE];
 	uint64_t clock;
+	struct later *later;
+	size_t later_bytes;
 	struct strbuf times; /* struct timespec, name, NUL, again and again */
 };
 
@@ -58,6 +70,14 @@ void tree_free(struct tree *tree)
 	if (!tree)
 		return;
 	forget_folders(tree);
+	while (tree->later) {
+		struct later *later = tree->later;
+
+		tree->later = later->next;
+		free(later->name);
+		free(later->key);
+		free(later);
+	}
 	strbuf_done(&tree->times);
 	free(tree);
 }
@@ -264,12 +284,40 @@ static bool is_whiteout(const struct stat *st)
 	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
 }
 
+static int set_times(struct tree *tree, struct error *err)
+{
+	for (size_t at = 0; at < tree->times.size;) {
+		const char *name = tree->times.data + at + sizeof(struct timespec);
+		struct timespec times[2];
+		struct error ignored;
+		const char *last;
+		int r = 0;
+
+		memcpy(&times[0], tree->times.data + at, sizeof(times[0]));
+		times[1] = times[0];
+		at += sizeof(struct timespec) + strlen(name) + 1;
+		if (!name[0]) {
+			r = futimens(tree->root_fd, times) < 0 ? -errno : 0;
+		} else {
+			/* It may have been replaced by something else meanwhile. */
+			int parent_fd = open_parent(tree, name, false, &last, &ignored);
+
+			if (parent_fd >= 0 &&
+			    utimensat(parent_fd, last, times, AT_SYMLINK_NOFOLLOW) < 0)
+				r = -errno;
+		}
+		if (r < 0 && r != -ENOENT)
+			return error_set(err, r, "time of '%.200s'", name);
+	}
+	return 0;
+}
+
 static int remember_time(struct tree *tree, const char *name, const struct timespec *mtime)
 {
 	int r = 0;
 
 	if (tree->times.size > TIMES_BYTES_MAX) {
-		r = tree_finish(tree, NULL);
+		r = set_times(tree, NULL);
 		strbuf_done(&tree->times);
 	}
 	strbuf_append(&tree->times, mtime, sizeof(*mtime));
@@ -447,30 +495,42 @@ int tree_whiteout(struct tree *tree, const char *name, bool *ret_folder, struct 
 	return 0;
 }
 
-int tree_finish(struct tree *tree, struct error *err)
+int tree_set_later(struct tree *tree, const char *name, const char *key, const void *value,
+		   size_t size)
 {
-	for (size_t at = 0; at < tree->times.size;) {
-		const char *name = tree->times.data + at + sizeof(struct timespec);
-		struct timespec times[2];
-		struct error ignored;
-		const char *last;
-		int r = 0;
+	struct later *later;
 
-		memcpy(&times[0], tree->times.data + at, sizeof(times[0]));
-		times[1] = times[0];
-		at += sizeof(struct timespec) + strlen(name) + 1;
-		if (!name[0]) {
-			r = futimens(tree->root_fd, times) < 0 ? -errno : 0;
-		} else {
-			/* It may have been replaced by something else meanwhile. */
-			int parent_fd = open_parent(tree, name, false, &last, &ignored);
+	tree->later_bytes += sizeof(*later) + strlen(name) + size;
+	if (tree->later_bytes > LATER_BYTES_MAX)
+		return -E2BIG;
+	later = mem_zalloc(sizeof(*later) + size);
+	later->name = mem_strdup(name);
+	later->key = mem_strdup(key);
+	later->size = size;
+	memcpy(later->value, value, size);
+	later->next = tree->later;
+	tree->later = later;
+	return 0;
+}
 
-			if (parent_fd >= 0 &&
-			    utimensat(parent_fd, last, times, AT_SYMLINK_NOFOLLOW) < 0)
-				r = -errno;
-		}
-		if (r < 0 && r != -ENOENT)
-			return error_set(err, r, "time of '%.200s'", name);
+static int set_later(struct tree *tree, struct error *err)
+{
+	for (const struct later *later = tree->later; later; later = later->next) {
+		int fd = later->name[0] ? open_folder(tree, later->name, strlen(later->name),
+						      later->name, false, NULL)
+					: tree->root_fd;
+
+		/* A folder that something else replaced meanwhile has no attributes to set. */
+		if (fd >= 0 && fsetxattr(fd, later->key, later->value, later->size, 0) < 0)
+			return error_set(err, -errno, "'%.200s': attribute %.60s", later->name,
+					 later->key);
 	}
 	return 0;
+}
+
+int tree_finish(struct tree *tree, struct error *err)
+{
+	int r = set_later(tree, err);
+
+	return r < 0 ? r : set_times(tree, err);
 }

@@ -9,6 +9,7 @@
  */
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -70,5 +71,9 @@ int tree_prepare(struct tree *tree, const char *name, struct error *err);
 /* Accounts for data that is written to a file. */
 int tree_charge(struct tree *tree, uint64_t bytes, struct error *err);
 
-/* Sets the folders' times, which writing into them has changed. */
+/* Gives a folder an attribute when everything is written.  -E2BIG when there are too many. */
+int tree_set_later(struct tree *tree, const char *name, const char *key, const void *value,
+		   size_t size);
+
+/* Sets what was put off, and the folders' times, which writing into them has changed. */
 int tree_finish(struct tree *tree, struct error *err);

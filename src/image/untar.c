@@ -15,6 +15,7 @@
 
 enum { UID_COUNT = 65536 };
 
+#define DEFAULT_ACL "system.posix_acl_default"
 #define WHITEOUT ".wh."
 #define WHITEOUT_META ".wh..wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
@@ -72,8 +73,7 @@ static bool is_kept_xattr(const char *name)
 	if (strncmp(name, "user.", 5) == 0)
 		return strncmp(name, "user.overlay.", 13) != 0;
 	return strcmp(name, "security.capability") == 0 ||
-	       strcmp(name, "system.posix_acl_access") == 0 ||
-	       strcmp(name, "system.posix_acl_default") == 0;
+	       strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, DEFAULT_ACL) == 0;
 }
 
 static int set_xattrs(struct state *state, struct archive_entry *entry, int fd, const char *name)
@@ -83,10 +83,19 @@ static int set_xattrs(struct state *state, struct archive_entry *entry, int fd, 
 	size_t size;
 
 	archive_entry_xattr_reset(entry);
-	while (archive_entry_xattr_next(entry, &key, &value, &size) == ARCHIVE_OK)
-		if (is_kept_xattr(key) && fsetxattr(fd, key, value, size, 0) < 0)
-			return error_set(state->err, -errno, "'%.200s': attribute %.60s", name,
-					 key);
+	while (archive_entry_xattr_next(entry, &key, &value, &size) == ARCHIVE_OK) {
+		int r = 0;
+
+		if (!is_kept_xattr(key))
+			continue;
+		/* At the end, or what is made in the folder would inherit it. */
+		if (strcmp(key, DEFAULT_ACL) == 0)
+			r = tree_set_later(state->tree, name, key, value, size);
+		else if (fsetxattr(fd, key, value, size, 0) < 0)
+			r = -errno;
+		if (r < 0)
+			return error_set(state->err, r, "'%.200s': attribute %.60s", name, key);
+	}
 	return 0;
 }
 

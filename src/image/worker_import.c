@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -33,6 +35,13 @@ struct copier {
 	pthread_t thread;
 };
 
+static bool wait_for_input(void)
+{
+	struct pollfd input = { .fd = WORKER_INPUT_FD, .events = POLLIN };
+
+	return poll(&input, 1, -1) > 0 || errno == EINTR;
+}
+
 static int copy_input(struct copier *copier, char *buffer)
 {
 	uint64_t reported = 0;
@@ -41,7 +50,7 @@ static int copy_input(struct copier *copier, char *buffer)
 		ssize_t n = read(WORKER_INPUT_FD, buffer, COPY_SIZE);
 		int r;
 
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		if (n < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_input())))
 			continue;
 		if (n < 0)
 			return -errno;

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/strv.h"
 #include "codec/oci_image.h"
 
@@ -166,6 +167,24 @@ static void refuses_bad_configurations(void **state)
 	refuses_image("{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Labels\":{\"a\":1}}}", "'a'");
 }
 
+static void refuses_what_fills_a_message(void **state)
+{
+	AUTO(json_decref) json_t *object = parse("{\"rootfs\":{\"diff_ids\":[]},\"config\":{}}");
+	AUTO(json_decref) json_t *words = parse("{\"rootfs\":{\"diff_ids\":[]}}");
+	AUTO(free) char *big = mem_zalloc(600 << 10);
+	struct oci_image image = {};
+	struct error err = {};
+
+	(void) state;
+	memset(big, 'x', (600 << 10) - 1);
+	json_object_set_new(words, "created", json_string(big));
+	assert_int_equal(oci_image_decode(words, &image, &err), -EINVAL);
+	json_object_set_new(json_object_get(object, "config"), "Labels",
+			    json_pack("{s:s}", "a", big));
+	assert_int_equal(oci_image_decode(object, &image, &err), -E2BIG);
+	assert_null(image.config.labels);
+}
+
 static void reads_a_saved_image(void **state)
 {
 	AUTO(json_decref)
@@ -205,6 +224,7 @@ int main(void)
 		cmocka_unit_test(chooses_the_platform),
 		cmocka_unit_test(reads_a_configuration),
 		cmocka_unit_test(refuses_bad_configurations),
+		cmocka_unit_test(refuses_what_fills_a_message),
 		cmocka_unit_test(reads_a_saved_image),
 		cmocka_unit_test(checks_platforms),
 	};
