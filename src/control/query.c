@@ -161,13 +161,14 @@ int control_list(struct control *control, enum kind kind, const char *project, b
 /* The text of a resource as people see it; kept until the resource or its node changes. */
 static const char *show_text(struct control *control, struct item *item)
 {
-	if (!item->shown || item->shown_revision != item->meta->revision ||
+	if (!item->shown || item->status || item->shown_revision != item->meta->revision ||
 	    item->shown_connected != control->connected) {
 		AUTO(json_decref) json_t *doc = show(control, item);
 
 		free(item->shown);
 		item->shown = json_dumps(doc, JSON_COMPACT);
-		item->shown_revision = item->meta->revision;
+		/* A status that is not written yet changes without a revision. */
+		item->shown_revision = item->status ? 0 : item->meta->revision;
 		item->shown_connected = control->connected;
 	}
 	return item->shown ? item->shown : "null";
