@@ -370,7 +370,6 @@ int launch_create(const struct launch_options *options, struct launch **ret, str
 	AUTO(launch_free) struct launch *launch = mem_new0(struct launch);
 	AUTO(work_done) struct work work = { .options = options, .launch = launch };
 	AUTO(free) char *text = NULL;
-	AUTO(free) char *pid_file = NULL;
 	size_t size = 0;
 	int r;
 
