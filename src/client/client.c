@@ -221,11 +221,12 @@ static int client_fail(struct client *client, const json_t *envelope, int status
 	const char *words = json_string_value(json_object_get(envelope, "error"));
 	const char *hint = json_string_value(json_object_get(envelope, "hint"));
 
-	if (hint)
-		snprintf(client->hint, sizeof(client->hint), "%s", hint);
-	else if (status == 401)
+	if (status == 401)
 		snprintf(client->hint, sizeof(client->hint),
-			 "give a valid bearer token in the environment variable BRUME_TOKEN");
+			 "put a token that the server knows into the environment variable "
+			 "BRUME_TOKEN");
+	else if (hint)
+		snprintf(client->hint, sizeof(client->hint), "%s", hint);
 	if (words)
 		return error_say(err, client_status_errno(status), "%s", words);
 	return error_say(err, client_status_errno(status), "the server answered with status %d",
