@@ -223,10 +223,20 @@ END
 
 # --- the way back ---------------------------------------------------------------------------------
 
+gone() { # PID SECONDS ; waits for the end of a process that is not ours to wait for
+	local state
+	for _ in $(seq $(($2 * 20))); do
+		read -r _ _ state _ 2>/dev/null <"/proc/$1/stat" && [ "$state" != Z ] || return 0
+		sleep 0.05
+	done
+	return 1
+}
+
 end_process() { # PID ; politely, then not
 	kill -TERM "$1" 2>/dev/null || return
-	timeout 10 tail --pid="$1" -f /dev/null
-	kill -KILL "$1" 2>/dev/null && timeout 5 tail --pid="$1" -f /dev/null
+	gone "$1" 10 && return
+	kill -KILL "$1" 2>/dev/null
+	gone "$1" 5
 }
 
 delete_instances() {
@@ -245,14 +255,12 @@ end_daemons() {
 	done
 	pid=$(pid_of "$DEMO/registry.pid" docker-registry) && end_process "$pid"
 	# Whatever still runs for this node: its name servers, and instances that nobody minds any more.
-	for entry in /proc/[0-9]*; do
-		pid=${entry#/proc/}
-		[ "$pid" != $$ ] || continue
-		if [[ $(readlink "$entry/exe") == */dnsmasq ]] && grep -qaF "$RUN/" "$entry/cmdline" 2>/dev/null; then
-			end_process "$pid"
-		elif grep -q ":/$PREFIX/" "$entry/cgroup" 2>/dev/null; then
-			kill -KILL "$pid" 2>/dev/null && timeout 5 tail --pid="$pid" -f /dev/null
-		fi
+	for entry in $(grep -laF "$RUN/" /proc/[0-9]*/cmdline 2>/dev/null); do
+		[[ $(readlink "${entry%cmdline}exe") == */dnsmasq ]] && end_process "$(basename "${entry%/cmdline}")"
+	done
+	for entry in $(grep -l ":/$PREFIX/" /proc/[0-9]*/cgroup 2>/dev/null); do
+		pid=$(basename "${entry%/cgroup}")
+		kill -KILL "$pid" 2>/dev/null && gone "$pid" 5
 	done
 }
 
