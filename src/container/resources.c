@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "container/device_rules.h"
 #include "container/resources_internal.h"
 
@@ -64,24 +65,23 @@ static int apply_unified(const struct oci_resources *resources, const struct cgr
 {
 	for (size_t i = 0; i < resources->unified_count; i++) {
 		const struct oci_pair *pair = &resources->unified[i];
-		size_t n = strcspn(pair->name, ".");
-		char controller[32], property[96];
+		char property[96];
+		int r;
 
-		if (!pair->name[n] || n == 0 || n >= sizeof(controller) || strchr(pair->name, '/'))
+		if (!strchr(pair->name, '.') || pair->name[0] == '.' || strchr(pair->name, '/'))
 			return error_say(err, -EINVAL,
 					 "linux.resources.unified: \"%.64s\" is not a file like "
 					 "\"memory.high\"",
 					 pair->name);
-		memcpy(controller, pair->name, n);
-		controller[n] = '\0';
 		snprintf(property, sizeof(property), "unified.%.64s", pair->name);
-		if (strcmp(controller, "cgroup") != 0 && !cgroup_is_v2(cgroup, controller))
+		if (cgroup_v2_fd(cgroup) < 0)
 			return resources_refuse(property, err);
-		int r = resources_put(cgroup, controller, pair->name, property, err, "%s",
-				      pair->value);
-
+		r = file_write_kernel(cgroup_v2_fd(cgroup), pair->name, pair->value);
+		if (r == -ENOENT)
+			return resources_refuse(property, err);
 		if (r < 0)
-			return r;
+			return error_set(err, r, "linux.resources.%s: writing \"%.128s\"", property,
+					 pair->value);
 	}
 	return 0;
 }

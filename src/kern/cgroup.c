@@ -598,18 +598,30 @@ int cgroup_frozen(const struct cgroup *cgroup)
 	return r < 0 ? r : strncmp(text, "FROZEN", 6) == 0 || strncmp(text, "FREEZING", 8) == 0;
 }
 
+/* Reading through the descriptor that is polled is what makes the next poll wait. */
+static int read_frozen(int events)
+{
+	char text[256];
+	ssize_t n = pread(events, text, sizeof(text) - 1, 0);
+
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	return strstr(text, "frozen 1") != NULL;
+}
+
 static int freeze_v2(int fd, bool freeze)
 {
 	AUTO(fd_close) int events = openat(fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
-	int r = file_write_kernel(fd, "cgroup.freeze", freeze ? "1" : "0");
+	int r;
 
 	if (events < 0)
 		return -errno;
-	/* Each change of the file wakes the poll. */
+	r = file_write_kernel(fd, "cgroup.freeze", freeze ? "1" : "0");
 	for (int i = 0; r == 0 && i < 200; i++) {
 		struct pollfd poll_fd = { .fd = events, .events = POLLPRI };
 
-		r = frozen_v2(fd);
+		r = read_frozen(events);
 		if (r < 0 || (r == 1) == freeze)
 			return r < 0 ? r : 0;
 		r = poll(&poll_fd, 1, 10) < 0 ? -errno : 0;
