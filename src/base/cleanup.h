@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define AUTO(fn) __attribute__((cleanup(fn##_autop)))
+/* "unused": releasing it may be all that is done with it; clang would complain. */
+#define AUTO(fn) __attribute__((cleanup(fn##_autop), unused))
 
 /* Makes AUTO(fn) work for a release function `fn` that takes a `type`. */
 #define DEFINE_AUTO(type, fn)                                                                      \
