@@ -101,6 +101,14 @@ def children_of(pid):
     return [int(child) for child in text.split()]
 
 
+def wait_for_bytes(process):
+    """Until the first bytes of a layer have come."""
+    for line in process.stderr:
+        assert line.startswith(b"progress "), line
+        if b"progress 0/" not in line:
+            return
+
+
 def layer_digests(image):
     return [layer["digest"] for layer in json.loads(image.manifest)["layers"]]
 
@@ -372,9 +380,7 @@ def test_a_later_pull_goes_on_where_the_killed_worker_stopped(store, faulty):
     reference, digest = registry.add(image, "killed:1"), layer_digests(image)[1]
     registry.faults[digest] = ("hang", go_on)
     process = store.start("pull", "one", reference, env={"IMAGE_DRIVER_PROGRESS": "1"})
-    for line in process.stderr:
-        if b"progress 0/" not in line and b"unpacking" not in line:
-            break
+    wait_for_bytes(process)
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
     assert process.wait() == 1
     assert b"killed by signal 9" in process.stderr.read()
@@ -392,9 +398,7 @@ def test_the_agents_end_is_the_workers_end(store, faulty):
     reference, digest = registry.add(image, "agent:1"), layer_digests(image)[1]
     registry.faults[digest] = ("hang", go_on)
     process = store.start("pull", "one", reference, env={"IMAGE_DRIVER_PROGRESS": "1"})
-    for line in process.stderr:
-        if b"progress 0/" not in line and b"unpacking" not in line:
-            break
+    wait_for_bytes(process)
     watch = os.pidfd_open(children_of(process.pid)[0])
     process.kill()
     process.wait()
