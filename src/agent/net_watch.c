@@ -65,6 +65,18 @@ static int on_change(sd_event_source *source, int fd, uint32_t revents, void *da
 	return 0;
 }
 
+/* Docker and other firewalls do this; nothing of ours can undo it, so people must know. */
+static void warn_of_obstacle(struct net *net)
+{
+	AUTO(free) char *chain = NULL;
+
+	if (net_find_obstacle(net, &chain, NULL) > 0)
+		log_warning(
+			"network: the host's firewall drops what is forwarded (%s): instances may "
+			"be cut off until it accepts what comes from and goes to our bridges",
+			chain);
+}
+
 int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err)
 {
 	struct net_watch *watch = mem_new0(struct net_watch);
@@ -77,6 +89,7 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 		net_watch_free(watch);
 		return error_set(err, r, "watch nftables");
 	}
+	warn_of_obstacle(agent->net);
 	*ret = watch;
 	return 0;
 }

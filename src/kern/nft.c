@@ -6,7 +6,6 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,13 +16,9 @@
 #include "kern/netlink.h"
 
 enum {
-	LIST_SIZE_MAX =
-		48 * 1024, /* of one list of elements; the length of an attribute has 16 bits */
-	FLOWS_SIZE_MAX = 8 * 1024 * 1024,
+	/* Bytes of one list of elements: the length of an attribute has 16 bits. */
+	LIST_SIZE_MAX = 48 * 1024,
 	COMMENT_TYPE = 0, /* libnftnl's NFTNL_UDATA_SET_ELEM_COMMENT */
-	/* From the kernel's enum ctnetlink filters: which parts of the tuple count. */
-	FILTER_PROTO_NUM = 1 << 3,
-	FILTER_DST_PORT = 1 << 5,
 };
 
 struct nft {
@@ -47,6 +42,11 @@ void nft_free(struct nft *nft)
 		return;
 	netlink_free(nft->nl);
 	free(nft);
+}
+
+struct netlink *nft_netlink(struct nft *nft)
+{
+	return nft->nl;
 }
 
 static void context_free(struct nft_ctx *context)
@@ -402,72 +402,92 @@ int nft_delete_table(struct nft *nft, const char *table)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The flow's first packet, as far as the filter looks at it. */
-static void put_flow(struct nlmsghdr *message, uint8_t protocol, uint16_t port)
-{
-	struct nlattr *tuple = mnl_attr_nest_start(message, CTA_TUPLE_ORIG);
-	struct nlattr *part = mnl_attr_nest_start(message, CTA_TUPLE_PROTO);
+struct obstacle {
+	const char *own_table;
+	char *words;
+};
 
-	mnl_attr_put_u8(message, CTA_PROTO_NUM, protocol);
-	mnl_attr_put_u16(message, CTA_PROTO_DST_PORT, htons(port));
-	mnl_attr_nest_end(message, part);
-	mnl_attr_nest_end(message, tuple);
-	part = mnl_attr_nest_start(message, CTA_FILTER);
-	mnl_attr_put_u32(message, CTA_FILTER_ORIG_FLAGS, FILTER_PROTO_NUM | FILTER_DST_PORT);
-	mnl_attr_put_u32(message, CTA_FILTER_REPLY_FLAGS, 0);
-	mnl_attr_nest_end(message, part);
+static const char *family_name(uint8_t family)
+{
+	switch (family) {
+	case NFPROTO_IPV4:
+		return "ip";
+	case NFPROTO_IPV6:
+		return "ip6";
+	case NFPROTO_INET:
+		return "inet";
+	default:
+		return NULL; /* families that routed packets do not meet */
+	}
 }
 
-/* Original tuples of flows, one after the other as the kernel wrote them. */
-static int take_flow(const struct nlmsghdr *message, void *data)
+static bool is_forward_hook(const struct nlattr *hook)
 {
-	struct strbuf *tuples = data;
 	const struct nlattr *attribute;
 
-	if (message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
-	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg) ||
-	    tuples->size > FLOWS_SIZE_MAX)
+	mnl_attr_for_each_nested(
+		attribute,
+		hook) if (mnl_attr_get_type(attribute) == NFTA_HOOK_HOOKNUM &&
+			  mnl_attr_get_payload_len(attribute) >=
+				  sizeof(uint32_t)) return ntohl(mnl_attr_get_u32(attribute)) ==
+		NF_INET_FORWARD;
+	return false;
+}
+
+static int look_at_chain(const struct nlmsghdr *message, void *data)
+{
+	struct obstacle *obstacle = data;
+	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
+	const char *table = "", *chain = "", *family;
+	bool forward = false, drop = false;
+	const struct nlattr *attribute;
+
+	if (!is_type(message, NFT_MSG_NEWCHAIN))
 		return 0;
-	mnl_attr_for_each(attribute, message,
-			  sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attribute) ==
-						       CTA_TUPLE_ORIG)
-		strbuf_append(tuples, attribute, MNL_ALIGN(attribute->nla_len));
+	mnl_attr_for_each(attribute, message, sizeof(*header))
+	{
+		switch (mnl_attr_get_type(attribute)) {
+		case NFTA_CHAIN_TABLE:
+			table = mnl_attr_get_str(attribute);
+			break;
+		case NFTA_CHAIN_NAME:
+			chain = mnl_attr_get_str(attribute);
+			break;
+		case NFTA_CHAIN_HOOK:
+			forward = is_forward_hook(attribute);
+			break;
+		case NFTA_CHAIN_POLICY:
+			drop = mnl_attr_get_payload_len(attribute) >= sizeof(uint32_t) &&
+			       ntohl(mnl_attr_get_u32(attribute)) == NF_DROP;
+			break;
+		default:
+			break;
+		}
+	}
+	family = family_name(header->nfgen_family);
+	if (forward && drop && family && strcmp(table, obstacle->own_table) != 0 &&
+	    !obstacle->words)
+		obstacle->words = mem_printf("table %s %s, chain %s", family, table, chain);
 	return 0;
 }
 
-static int delete_flow(struct nft *nft, uint8_t family, const struct nlattr *tuple)
+int nft_find_forward_drop(struct nft *nft, const char *table, char **ret)
 {
-	struct nlmsghdr *message =
-		netlink_begin(nft->nl, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0);
-
-	put_header(message, family, 0);
-	if (!mnl_attr_put_check(message, NETLINK_MESSAGE_MAX, CTA_TUPLE_ORIG | NLA_F_NESTED,
-				mnl_attr_get_payload_len(tuple), mnl_attr_get_payload(tuple)))
-		return -EMSGSIZE;
-	return netlink_call(nft->nl, message);
-}
-
-int nft_forget_flows(struct nft *nft, int family, uint8_t protocol, uint16_t port)
-{
-	AUTO(strbuf_done) struct strbuf tuples = {};
-	struct nlmsghdr *message;
+	struct obstacle obstacle = { .own_table = table };
+	struct nlmsghdr *message = begin(nft, NFT_MSG_GETCHAIN, NLM_F_DUMP);
 	int r;
 
-	/* Only newer kernels can delete by filter; all that have nft can list by it. */
-	message =
-		netlink_begin(nft->nl, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, NLM_F_DUMP);
-	put_header(message, (uint8_t) family, 0);
-	put_flow(message, protocol, port);
-	r = netlink_query(nft->nl, message, take_flow, &tuples);
-	for (size_t at = 0; at < tuples.size && r == 0;) {
-		const struct nlattr *tuple = (const void *) (tuples.data + at);
-
-		at += MNL_ALIGN(tuple->nla_len);
-		r = delete_flow(nft, (uint8_t) family, tuple);
-		if (r == -ENOENT)
-			r = 0; /* it ended by itself */
+	/* Of all families: the request says inet by default. */
+	((struct nfgenmsg *) mnl_nlmsg_get_payload(message))->nfgen_family = NFPROTO_UNSPEC;
+	r = netlink_query(nft->nl, message, look_at_chain, &obstacle);
+	if (r < 0) {
+		free(obstacle.words);
+		return r;
 	}
-	return r;
+	if (!obstacle.words)
+		return 0;
+	*ret = obstacle.words;
+	return 1;
 }
 
 /*

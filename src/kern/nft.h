@@ -21,6 +21,7 @@
 #include "base/strbuf.h"
 
 struct error;
+struct netlink;
 struct nft;
 
 enum { NFT_KEY_MAX = 32, NFT_VALUE_MAX = 24, NFT_COMMENT_MAX = 40, NFT_NAME_MAX = 32 };
@@ -52,6 +53,9 @@ struct nft_batch {
 int nft_new(struct nft **ret);
 void nft_free(struct nft *nft);
 DEFINE_AUTO(struct nft *, nft_free)
+
+/* Its socket, borrowed: for other requests to netfilter (kern/nft_flow.h). */
+struct netlink *nft_netlink(struct nft *nft);
 
 /* Runs a script as `nft -f` does: all of it or nothing. */
 int nft_run(const char *script, struct error *err);
@@ -86,10 +90,11 @@ static inline void nft_batch_done_autop(struct nft_batch *batch)
 int nft_delete_table(struct nft *nft, const char *table);
 
 /*
- * Forgets the tracked flows of `protocol` (IPPROTO_*) whose first packet went to `port` (host
- * order), so that the next packet is looked at anew.  `family` is AF_INET or AF_INET6.
+ * Looks for a chain, outside `table`, that drops forwarded packets unless a rule accepts them.
+ * Returns 1 and words for it ("table ip filter, chain FORWARD"; the caller frees), 0 when there is
+ * none. Chains of the older xtables are not seen.
  */
-int nft_forget_flows(struct nft *nft, int family, uint8_t protocol, uint16_t port);
+int nft_find_forward_drop(struct nft *nft, const char *table, char **ret);
 
 /*
  * A non-blocking fd that becomes readable when anybody has changed the ruleset of this namespace.

@@ -204,6 +204,15 @@ bool net_watch_read(struct net *net)
 	return generation == 0 || generation != rules_generation(net->rules);
 }
 
+int net_find_obstacle(struct net *net, char **ret, struct error *err)
+{
+	int r;
+
+	NET_LOCKED(net);
+	r = nft_find_forward_drop(rules_nft(net->rules), net->prefix, ret);
+	return r < 0 ? error_set(err, r, "cannot list the chains of nftables") : r;
+}
+
 int net_destroy(struct net *net, struct error *err)
 {
 	NET_LOCKED(net);

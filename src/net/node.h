@@ -54,6 +54,13 @@ int net_repair(struct net *net, bool *ret_damaged, struct error *err);
 int net_watch_fd(const struct net *net);
 bool net_watch_read(struct net *net);
 
+/*
+ * Whether the host's own firewall drops forwarded packets by policy, so that instances may not
+ * reach the outside nor published ports be reached whatever our rules say.  Returns 1 and the name
+ * of the chain (the caller frees), 0 when none is seen.  To be told to people, not acted upon.
+ */
+int net_find_obstacle(struct net *net, char **ret, struct error *err);
+
 /* Removes everything with our prefix: table, bridges, veths, RUN/networks.  For `--stop`. */
 int net_destroy(struct net *net, struct error *err);
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "kern/nft.h"
+#include "kern/nft_flow.h"
 #include "net/address.h"
 #include "net/node_internal.h"
 #include "net/rules_internal.h"
@@ -298,7 +299,8 @@ static void forget_flows(struct net *net, const struct strbuf *changed)
 		memcpy(&element, changed->data + at, sizeof(element));
 		split_key(&element, &ip, &protocol, &port);
 		if (protocol == IPPROTO_UDP)
-			(void) nft_forget_flows(rules_nft(net->rules), ip.family, protocol, port);
+			(void) nft_flow_forget(nft_netlink(rules_nft(net->rules)), ip.family,
+					       protocol, port);
 	}
 }
 

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "kern/nft.h"
+#include "kern/nft_flow.h"
 #include "own_netns.h"
 
 enum { MANY = 3000 }; /* more than one message of a batch holds */
@@ -189,6 +190,36 @@ static void watch_sees_every_change(void **state)
 	assert_int_equal(errno, EAGAIN);
 }
 
+static void finds_a_firewall_that_drops(void **state)
+{
+	AUTO(nft_free) struct nft *nft = NULL;
+	AUTO(free) char *words = NULL;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	assert_int_equal(nft_new(&nft), 0);
+	assert_int_equal(nft_run("add table inet t\n"
+				 "add chain inet t c { type filter hook forward priority 0; "
+				 "policy drop; }\n"
+				 "add table ip x\n"
+				 "add chain ip x in { type filter hook input priority 0; "
+				 "policy drop; }\n"
+				 "add chain ip x out { type filter hook forward priority 0; "
+				 "policy accept; }\n",
+				 NULL),
+			 0);
+	assert_int_equal(nft_find_forward_drop(nft, "t", &words), 0);
+	assert_int_equal(nft_run("add table ip filter\n"
+				 "add chain ip filter FORWARD { type filter hook forward "
+				 "priority 0; policy drop; }",
+				 NULL),
+			 0);
+	assert_int_equal(nft_find_forward_drop(nft, "t", &words), 1);
+	assert_string_equal(words, "table ip filter, chain FORWARD");
+	assert_int_equal(
+		nft_run("delete table ip filter\ndelete table ip x\ndelete table inet t", NULL), 0);
+}
+
 static void bad_script_says_why(void **state)
 {
 	struct error err = {};
@@ -207,8 +238,8 @@ static void forgets_no_flow_without_complaint(void **state)
 	(void) state;
 	NEED_OWN_NETNS();
 	assert_int_equal(nft_new(&nft), 0);
-	assert_int_equal(nft_forget_flows(nft, AF_INET, IPPROTO_UDP, 53), 0);
-	assert_int_equal(nft_forget_flows(nft, AF_INET6, IPPROTO_UDP, 53), 0);
+	assert_int_equal(nft_flow_forget(nft_netlink(nft), AF_INET, IPPROTO_UDP, 53), 0);
+	assert_int_equal(nft_flow_forget(nft_netlink(nft), AF_INET6, IPPROTO_UDP, 53), 0);
 }
 
 int main(void)
@@ -218,6 +249,7 @@ int main(void)
 		cmocka_unit_test(intervals_have_two_ends),
 		cmocka_unit_test(fingerprint_follows_rules_only),
 		cmocka_unit_test(watch_sees_every_change),
+		cmocka_unit_test(finds_a_firewall_that_drops),
 		cmocka_unit_test(bad_script_says_why),
 		cmocka_unit_test(forgets_no_flow_without_complaint),
 	};
