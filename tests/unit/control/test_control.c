@@ -1,5 +1,6 @@
 #include "world.h"
 
+#include "base/strbuf.h"
 #include "base/strv.h"
 #include "flaky.h"
 
@@ -315,6 +316,49 @@ static void test_progress_is_four_writes_a_second(void **state)
 	world.slow_pull = false;
 	world_pass(&world, 1000);
 	assert_string_equal(world_operation(&world, "state"), "done");
+	world_done(&world);
+}
+
+static void expect_same_text(struct world *world)
+{
+	AUTO(strbuf_done) struct strbuf text = {};
+	AUTO(json_decref) json_t *list = NULL;
+
+	assert_int_equal(control_list(world->control, KIND_INSTANCE, "default", true, &list, NULL),
+			 0);
+	assert_int_equal(control_list_text(world->control, KIND_INSTANCE, "default", &text, NULL),
+			 0);
+	AUTO(json_decref) json_t *parsed = json_loads(strbuf_str(&text), 0, NULL);
+	assert_true(json_equal(list, parsed));
+}
+
+/* The kept text is what encoding anew gives, whatever changes. */
+static void test_list_text(void **state)
+{
+	struct world world;
+
+	(void) state;
+	world_init(&world);
+	world_hello(&world);
+	expect_same_text(&world);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(world_launch(&world, "{\"image\":\"web\"}"), 0);
+	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"name\":\"a\"}"), 0);
+	expect_same_text(&world);
+	world_settle(&world);
+	expect_same_text(&world);
+	world.slow_create = true;
+	assert_int_equal(world_action(&world, "a", INSTANCE_RESTART), 0);
+	expect_same_text(&world);
+	world_settle(&world);
+	expect_same_text(&world);
+	world_pass(&world, 300);
+	expect_same_text(&world);
+	control_node_lost(world.control, "local");
+	world.connected = false;
+	expect_same_text(&world);
+	world_settle(&world);
+	expect_same_text(&world);
 	world_done(&world);
 }
 
@@ -771,6 +815,7 @@ int main(void)
 		cmocka_unit_test(test_stop_before_started),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_progress_is_four_writes_a_second),
+		cmocka_unit_test(test_list_text),
 		cmocka_unit_test(test_newest_status_is_shown),
 		cmocka_unit_test(test_pull_and_prune),
 		cmocka_unit_test(test_import),
