@@ -139,6 +139,30 @@ static char *cgroup_path(const struct oci_spec *spec, const char *id)
 	return path[0] == '/' ? mem_strdup(path) : mem_printf("/%s", path);
 }
 
+/* A group with processes is somebody else's: ours would be killed with them, or they with ours. */
+static int check_cgroup(const struct work *work, const char *path, struct error *err)
+{
+	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
+	AUTO(free) pid_t *pids = NULL;
+	size_t count = 0;
+	int r;
+
+	if (!cgroup_path_good(path))
+		return error_say(err, -EINVAL, "linux.cgroupsPath: \"%.128s\" is not a good path",
+				 path);
+	if (cgroup_open(work->host, path, false, &cgroup) < 0)
+		return 0;
+	r = cgroup_pids(cgroup, &pids, &count);
+	if (r < 0)
+		return error_set(err, r, "linux.cgroupsPath: %s", path);
+	if (count > 0)
+		return error_say(err, -EBUSY,
+				 "linux.cgroupsPath: %s is in use by %zu processes; give each "
+				 "container its own",
+				 path, count);
+	return 0;
+}
+
 static int make_record(struct work *work, const char *text, size_t size, struct error *err)
 {
 	const struct launch_options *options = work->options;
@@ -151,10 +175,9 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 
 	if (!getcwd(bundle, sizeof(bundle)))
 		return error_set(err, -errno, "bundle \"%s\"", options->bundle);
-	if (!cgroup_path_good(cgroup))
-		return error_say(err, -EINVAL, "linux.cgroupsPath: \"%.128s\" is not a good path",
-				 cgroup);
 	r = record_create(options->root, options->id, &launch->record, err);
+	if (r == 0)
+		r = check_cgroup(work, cgroup, err);
 	if (r < 0)
 		return r;
 	state = launch->record->state;

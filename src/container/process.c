@@ -21,7 +21,7 @@
 #include "container/process_internal.h"
 #include "kern/sock.h"
 
-enum { PASSWD_LINE_MAX = 1024, PASSWD_LINES_MAX = 65536 };
+enum { PASSWD_LINE_MAX = 1024, PASSWD_LINES_MAX = 65536, UID_MAP_MAX = 65536 };
 
 /* Its filter needs a capability that the program may not have: kept until the filter is loaded. */
 static bool keeps_admin(const struct process_plan *plan)
@@ -48,10 +48,59 @@ static int raise_hard_limit(const struct process_limit *limit, pid_t pid, struct
 			 (unsigned long long) old.rlim_max);
 }
 
+/* What `uid` of the process's user namespace is in ours; -1 when it is nobody. */
+static int64_t outside_uid(pid_t pid, uint32_t uid)
+{
+	AUTO(free) char *text = NULL;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int) pid);
+	if (file_read(AT_FDCWD, path, UID_MAP_MAX, &text, NULL) < 0)
+		return -1;
+	for (char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		unsigned long inside, outside, count;
+
+		if (sscanf(line, "%lu %lu %lu", &inside, &outside, &count) == 3 && uid >= inside &&
+		    uid - inside < count)
+			return (int64_t) (outside + (uid - inside));
+	}
+	return -1;
+}
+
+/*
+ * The pipes and terminals that the program inherits from us become its own, so that it can open
+ * /dev/stdout again; only we may do that when it lives in a user namespace.  What is not ours alone
+ * (files, /dev/null, somebody else's terminal) stays as it is.
+ */
+static int give_stdio(const struct process_plan *plan, pid_t pid, struct error *err)
+{
+	int64_t uid = -1;
+	struct stat st;
+
+	for (int fd = 0; fd < 3 && !plan->spec->terminal; fd++) {
+		if (fstat(fd, &st) < 0 || st.st_uid != geteuid())
+			continue;
+		if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) &&
+		    !(S_ISCHR(st.st_mode) && isatty(fd)))
+			continue;
+		if (uid < 0)
+			uid = outside_uid(pid, plan->spec->uid);
+		if (uid < 0 || (uid_t) uid == st.st_uid)
+			return 0;
+		if (fchown(fd, (uid_t) uid, (gid_t) -1) < 0 && errno != EINVAL && errno != EPERM &&
+		    errno != EROFS)
+			return error_set(err, -errno, "owner of stdio %d", fd);
+	}
+	return 0;
+}
+
 int process_adjust(const struct process_plan *plan, pid_t pid, struct error *err)
 {
 	char path[48], text[16];
-	int r;
+	int r = give_stdio(plan, pid, err);
+
+	if (r < 0)
+		return r;
 
 	for (size_t i = 0; i < plan->limit_count; i++) {
 		r = raise_hard_limit(&plan->limits[i], pid, err);
@@ -78,29 +127,6 @@ static int join_keyring(const struct process_plan *plan, const char *id, struct 
 	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) < 0 && errno != ENOSYS &&
 	    errno != EPERM && errno != EDQUOT)
 		return error_set(err, -errno, "session keyring");
-	return 0;
-}
-
-/*
- * What create inherited becomes the program's own, so that it can open /dev/stdout again; not what
- * others share (/dev/null, a terminal of somebody else's session).
- */
-static int own_stdio(const struct process_plan *plan, struct error *err)
-{
-	struct stat st;
-
-	for (int fd = 0; fd < 3; fd++) {
-		if (fstat(fd, &st) < 0)
-			continue;
-		if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) &&
-		    !(S_ISCHR(st.st_mode) && isatty(fd)))
-			continue;
-		if (st.st_uid == plan->spec->uid)
-			continue;
-		if (fchown(fd, plan->spec->uid, (gid_t) -1) < 0 && errno != EINVAL &&
-		    errno != EPERM && errno != EROFS)
-			return error_set(err, -errno, "owner of stdio %d", fd);
-	}
 	return 0;
 }
 
@@ -293,8 +319,6 @@ int process_prepare(const struct process_plan *plan, const char *id, char **ret_
 	struct error first = {};
 	int early, r = join_keyring(plan, id, err);
 
-	if (r == 0)
-		r = own_stdio(plan, err);
 	if (r == 0)
 		r = set_scheduling(plan, err);
 	if (r < 0)

@@ -42,11 +42,14 @@ int process_plan_make(const struct oci_process *process, const struct seccomp_pr
 		      struct process_plan *ret, struct error *err);
 void process_plan_done(struct process_plan *plan);
 
-/* For the runtime: what only it may do for the child: oom_score_adj, and raising hard limits. */
+/*
+ * For the runtime, what only it may do for the child: the owner of its stdio, oom_score_adj, raising
+ * hard limits.
+ */
 int process_adjust(const struct process_plan *plan, pid_t pid, struct error *err);
 
 /*
- * For the child, inside the container's root: session keyring, scheduling, owner of stdio, user and
+ * For the child, inside the container's root: session keyring, scheduling, user and
  * groups, capabilities, working folder; finds the program.  *ret_path is where.
  */
 int process_prepare(const struct process_plan *plan, const char *id, char **ret_path,

@@ -184,6 +184,17 @@ static int plan_io_priority(struct process_plan *plan, struct error *err)
 			 plan->spec->io_class);
 }
 
+static int check_env(const struct oci_process *process, struct error *err)
+{
+	size_t i = 0;
+
+	for (oci_strings env = process->env; env && *env; env++, i++)
+		if (!strchr(*env, '=') || (*env)[0] == '=')
+			return error_say(err, -EINVAL,
+					 "process.env[%zu]: \"%.64s\" is not NAME=VALUE", i, *env);
+	return 0;
+}
+
 int process_plan_make(const struct oci_process *process, const struct seccomp_profile *seccomp,
 		      struct process_plan *ret, struct error *err)
 {
@@ -193,8 +204,10 @@ int process_plan_make(const struct oci_process *process, const struct seccomp_pr
 		.listener_fd = -1,
 		.new_keyring = true,
 	};
-	int r = plan_limits(&plan, err);
+	int r = check_env(process, err);
 
+	if (r == 0)
+		r = plan_limits(&plan, err);
 	if (r == 0)
 		r = plan_caps(&plan, err);
 	if (r == 0)

@@ -39,6 +39,7 @@ REFUSED = [
     (change("process", "rlimits", 2 * [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}]), "twice"),
     (change("process", "args", ["no-such-program"]), "executable file \"no-such-program\""),
     (change("process", "selinuxLabel", "a:b:c"), "SELinux"),
+    (change("process", "env", ["PATH"]), "process.env[0]"),
     (change("process", "apparmorProfile", "x"), "apparmorProfile"),
     (change("process", "scheduler", {"policy": "SCHED_MAGIC"}), "SCHED_MAGIC"),
     (change("process", "ioPriority", {"class": "IOPRIO_X", "priority": 1}), "IOPRIO_X"),
@@ -175,3 +176,14 @@ def test_a_reused_pid_is_not_touched(bundle):
     assert bundle.state()["status"] == "stopped"
     assert bundle.call("kill", bundle.id, "KILL").returncode == 1
     path.write_text(good)
+
+
+def test_a_control_group_in_use_is_refused(bundle):
+    """Otherwise the end of one container would be the end of the other."""
+    bundle.start("sleep", "1000")
+    second = oci_bundle.Bundle(bundle.runtime, bundle.folder / "second")
+    second.linux["cgroupsPath"] = bundle.cgroup
+    done = second.run("true")
+    assert done.returncode == 1 and "in use" in done.stderr
+    second.close()
+    assert bundle.state()["status"] == "running"

@@ -190,6 +190,13 @@ def test_pid_file_and_list(bundle):
     assert bundle.id in bundle.call("list").stdout
 
 
+def test_stdio_can_be_opened_again(mapped):
+    """Pipes made by root, a program that is somebody else: /dev/stdout must still work."""
+    mapped.process["user"] = {"uid": 1000, "gid": 1000}
+    done = mapped.run("sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "err\n")
+
+
 def test_rootfs_fd(mapped):
     """A detached mount as root: the host's mount table never has it."""
     mapped.config["root"] = {"path": "/nonexistent"}
