@@ -6,6 +6,7 @@
 #include "api/api_internal.h"
 #include "api/link.h"
 #include "api/server.h"
+#include "api/tls.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -84,8 +85,10 @@ static void on_state(int result, const struct error *err, void *data)
 	link_start(api->link);
 	if (api->unix_server)
 		server_start(api->unix_server);
-	if (api->tls_server)
+	if (api->tls_server) {
 		server_start(api->tls_server);
+		tls_start(api->tls);
+	}
 	log_info("ready");
 }
 
@@ -121,6 +124,13 @@ static void on_gone(void *data)
 
 /* -- start and end ---------------------------------------------------------------------------- */
 
+static int on_tls_client(int fd, const struct sockaddr *address, socklen_t address_size, void *user)
+{
+	struct api *api = user;
+
+	return server_add(api->tls_server, fd, address, address_size);
+}
+
 static int start_servers(struct api *api, const struct api_config *config, struct error *err)
 {
 	struct server_config server = { .group = config->group,
@@ -137,12 +147,18 @@ static int start_servers(struct api *api, const struct api_config *config, struc
 		r = server_new(api, &server, &api->unix_server, err);
 	}
 	if (r == 0 && config->tls_fd >= 0) {
-		server.fd = config->tls_fd;
-		server.tls = true;
-		server.cert_pem = config->cert_pem;
-		server.key_pem = config->key_pem;
+		struct tls_config tls = { .fd = config->tls_fd,
+					  .cert_pem = config->cert_pem,
+					  .key_pem = config->key_pem,
+					  .connections_max = TLS_CONNECTIONS_MAX,
+					  .accepted = on_tls_client,
+					  .user = api };
+
+		server.fd = -1;
 		server.connections_max = TLS_CONNECTIONS_MAX;
 		r = server_new(api, &server, &api->tls_server, err);
+		if (r == 0)
+			r = tls_new(api->event, &tls, &api->tls, err);
 	}
 	return r;
 }
@@ -181,6 +197,7 @@ void api_free(struct api *api)
 	ws_end_all(&api->sockets);
 	server_free(api->unix_server);
 	server_free(api->tls_server);
+	tls_free(api->tls);
 	control_free(api->control);
 	sd_event_source_disable_unref(api->timer);
 	sd_event_unref(api->event);

@@ -11,6 +11,7 @@ struct control;
 struct error;
 struct link;
 struct server;
+struct tls;
 
 struct api {
 	sd_event *event;
@@ -24,4 +25,5 @@ struct api {
 	struct ws_list sockets;
 	struct server *unix_server;
 	struct server *tls_server;
+	struct tls *tls;
 };

@@ -1,7 +1,6 @@
 #include "api/server.h"
 
 #include <errno.h>
-#include <gnutls/gnutls.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -102,9 +101,9 @@ static void peer_identify(struct peer *peer)
 	const struct server_config *config = &peer->server->config;
 	struct auth_peer cred = {};
 
-	peer->token_needed = config->tls;
+	peer->token_needed = config->fd < 0;
 	snprintf(peer->who, sizeof(peer->who), "a TCP client");
-	if (config->tls)
+	if (peer->token_needed)
 		return;
 	snprintf(peer->who, sizeof(peer->who), "a local client");
 	if (auth_peer_read(peer->fd, &cred) < 0)
@@ -402,32 +401,28 @@ static int start_daemon(struct server *server, struct error *err)
 {
 	const struct server_config *config = &server->config;
 	unsigned int flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
-			     MHD_USE_ERROR_LOG | (config->tls ? MHD_USE_TLS : 0);
-	struct MHD_OptionItem tls[] = {
-		{ MHD_OPTION_HTTPS_MEM_CERT, 0, (void *) config->cert_pem },
-		{ MHD_OPTION_HTTPS_MEM_KEY, 0, (void *) config->key_pem },
-		{ MHD_OPTION_HTTPS_PRIORITIES, 0,
-		  (void *) "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" },
-		{ MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS_MAX, NULL },
+			     MHD_USE_ERROR_LOG | (config->fd < 0 ? MHD_USE_NO_LISTEN_SOCKET : 0);
+	struct MHD_OptionItem extra[] = {
+		{ MHD_OPTION_LISTEN_SOCKET, config->fd, NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};
-	struct MHD_OptionItem *extra = config->tls ? tls : &tls[ARRAY_COUNT(tls) - 1];
 
+	if (config->fd < 0)
+		extra[0] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+						    PER_ADDRESS_MAX, NULL };
 	server->daemon = MHD_start_daemon(
 		flags, 0, NULL, NULL, on_request,
 		server, /* comes first: it is used while starting */
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, config->fd,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) CONNECTION_MEMORY_SIZE,
-		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t) CONNECTION_MEMORY_STEP,
-		MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
-		config->idle_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_URI_LOG_CALLBACK,
-		on_uri, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, extra, MHD_OPTION_END);
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t) CONNECTION_MEMORY_SIZE, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
+		(size_t) CONNECTION_MEMORY_STEP, MHD_OPTION_CONNECTION_LIMIT,
+		config->connections_max, MHD_OPTION_CONNECTION_TIMEOUT, config->idle_s,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, server, MHD_OPTION_URI_LOG_CALLBACK, on_uri, server,
+		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+		MHD_OPTION_ARRAY, extra, MHD_OPTION_END);
 	if (!server->daemon)
-		return error_say(err, -EINVAL, "HTTP server: %s",
-				 config->tls ? "the certificate or the key cannot be used"
-					     : "the socket cannot be used");
+		return error_say(err, -EINVAL, "HTTP server: the socket cannot be used");
 	return 0;
 }
 
@@ -442,8 +437,6 @@ int server_new(struct api *api, const struct server_config *config, struct serve
 	r = start_daemon(server, err);
 	if (r < 0)
 		return r;
-	server->config.cert_pem = NULL;
-	server->config.key_pem = NULL;
 	int fd = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 	r = sd_event_add_io(api->event, &server->io, fd, EPOLLIN, on_io, server);
 	if (r >= 0)
@@ -465,6 +458,16 @@ void server_start(struct server *server)
 {
 	sd_event_source_set_enabled(server->io, SD_EVENT_ON);
 	rearm(server);
+}
+
+int server_add(struct server *server, int fd, const struct sockaddr *address,
+	       socklen_t address_size)
+{
+	/* The library closes the descriptor when it refuses, too. */
+	if (MHD_add_connection(server->daemon, fd, address, address_size) != MHD_YES)
+		return -ECONNREFUSED;
+	server_kick(server);
+	return 0;
 }
 
 void server_kick(struct server *server)
