@@ -22,6 +22,7 @@
 
 enum {
 	ROOTFS_FD_IN_CHILD = 3,
+	CREATE_TIMEOUT_MS = 60 * 1000,
 	STEADY_MS = 10 * 1000, /* a run this long makes the next restart a first one */
 	RETRY_FIRST_MS = 200,
 	RETRY_MAX_MS = 60 * 1000,
@@ -81,7 +82,7 @@ static void on_again(void *data)
 	advance(data);
 }
 
-/* The grace period is over, or the delay before a restart. */
+/* The grace period is over, or the delay before a restart, or brume-oci create hangs. */
 static void on_timer(void *data)
 {
 	struct instance_actor *actor = data;
@@ -342,6 +343,7 @@ static void do_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 	} else {
 		actor->seen.run = PLAN_RUN_STARTING;
 		actor->listed = true;
+		retry_in(&actor->timer, actor->agent->event, CREATE_TIMEOUT_MS);
 	}
 	fd_close(actor->rootfs_fd);
 	actor->rootfs_fd = -1;
@@ -744,6 +746,9 @@ static void on_spawned(struct instance_actor *actor, const struct keeper_msg *ms
 		return;
 	actor->pid = msg->pid;
 	actor->seen.attached = false;
+	/* Of a runtime that seemed to hang and did its work after all. */
+	actor->seen.stop_sent = actor->seen.stop_expired = actor->kill_sent = false;
+	retry_stop(&actor->timer);
 	if (actor->seen.run == PLAN_RUN_STARTING ||
 	    instance_read_started(actor->agent, actor->uid, &started_ms, &paused) < 0) {
 		actor->seen.run = PLAN_RUN_CREATED;

@@ -76,6 +76,13 @@ static void on_event(void *data, const struct keeper_msg *msg)
 	if (msg->type == KEEPER_LISTED) {
 		watch->listed = true;
 		log_info("keeper: connected to process %d", msg->pid);
+		/* After an upgrade the old one still runs; it becomes the new one and loses
+		 * nothing. */
+		if (msg->message && strcmp(msg->message, BRUME_VERSION) != 0) {
+			log_info("keeper: has version %s, telling it to become %s", msg->message,
+				 BRUME_VERSION);
+			keeper_client_reexec(watch->client);
+		}
 	}
 	agent_keeper_event(watch->agent, msg);
 }

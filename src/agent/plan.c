@@ -93,8 +93,8 @@ enum plan_step plan_next(const struct plan_want *want, const struct plan_seen *s
 	case PLAN_RUN_PREPARED:
 		return must_end(want, seen) ? PLAN_CLEAN : PLAN_SPAWN;
 	case PLAN_RUN_STARTING:
-		/* It ends by itself in milliseconds. */
-		return PLAN_NONE;
+		/* It ends by itself in milliseconds, or is taken for stuck. */
+		return seen->stop_expired ? PLAN_KILL : PLAN_NONE;
 	case PLAN_RUN_CREATED:
 		/* Nothing of the user's runs yet: there is nobody who would want to end in peace.
 		 */

@@ -49,7 +49,7 @@ struct plan_seen {
 	uint32_t restarts;  /* by policy, since the last start that was asked for */
 	bool delay_over;    /* the back-off before a restart has passed */
 	bool stop_sent;     /* the stop signal is on its way */
-	bool stop_expired;  /* and had its time */
+	bool stop_expired;  /* and had its time; while STARTING: so did brume-oci create */
 	bool leftovers;     /* folders of the instance are there */
 };
 

@@ -45,6 +45,10 @@ static void starts_step_by_step(void **state)
 	seen.run = PLAN_RUN_STARTING;
 	assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
 	assert_false(plan_settled(&want, &seen));
+	/* A runtime that hangs is ended, and its failure then tells so. */
+	seen.stop_expired = true;
+	assert_int_equal(plan_next(&want, &seen), PLAN_KILL);
+	seen.stop_expired = false;
 	seen.run = PLAN_RUN_CREATED;
 	assert_int_equal(plan_next(&want, &seen), PLAN_ATTACH);
 	seen.attached = true;
