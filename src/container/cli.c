@@ -37,11 +37,17 @@ static void write_log(const struct runtime_options *options, const char *message
 
 	if (options->log_json) {
 		AUTO(json_decref) json_t *object = json_object();
+		AUTO(free) char *copy = mem_strdup(message);
 		AUTO(free) char *text = NULL;
+		json_t *value = json_string(message);
 
+		/* A name that is not UTF-8 must not cost the whole message. */
+		for (char *p = copy; !value && *p; p++)
+			*p = *p & 0x80 ? '?' : *p;
+		value = value ? value : json_string(copy);
 		clock_format_rfc3339(clock_realtime_ms(clock_system()), now);
 		json_put_string(object, "level", "error");
-		json_object_set_new(object, "msg", json_string(message));
+		json_object_set_new(object, "msg", value);
 		json_put_string(object, "time", now);
 		text = json_text(object);
 		strbuf_printf(&line, "%s\n", text);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,6 +115,10 @@ static int begin(const struct runtime_options *options, struct words *words, str
 	if (r < 0)
 		return r;
 	cli_seal_fds((unsigned int) words->preserve);
+	/* Also when it is among the preserved ones: the program must not have it. */
+	if (words->launch.rootfs_fd >= 0 && fcntl(words->launch.rootfs_fd, F_SETFD, FD_CLOEXEC) < 0)
+		return error_set(err, -errno, "--rootfs-fd %d", words->launch.rootfs_fd);
+	words->launch.preserve = (unsigned int) words->preserve;
 	words->launch.root = root;
 	words->launch.pid_file = pid_file;
 	words->launch.console_socket = console;

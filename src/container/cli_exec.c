@@ -210,6 +210,7 @@ static int start(const struct runtime_options *options, const struct words *word
 		.pid_file = words->pid_file,
 		.no_new_keyring = words->no_new_keyring,
 		.detach = words->detach,
+		.preserve = (unsigned int) words->preserve,
 		.process = &process,
 	};
 	int r = 0;

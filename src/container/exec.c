@@ -120,6 +120,7 @@ static int plan_process(struct work *work, struct error *err)
 		return r;
 	work->process.personality = work->spec->linux_.personality;
 	work->process.new_keyring = !work->options->no_new_keyring;
+	work->process.preserve = work->options->preserve;
 	work->process.user_ns = work->joins_user;
 	if (!work->seccomp.listener_path)
 		return 0;
@@ -186,8 +187,11 @@ static int set_up(struct work *work, char **ret_program, struct oci_state *state
 	if (r == 0 && process->terminal)
 		r = console_make(work->console_fd, process->console_width, process->console_height,
 				 process->uid, &tty, err);
-	if (r == 0)
-		r = process_prepare(&work->process, state->id, ret_program, err);
+	if (r < 0)
+		return r;
+	fd_close(TAKE_FD(tty));
+	process_close_others(&work->process, (int[2]){ work->sync[1], -1 });
+	r = process_prepare(&work->process, state->id, ret_program, err);
 	if (r == 0)
 		r = sync_send(work->sync[1], SYNC_READY, 0);
 	if (r == 0)

@@ -20,6 +20,7 @@ struct exec_options {
 	const char *pid_file;       /* or NULL */
 	bool no_new_keyring;
 	bool detach;
+	unsigned int preserve;             /* descriptors after stdio that the program inherits */
 	const struct oci_process *process; /* what to run */
 };
 

@@ -142,8 +142,10 @@ static int set_up(struct init_context *init, char **ret_program, struct error *e
 		r = make_root(init, err);
 	if (r == 0)
 		r = make_terminal(init, err);
-	if (r == 0)
-		r = process_prepare(init->process, init->state->id, ret_program, err);
+	if (r < 0)
+		return r;
+	process_close_others(init->process, (int[2]){ init->sync_fd, init->start_fd });
+	r = process_prepare(init->process, init->state->id, ret_program, err);
 	return r;
 }
 

@@ -91,6 +91,7 @@ static int plan_process(struct work *work, struct error *err)
 		return r;
 	work->process.personality = spec->linux_.personality;
 	work->process.new_keyring = !work->options->no_new_keyring;
+	work->process.preserve = work->options->preserve;
 	work->process.user_ns = spec->linux_.ns[OCI_NS_USER].wanted;
 	if (work->seccomp.listener_path) {
 		work->process.listener_fd = sock_connect(work->seccomp.listener_path, SOCK_STREAM);
@@ -168,6 +169,7 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 	const struct launch_options *options = work->options;
 	struct launch *launch = work->launch;
 	AUTO(free) char *cgroup = cgroup_path(launch->spec, options->id);
+	AUTO(json_decref) json_t *name = NULL;
 	char bundle[PATH_MAX];
 	struct oci_state *state;
 	AUTO(fd_close) int fd = -1;
@@ -175,6 +177,9 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 
 	if (!getcwd(bundle, sizeof(bundle)))
 		return error_set(err, -errno, "bundle \"%s\"", options->bundle);
+	name = json_string(bundle);
+	if (!name)
+		return error_say(err, -EILSEQ, "bundle \"%s\": the path must be UTF-8", bundle);
 	r = record_create(options->root, options->id, &launch->record, err);
 	if (r == 0)
 		r = check_cgroup(work, cgroup, err);

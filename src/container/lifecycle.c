@@ -190,23 +190,27 @@ static int kill_init(const struct record *record, struct error *err)
 static int remove_cgroups(const struct record *record, struct error *err)
 {
 	AUTO(cgroup_host_free) struct cgroup_host *host = NULL;
+	const char *path = record->state->cgroup;
 	int r = cgroup_host_read(&host);
 
 	for (int i = 0; r == 0 && i < REMOVE_TRIES; i++) {
 		AUTO(cgroup_free) struct cgroup *cgroup = NULL;
 		struct timespec pause = { .tv_nsec = 1000000L * (i < 20 ? 1 : 10) };
 
-		r = cgroup_remove(host, record->state->cgroup);
+		r = cgroup_remove(host, path);
 		if (r != -EBUSY)
 			break;
-		r = 0;
-		if (cgroup_open(host, record->state->cgroup, false, &cgroup) == 0)
+		r = i + 1 < REMOVE_TRIES ? 0 : r;
+		if (cgroup_open(host, path, false, &cgroup) == 0)
 			(void) cgroup_signal(cgroup, SIGKILL);
 		if (i > 0)
 			nanosleep(&pause, NULL);
 	}
 	if (r < 0)
-		return error_set(err, r, "removing the control group %s", record->state->cgroup);
+		return error_set(err, r, "removing the control group %s", path);
+	/* The parent that unnamed ones share; stays while it is in use. */
+	if (strncmp(path, "/brume-oci/", 11) == 0)
+		cgroup_remove_empty(host, "/brume-oci");
 	return 0;
 }
 
@@ -214,15 +218,8 @@ int lifecycle_destroy(struct record *record, const struct oci_spec *spec, struct
 {
 	int r = kill_init(record, err);
 
-	if (r == 0 && record->state->cgroup) {
-		AUTO(cgroup_host_free) struct cgroup_host *host = NULL;
-
+	if (r == 0 && record->state->cgroup)
 		r = remove_cgroups(record, err);
-		/* The parent that unnamed ones share; stays while it is in use. */
-		if (r == 0 && strncmp(record->state->cgroup, "/brume-oci/", 11) == 0 &&
-		    cgroup_host_read(&host) == 0)
-			cgroup_remove_empty(host, "/brume-oci");
-	}
 	if (r == 0)
 		r = record_remove(record, err);
 	if (r == 0 && spec)

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -178,7 +179,7 @@ static int become_user(const struct process_plan *plan, struct error *err)
 	const struct oci_process *process = plan->spec;
 	uint64_t extra = keeps_admin(plan) ? 1ULL << 21 /* CAP_SYS_ADMIN */ : 0;
 	const struct caps *caps = &plan->caps;
-	struct caps now;
+	struct caps now = {};
 	int r;
 
 	if (plan->drop_caps) {
@@ -195,7 +196,7 @@ static int become_user(const struct process_plan *plan, struct error *err)
 		return error_set(err, -errno, "process.user.gid %u", process->gid);
 	if (setresuid(process->uid, process->uid, process->uid) < 0)
 		return error_set(err, -errno, "process.user.uid %u", process->uid);
-	r = caps_get(&now);
+	r = caps_get_basic(&now);
 	if (r < 0)
 		return error_set(err, r, "capabilities");
 	if (!plan->drop_caps && process->uid == 0)
@@ -336,6 +337,27 @@ int process_prepare(const struct process_plan *plan, const char *id, char **ret_
 	umask(process->umask.set ? (mode_t) process->umask.value : 0022);
 	make_environment(plan);
 	return find_program(process->args[0], ret_path, err);
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *) a - *(const int *) b;
+}
+
+void process_close_others(const struct process_plan *plan, const int keep[2])
+{
+	int fds[] = { keep[0], keep[1], plan->listener_fd };
+	unsigned int next = 3 + plan->preserve;
+
+	qsort(fds, ARRAY_COUNT(fds), sizeof(int), compare_fds);
+	for (size_t i = 0; i < ARRAY_COUNT(fds); i++) {
+		if (fds[i] < 0 || (unsigned int) fds[i] < next)
+			continue;
+		if ((unsigned int) fds[i] > next)
+			close_range(next, (unsigned int) fds[i] - 1, 0);
+		next = (unsigned int) fds[i] + 1;
+	}
+	close_range(next, ~0U, 0);
 }
 
 /* ---- the last step ---- */

@@ -34,7 +34,8 @@ struct process_plan {
 	const struct seccomp_profile *seccomp;
 	int listener_fd; /* connected to seccomp.listener_path, or -1 */
 	bool new_keyring;
-	bool user_ns; /* it runs in another user namespace than ours */
+	bool user_ns;          /* it runs in another user namespace than ours */
+	unsigned int preserve; /* descriptors after stdio that the program inherits */
 };
 
 /* `seccomp` is borrowed.  Nothing is changed. */
@@ -43,8 +44,8 @@ int process_plan_make(const struct oci_process *process, const struct seccomp_pr
 void process_plan_done(struct process_plan *plan);
 
 /*
- * For the runtime, what only it may do for the child: the owner of its stdio, oom_score_adj, raising
- * hard limits.
+ * For the runtime, what only it may do for the child: the owner of its stdio, oom_score_adj,
+ * raising hard limits.
  */
 int process_adjust(const struct process_plan *plan, pid_t pid, struct error *err);
 
@@ -54,6 +55,13 @@ int process_adjust(const struct process_plan *plan, pid_t pid, struct error *err
  */
 int process_prepare(const struct process_plan *plan, const char *id, char **ret_path,
 		    struct error *err);
+
+/*
+ * For the child, before anything of the container runs beside it: closes what only its making
+ * needed (folders of the host), except `keep` (each may be -1), the listener and what the program
+ * inherits.
+ */
+void process_close_others(const struct process_plan *plan, const int keep[2]);
 
 /* The last step: filter, limits, execution.  Returns only on failure. */
 int process_execute(const struct process_plan *plan, const char *path,

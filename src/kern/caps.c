@@ -80,17 +80,26 @@ uint64_t caps_all(void)
 	return all;
 }
 
-int caps_get(struct caps *ret)
+int caps_get_basic(struct caps *ret)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = {};
-	struct caps caps = {};
 
 	if (syscall(SYS_capget, &header, data) < 0)
 		return -errno;
-	caps.effective = data[0].effective | (uint64_t) data[1].effective << 32;
-	caps.permitted = data[0].permitted | (uint64_t) data[1].permitted << 32;
-	caps.inheritable = data[0].inheritable | (uint64_t) data[1].inheritable << 32;
+	ret->effective = data[0].effective | (uint64_t) data[1].effective << 32;
+	ret->permitted = data[0].permitted | (uint64_t) data[1].permitted << 32;
+	ret->inheritable = data[0].inheritable | (uint64_t) data[1].inheritable << 32;
+	return 0;
+}
+
+int caps_get(struct caps *ret)
+{
+	struct caps caps = {};
+	int r = caps_get_basic(&caps);
+
+	if (r < 0)
+		return r;
 	for (unsigned int i = 0; i < 64; i++) {
 		int bounding = in_bounding(i);
 

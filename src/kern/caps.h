@@ -26,6 +26,8 @@ const char *caps_name(unsigned int number);
 uint64_t caps_all(void);
 
 int caps_get(struct caps *ret);
+/* The three that one system call tells; the others stay as they are. */
+int caps_get_basic(struct caps *ret);
 
 /* Drops everything from the bounding set that is not in `keep`. */
 int caps_drop_bounding(uint64_t keep);
