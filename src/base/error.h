@@ -11,7 +11,8 @@ struct error {
 	char msg[480]; /* "outer: inner: strerror", NUL-terminated, may be cut */
 };
 
-/* Records `code` (< 0) and a message followed by strerror(code); `err` may be NULL.  Returns `code`. */
+/* Records `code` (< 0) and a message followed by strerror(code); `err` may be NULL.  Returns
+ * `code`. */
 int error_set(struct error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -89,7 +89,8 @@ static int sync_parent(int dir_fd, const char *path)
 		slash[1] = '\0';
 	else if (slash)
 		*slash = '\0';
-	AUTO(fd_close) int fd = openat(dir_fd, slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO(fd_close)
+	int fd = openat(dir_fd, slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	return fsync(fd) < 0 ? -errno : 0;
@@ -98,8 +99,9 @@ static int sync_parent(int dir_fd, const char *path)
 static int write_temporary(int dir_fd, const char *temporary, const void *data, size_t size,
 			   mode_t mode, int durable)
 {
-	AUTO(fd_close) int fd =
-		openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	AUTO(fd_close)
+	int fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+			mode);
 	int r;
 
 	if (fd < 0)

@@ -29,7 +29,8 @@ static int fail(struct json_reader *in, int code, const char *name, const char *
 {
 	const char *dot = in->where && in->where[0] ? "." : "";
 
-	in->result = error_say(in->err, code, "%s%s%s: %s", in->where ? in->where : "", dot, name, want);
+	in->result =
+		error_say(in->err, code, "%s%s%s: %s", in->where ? in->where : "", dot, name, want);
 	return in->result;
 }
 
@@ -148,7 +149,8 @@ int json_read_strv(struct json_reader *in, const json_t *object, const char *nam
 	if (!json_is_array(value))
 		return fail(in, -EINVAL, name, "must be a list of strings");
 	strv = mem_new0(char *);
-	json_array_foreach (value, i, item) {
+	json_array_foreach(value, i, item)
+	{
 		if (!json_is_string(item) ||
 		    strlen(json_string_value(item)) != json_string_length(item))
 			return fail(in, -EINVAL, name, "must be a list of strings");
@@ -211,7 +213,8 @@ int json_reader_finish(struct json_reader *in, const json_t *object)
 
 	if (in->result < 0)
 		return in->result;
-	json_object_foreach ((json_t *) object, name, value) {
+	json_object_foreach((json_t *) object, name, value)
+	{
 		unsigned int i = 0;
 
 		while (i < in->count && strcmp(in->known[i], name) != 0)

@@ -26,7 +26,7 @@ enum { JSON_READ_MAX = 96 };
 struct json_reader {
 	struct error *err;
 	const char *where; /* path of the object, "" for the document itself */
-	int result;	   /* 0 or the first error */
+	int result;        /* 0 or the first error */
 	unsigned int count;
 	const char *known[JSON_READ_MAX]; /* member names read so far */
 };
@@ -34,7 +34,8 @@ struct json_reader {
 /* Parses a document of at most `max_bytes`; *ret is a new reference. */
 int json_parse(const char *text, size_t size, size_t max_bytes, json_t **ret, struct error *err);
 
-/* Each returns 0 or the reader's error; type mismatch and range are errors that say what is right. */
+/* Each returns 0 or the reader's error; type mismatch and range are errors that say what is right.
+ */
 int json_read_string(struct json_reader *in, const json_t *object, const char *name, char **ret);
 int json_read_bool(struct json_reader *in, const json_t *object, const char *name, bool *ret);
 int json_read_int(struct json_reader *in, const json_t *object, const char *name, int64_t min,
@@ -62,8 +63,9 @@ char *json_text(const json_t *value);
 
 /* Sets a member only when there is something to say. */
 void json_put_string(json_t *object, const char *name, const char *value); /* NULL or "": nothing */
-void json_put_time(json_t *object, const char *name, int64_t realtime_ms); /* RFC 3339; 0: nothing */
-void json_put_strv(json_t *object, const char *name, char *const *strv);   /* NULL: nothing */
+void json_put_time(json_t *object, const char *name,
+		   int64_t realtime_ms);                                 /* RFC 3339; 0: nothing */
+void json_put_strv(json_t *object, const char *name, char *const *strv); /* NULL: nothing */
 int json_read_time(struct json_reader *in, const json_t *object, const char *name,
 		   int64_t *ret_realtime_ms);
 

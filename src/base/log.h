@@ -10,7 +10,12 @@
  * on a terminal with the time and the level.  Thread-safe: a line is one write().
  */
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+	LOG_LEVEL_ERROR = 3,
+	LOG_LEVEL_WARNING = 4,
+	LOG_LEVEL_INFO = 6,
+	LOG_LEVEL_DEBUG = 7
+};
 
 /* "info", or "info,net=debug,agent=warning".  Returns 0 or -EINVAL, then nothing is changed. */
 int log_set_levels(const char *spec);

@@ -23,6 +23,7 @@ int pool_new(sd_event *event, unsigned int threads_max, struct pool **ret, struc
 
 void pool_submit(struct pool *pool, pool_work_fn work, pool_done_fn done, void *data);
 
-/* Waits for work that has begun; work that has not begun is dropped and its `done` is not called. */
+/* Waits for work that has begun; work that has not begun is dropped and its `done` is not called.
+ */
 void pool_free(struct pool *pool);
 DEFINE_AUTO(struct pool *, pool_free)

@@ -8,9 +8,9 @@
 #include "base/cleanup.h"
 
 size_t strv_count(char *const *strv);
-char **strv_copy(char *const *strv);		   /* NULL for NULL */
-void strv_append(char ***strv, const char *s);	   /* copies s */
-void strv_append_take(char ***strv, char *s);	   /* s is handed over */
+char **strv_copy(char *const *strv);           /* NULL for NULL */
+void strv_append(char ***strv, const char *s); /* copies s */
+void strv_append_take(char ***strv, char *s);  /* s is handed over */
 int strv_equal(char *const *a, char *const *b);
 
 /* "NAME=value" lists: the value of NAME (borrowed) or NULL; set replaces or appends. */
