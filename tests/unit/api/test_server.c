@@ -1,6 +1,10 @@
 /* Requests and their limits, against the real server. */
 #include "fixture.h"
 
+#include <grp.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 static void shows_itself(void **state)
 {
 	AUTO(answer_done) struct answer answer = world_request(*state, "GET", "/1.0", NULL);
@@ -248,6 +252,45 @@ static void slow_clients_are_closed(void **state)
 	world_tear_down((void **) &w);
 }
 
+/* A user who reaches the socket although it is not for them: the kernel says who they are. */
+static void strangers_are_refused(void **state)
+{
+	static const char request[] = "GET /1.0 HTTP/1.1\r\nHost: x\r\n\r\n";
+	struct world *w = *state;
+	char text[1024] = "";
+	int fds[2];
+
+	if (geteuid() != 0) {
+		print_message("needs root to become another user\n");
+		skip();
+	}
+	assert_int_equal(chmod(w->folder, 0755), 0);
+	assert_int_equal(chmod(w->api_path, 0666), 0);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (setgroups(0, NULL) < 0 || setresgid(65533, 65533, 65533) < 0 ||
+		    setresuid(65533, 65533, 65533) < 0)
+			_exit(1);
+		int fd = world_connect(w->api_path);
+		if (send(fd, request, sizeof(request) - 1, 0) < 0)
+			_exit(1);
+		ssize_t n = recv(fd, text, sizeof(text), 0);
+		_exit(n > 0 && write(fds[1], text, (size_t) n) == n ? 0 : 1);
+	}
+	int status = -1;
+	while (waitpid(pid, &status, WNOHANG) == 0)
+		world_turn(w);
+	assert_int_equal(status, 0);
+	assert_true(read(fds[0], text, sizeof(text) - 1) > 0);
+	assert_memory_equal(text, "HTTP/1.1 403", 12);
+	assert_non_null(strstr(text, "uid 65533"));
+	assert_non_null(strstr(text, "may not use this node"));
+	assert_non_null(strstr(text, "group 'brume'"));
+	close(fds[0]);
+	close(fds[1]);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
 
 int main(void)
@@ -264,6 +307,7 @@ int main(void)
 		TEST(heads_are_bounded),
 		TEST(bodies_are_bounded),
 		TEST(many_connections_at_once),
+		TEST(strangers_are_refused),
 		cmocka_unit_test(slow_clients_are_closed),
 	};
 
