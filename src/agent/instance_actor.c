@@ -307,7 +307,8 @@ static void take_back_run(struct instance_actor *actor)
 	actor->record.ended = true;
 }
 
-static void do_spawn(struct instance_actor *actor, struct keeper_client *keeper)
+/* False: the keeper has just died; the next one will be asked. */
+static bool do_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 {
 	const struct agent_options *options = actor->agent->options;
 	AUTO(free) char *oci_root = mem_printf("%s/oci", options->run);
@@ -337,7 +338,10 @@ static void do_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 				      .fd_count = 1,
 				      .fds = &actor->rootfs_fd,
 				      .fds_as = &as };
-	if (keeper_client_spawn(keeper, &spawn, &err) < 0) {
+	int r = keeper_client_spawn(keeper, &spawn, &err);
+	if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN)
+		return false;
+	if (r < 0) {
 		doom(actor, err.msg);
 		actor->seen.run = PLAN_RUN_ENDED;
 	} else {
@@ -347,6 +351,7 @@ static void do_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 	}
 	fd_close(actor->rootfs_fd);
 	actor->rootfs_fd = -1;
+	return true;
 }
 
 static void do_signal(struct instance_actor *actor, struct keeper_client *keeper)
@@ -577,8 +582,7 @@ static bool carry_out(struct instance_actor *actor, enum plan_step step, const c
 	case PLAN_NONE:
 		return false;
 	case PLAN_SPAWN:
-		do_spawn(actor, keeper);
-		return true;
+		return do_spawn(actor, keeper);
 	case PLAN_SIGNAL:
 		do_signal(actor, keeper);
 		return true;
@@ -590,7 +594,11 @@ static bool carry_out(struct instance_actor *actor, enum plan_step step, const c
 		do_settle(actor, NULL);
 		return true;
 	case PLAN_GIVE_UP:
-		do_settle(actor, why ? why : "what it needs has failed");
+		why = why ? why : "what it needs has failed";
+		if (actor->seen.run == PLAN_RUN_NONE)
+			do_settle(actor, why);
+		else
+			doom(actor, why);
 		return true;
 	default:
 		submit(actor, step, image_uid, network);

@@ -100,7 +100,12 @@ enum plan_step plan_next(const struct plan_want *want, const struct plan_seen *s
 		 */
 		if (must_end(want, seen))
 			return PLAN_KILL;
-		return seen->attached ? PLAN_START : PLAN_ATTACH;
+		if (seen->attached)
+			return PLAN_START;
+		if (seen->network == PLAN_NEED_FAILED)
+			return PLAN_GIVE_UP;
+		/* After a restart of ours the network may not be looked at yet. */
+		return seen->network == PLAN_NEED_READY ? PLAN_ATTACH : PLAN_NONE;
 	case PLAN_RUN_RUNNING:
 		return next_running(want, seen);
 	case PLAN_RUN_PAUSED:

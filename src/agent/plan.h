@@ -64,7 +64,7 @@ enum plan_step {
 	PLAN_SIGNAL, /* ask it to stop */
 	PLAN_KILL,
 	PLAN_CLEAN,   /* take the things of the ended run away */
-	PLAN_GIVE_UP, /* record that the start failed: what it needs has failed */
+	PLAN_GIVE_UP, /* the start fails, because what it needs has failed */
 	PLAN_SETTLE,  /* record that start_seq is carried out without a run */
 	PLAN_REMOVE,  /* take the instance's own folders away */
 };

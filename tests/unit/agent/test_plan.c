@@ -224,6 +224,22 @@ static void a_doomed_run_ends(void **state)
 	assert_int_equal(plan_state(&want, &seen), INSTANCE_FAILED);
 }
 
+/* The agent died between create and attach: the network is not known yet, or has failed. */
+static void attaches_only_to_what_is_there(void **state)
+{
+	struct plan_want want = running();
+	struct plan_seen seen = with_run(PLAN_RUN_CREATED);
+
+	(void) state;
+	seen.network = PLAN_NEED_WAIT;
+	assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
+	assert_false(plan_settled(&want, &seen));
+	seen.network = PLAN_NEED_FAILED;
+	assert_int_equal(plan_next(&want, &seen), PLAN_GIVE_UP);
+	seen.network = PLAN_NEED_READY;
+	assert_int_equal(plan_next(&want, &seen), PLAN_ATTACH);
+}
+
 static void repairs_the_network_of_what_runs(void **state)
 {
 	struct plan_want want = running();
@@ -426,6 +442,7 @@ int main(void)
 		cmocka_unit_test(pauses_and_resumes),
 		cmocka_unit_test(takes_everything_away),
 		cmocka_unit_test(a_doomed_run_ends),
+		cmocka_unit_test(attaches_only_to_what_is_there),
 		cmocka_unit_test(repairs_the_network_of_what_runs),
 		cmocka_unit_test(follows_restart_policies),
 		cmocka_unit_test(a_stop_is_not_a_failure),
