@@ -222,14 +222,19 @@ static int fork_child(struct work *work, struct exec *exec, struct error *err)
 		.cgroup_fd = work->cgroup ? cgroup_v2_fd(work->cgroup) : -1,
 		.pidfd = -1,
 	};
-	bool pid_ns = work->joins & CLONE_NEWPID;
+	AUTO(fd_close) int own = -1;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, work->sync) < 0)
 		return error_set(err, -errno, "socket to the new process");
 	/* A pid namespace is only ever entered by being born into it. */
-	if (pid_ns && setns(work->init_pidfd, CLONE_NEWPID) < 0)
-		return error_set(err, -errno, "joining the pid namespace");
+	if (work->joins & CLONE_NEWPID) {
+		own = ns_open_own(CLONE_NEWPID);
+		if (own < 0)
+			return error_set(err, own, "our own pid namespace");
+		if (setns(work->init_pidfd, CLONE_NEWPID) < 0)
+			return error_set(err, -errno, "joining the pid namespace");
+	}
 	pid = ns_clone(&clone);
 	if (pid == 0) {
 		close(work->sync[0]);
@@ -242,6 +247,9 @@ static int fork_child(struct work *work, struct exec *exec, struct error *err)
 	exec->pidfd = clone.pidfd;
 	close(work->sync[1]);
 	work->sync[1] = -1;
+	/* What we start from now on is ours again. */
+	if (own >= 0 && setns(own, CLONE_NEWPID) < 0)
+		return error_set(err, -errno, "going back to our own pid namespace");
 	return 0;
 }
 
