@@ -81,6 +81,8 @@ class Store:
 @pytest.fixture
 def store(build, scratch):
     need("tests/image-driver", "brume-image-worker")
+    # Another session that ends removes empty folders of this kind.
+    (scratch / "in-use").touch()
     return Store(build, scratch)
 
 
