@@ -288,7 +288,9 @@ static int clean(struct instance_task *task)
 	/* First what must not be forgotten, then what could be found again. */
 	if (task->instance) {
 		r = record_store(record, &task->record, &task->err);
-		if (r < 0)
+		/* Removed already, but a keeper that died had not heard that its job is forgotten.
+		 */
+		if (r < 0 && r != -ENOENT)
 			return r;
 	}
 	int result = oci_delete(task->agent->options, task->uid, &task->err);
