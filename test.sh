@@ -75,10 +75,12 @@ wanted() { # SUITE
 	return 1
 }
 
-# Runs a command where nothing that it makes can stay: its processes end with it.
+# Runs a command where nothing that it makes can stay: its processes end with it.  The shell in there
+# is the init that takes care of orphans.
 apart() {
 	if [ "$(id -u)" = 0 ]; then
-		unshare --net --mount --pid --fork --kill-child --mount-proc -- "$@"
+		# shellcheck disable=SC2016 # the inner shell expands them
+		unshare --net --mount --pid --fork --kill-child --mount-proc -- sh -c '"$@"; exit $?' sh "$@"
 	else
 		"$@"
 	fi
@@ -168,7 +170,7 @@ if [ $built = 0 ] && { wanted integration || [ ${#files[@]} != 0 ]; }; then
 	wanted integration && files=(tests/integration)
 	marks=()
 	[ $fast = yes ] && marks=(-m "not slow")
-	BRUME_BUILD=$PWD/build PYTHONDONTWRITEBYTECODE=1 apart sh -c '"$@"; exit $?' sh \
+	BRUME_BUILD=$PWD/build PYTHONDONTWRITEBYTECODE=1 apart \
 		/usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short -ra \
 		--junitxml="$results/integration.xml" "${marks[@]}" "${files[@]}"
 	collect integration "$results/integration.xml"
