@@ -3,9 +3,9 @@
 Where version 1 is mounted, a private mount namespace without it stands in for such a host: the tree
 of version 2 is the same, though with few controllers (those that version 1 has not taken).
 """
-import os
 import pathlib
 import subprocess
+import tempfile
 
 import kernel
 import oci_bundle
@@ -30,8 +30,7 @@ def tree():
     if pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists():
         yield pathlib.Path("/sys/fs/cgroup")
         return
-    folder = pathlib.Path("/var/tmp") / f"brume-test-v2-{os.getpid()}"
-    folder.mkdir()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="cgroup2-", dir="/var/tmp"))
     if subprocess.call(["mount", "-t", "cgroup2", "cgroup2", str(folder)]):
         folder.rmdir()
         pytest.skip("this kernel has no version 2 control groups")
