@@ -17,6 +17,7 @@ import os
 import pathlib
 import pty
 import pwd
+import secrets
 import select
 import shutil
 import signal
@@ -31,7 +32,7 @@ OUTSIDE4, NODE4, OUTSIDE6, NODE6 = "192.0.2.1", "192.0.2.2", "2001:db8:1::1", "2
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 DAEMONS = ("supervisor", "brumed", "agentd", "keeper")
 PROGRAMS = {"supervisor": "brumed", "brumed": "brumed", "agentd": "brume-agentd", "keeper": "brume-keeper"}
-_numbers = itertools.count()
+_numbers, _session = itertools.count(), secrets.token_hex(2)
 
 
 class Failure(AssertionError):
@@ -61,7 +62,8 @@ def user_of_control():
 class Node:
     def __init__(self, build, folder, supervised=True, args=(), run_folder=None):
         self.build, self.folder = pathlib.Path(build).resolve(), pathlib.Path(folder)
-        self.prefix = f"t{os.getpid() % 100000:x}x{next(_numbers):x}"
+        # Not the process id: sessions in process namespaces of their own share the cgroups.
+        self.prefix = f"t{_session}x{next(_numbers) % 256:x}"
         self.state, self.run_folder = self.folder / "state", run_folder or self.folder / "run"
         self.supervised, self.args = supervised, list(args)
         self.processes, self.helpers, self.registries = {}, [], []

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -94,10 +95,21 @@ static void start_keeper(struct world *world)
 		spin(world);
 }
 
+/* A child that was just forked shares the lock until it executes its program: wait for that. */
+static void wait_for_lock(struct world *world)
+{
+	AUTO(free) char *path = mem_printf("%s/keeper.lock", world->run);
+	AUTO(fd_close) int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+}
+
 static void stop_keeper(struct world *world, int signal_number)
 {
 	kill(world->keeper, signal_number);
 	assert_int_equal(waitpid(world->keeper, NULL, 0), world->keeper);
+	wait_for_lock(world);
 	keeper_client_free(world->client);
 	world->client = NULL;
 }
