@@ -22,11 +22,16 @@
  */
 static pid_t spawn_in_userns(void)
 {
+	pid_t parent = getpid();
 	pid_t pid =
 		(pid_t) syscall(SYS_clone, (unsigned long) CLONE_NEWUSER, NULL, NULL, NULL, NULL);
 
 	if (pid == 0) {
+		/* It must outlive neither our locks nor us, whenever we are killed. */
+		close_range(0, ~0U, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(0);
 		for (;;)
 			pause();
 	}
