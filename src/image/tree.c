@@ -263,7 +263,7 @@ static int make_place(struct tree *tree, const char *name, const char **ret_last
 
 int tree_parents(struct tree *tree, const char *name, struct error *err)
 {
-	const char *last;
+	const char *last = NULL;
 	int parent_fd = open_parent(tree, name, true, &last, err);
 
 	return parent_fd < 0 ? parent_fd : 0;
@@ -271,7 +271,7 @@ int tree_parents(struct tree *tree, const char *name, struct error *err)
 
 int tree_prepare(struct tree *tree, const char *name, struct error *err)
 {
-	const char *last;
+	const char *last = NULL;
 	int parent_fd = make_place(tree, name, &last, err);
 
 	if (parent_fd < 0)
@@ -290,7 +290,7 @@ static int set_times(struct tree *tree, struct error *err)
 		const char *name = tree->times.data + at + sizeof(struct timespec);
 		struct timespec times[2];
 		struct error ignored;
-		const char *last;
+		const char *last = NULL;
 		int r = 0;
 
 		memcpy(&times[0], tree->times.data + at, sizeof(times[0]));
@@ -375,7 +375,7 @@ int tree_mkdir(struct tree *tree, const char *name, const struct tree_attr *attr
 int tree_create(struct tree *tree, const char *name, int *ret_fd, struct error *err)
 {
 	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-	const char *last;
+	const char *last = NULL;
 	int parent_fd, fd, r;
 
 	if (!name[0])
@@ -423,7 +423,7 @@ static int set_attr_at(int parent_fd, const char *last, const struct tree_attr *
 int tree_symlink(struct tree *tree, const char *name, const char *target,
 		 const struct tree_attr *attr, struct error *err)
 {
-	const char *last;
+	const char *last = NULL;
 	int parent_fd = make_place(tree, name, &last, err);
 	int r = parent_fd < 0 ? parent_fd : charge_inode(tree, err);
 
@@ -435,7 +435,7 @@ int tree_symlink(struct tree *tree, const char *name, const char *target,
 
 int tree_link(struct tree *tree, const char *name, const char *target, struct error *err)
 {
-	const char *last, *target_last;
+	const char *last = NULL, *target_last = NULL;
 	AUTO(fd_close) int target_fd = -1;
 	int parent_fd, r;
 
@@ -461,7 +461,7 @@ int tree_link(struct tree *tree, const char *name, const char *target, struct er
 
 int tree_fifo(struct tree *tree, const char *name, const struct tree_attr *attr, struct error *err)
 {
-	const char *last;
+	const char *last = NULL;
 	int parent_fd = make_place(tree, name, &last, err);
 	int r = parent_fd < 0 ? parent_fd : charge_inode(tree, err);
 
@@ -475,7 +475,7 @@ int tree_fifo(struct tree *tree, const char *name, const struct tree_attr *attr,
 
 int tree_whiteout(struct tree *tree, const char *name, bool *ret_folder, struct error *err)
 {
-	const char *last;
+	const char *last = NULL;
 	struct stat st;
 	int parent_fd = open_parent(tree, name, true, &last, err);
 	int r;
