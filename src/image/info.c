@@ -22,7 +22,7 @@ static json_t *layers_json(const struct image_info *info, bool with_type)
 	json_t *layers = json_array();
 
 	for (size_t i = 0; i < info->layer_count; i++) {
-		const struct image_layer *layer = &info->layers[i];
+		const struct image_info_layer *layer = &info->layers[i];
 		json_t *object = json_object();
 
 		put_digest(object, "digest", &layer->digest);
@@ -100,7 +100,7 @@ static int read_type(struct json_reader *in, const json_t *object, const char *n
 	return 0;
 }
 
-static int layer_read(const json_t *object, struct image_layer *ret, struct error *err)
+static int layer_read(const json_t *object, struct image_info_layer *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "layers" };
 
@@ -120,7 +120,7 @@ static int layers_read(const json_t *layers, struct image_info *ret, struct erro
 
 	if (json_array_size(layers) == 0 || json_array_size(layers) > OCI_LAYERS_MAX)
 		return error_say(err, -EINVAL, "an image needs 1 to %d layers", OCI_LAYERS_MAX);
-	ret->layers = mem_new0_array(struct image_layer, json_array_size(layers));
+	ret->layers = mem_new0_array(struct image_info_layer, json_array_size(layers));
 	ret->layer_count = json_array_size(layers);
 	json_array_foreach(layers, i, item)
 	{

@@ -13,7 +13,7 @@
 
 struct error;
 
-struct image_layer {
+struct image_info_layer {
 	struct digest digest;  /* of the compressed blob */
 	struct digest diff_id; /* of the tar: the name of the unpacked layer */
 	uint64_t size_bytes;   /* of the compressed blob */
@@ -28,8 +28,8 @@ struct image_info {
 	struct digest config_digest;
 	char manifest_type[OCI_MEDIA_TYPE_SIZE];
 	uint64_t manifest_size_bytes, config_size_bytes;
-	uint64_t size_bytes;        /* of all compressed layers and the two documents */
-	struct image_layer *layers; /* lowest first */
+	uint64_t size_bytes;             /* of all compressed layers and the two documents */
+	struct image_info_layer *layers; /* lowest first */
 	size_t layer_count;
 	char *architecture;
 	char *os;

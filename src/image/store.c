@@ -443,7 +443,7 @@ static bool is_made_elsewhere(struct image_store *store, const struct claim *cla
 /* Bits of what is missing of layer `i`; what an earlier layer brings is not missing. */
 static unsigned int missing(struct image_store *store, const struct image_info *info, size_t i)
 {
-	const struct image_layer *layer = &info->layers[i];
+	const struct image_info_layer *layer = &info->layers[i];
 	unsigned int bits = 0;
 
 	if (!store_has_blob(store, &layer->digest))

@@ -69,11 +69,11 @@ int worker_describe(struct worker *worker, const struct oci_manifest *manifest,
 	info->os = mem_strdup(image->os);
 	info->created = mem_strdup(image->created);
 	info->size_bytes = info->manifest_size_bytes + info->config_size_bytes;
-	info->layers = mem_new0_array(struct image_layer, manifest->layer_count);
+	info->layers = mem_new0_array(struct image_info_layer, manifest->layer_count);
 	info->layer_count = manifest->layer_count;
 	for (size_t i = 0; i < manifest->layer_count; i++) {
 		const struct oci_descriptor *from = &manifest->layers[i];
-		struct image_layer *layer = &info->layers[i];
+		struct image_info_layer *layer = &info->layers[i];
 
 		if (from->size_bytes > worker->blob_bytes_max)
 			return error_say(err, -EDQUOT, "layer %zu has %llu bytes, %llu are allowed",
@@ -164,7 +164,7 @@ int worker_layer_folder(struct worker_layer *work, struct error *err)
 int worker_layer_open(struct worker *worker, size_t index, struct worker_layer *ret,
 		      uint64_t *ret_size, struct error *err)
 {
-	const struct image_layer *layer = &worker->info.layers[index];
+	const struct image_info_layer *layer = &worker->info.layers[index];
 	char name[DIGEST_TEXT_SIZE];
 	struct stat st;
 

@@ -152,7 +152,7 @@ static int begin_threads(struct pull *pull, struct transfer *transfer, uint64_t 
 
 static int begin_transfer(struct pull *pull, struct transfer *transfer, struct error *err)
 {
-	const struct image_layer *layer = &pull->worker->info.layers[transfer->work.index];
+	const struct image_info_layer *layer = &pull->worker->info.layers[transfer->work.index];
 	uint64_t size;
 	int r = worker_layer_open(pull->worker, transfer->work.index, &transfer->work, &size, err);
 

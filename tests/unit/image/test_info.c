@@ -27,7 +27,7 @@ static void fill(struct image_info *info)
 	info->size_bytes = 123;
 	info->architecture = mem_strdup("amd64");
 	info->os = mem_strdup("linux");
-	info->layers = mem_new0(struct image_layer);
+	info->layers = mem_new0(struct image_info_layer);
 	info->layer_count = 1;
 	info->layers[0].size_bytes = 100;
 	assert_int_equal(digest_parse(A, &info->layers[0].digest, NULL), 0);

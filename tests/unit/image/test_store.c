@@ -74,9 +74,9 @@ static void describe(struct image_info *info, const char *layers)
 	info->reference = mem_strdup("r.example/x:1");
 	info->platform = mem_strdup("linux/amd64");
 	info->layer_count = strlen(layers);
-	info->layers = mem_new0_array(struct image_layer, info->layer_count);
+	info->layers = mem_new0_array(struct image_info_layer, info->layer_count);
 	for (size_t i = 0; i < info->layer_count; i++) {
-		struct image_layer *layer = &info->layers[i];
+		struct image_info_layer *layer = &info->layers[i];
 
 		layer->digest.kind = layer->diff_id.kind = DIGEST_SHA256;
 		memset(layer->digest.bytes, layers[i], 32);
