@@ -82,7 +82,7 @@ static int find(struct control *control, enum kind kind, const char *project, co
 {
 	bool global = kind == KIND_PROJECT || kind == KIND_NODE;
 	AUTO(free) char *normalized = NULL;
-	struct item *item;
+	struct item *item = NULL;
 	int r = check_ready(control, err);
 
 	if (r == 0 && !global)
@@ -102,7 +102,7 @@ static int find(struct control *control, enum kind kind, const char *project, co
 int control_get(struct control *control, enum kind kind, const char *project, const char *name,
 		json_t **ret, struct error *err)
 {
-	struct item *item;
+	struct item *item = NULL;
 	int r = find(control, kind, project, name, &item, err);
 
 	if (r == 0)
@@ -196,7 +196,7 @@ int control_locate(struct control *control, enum kind kind, const char *project,
 {
 	struct control_location location = {};
 	const char *node;
-	struct item *item;
+	struct item *item = NULL;
 	int r = find(control, kind, project, name, &item, err);
 
 	if (r < 0)
@@ -259,7 +259,7 @@ static void wait_release(struct control_wait *wait)
 static void on_wait_turn(const struct store_result *result, void *data)
 {
 	struct control_wait *wait = data;
-	struct item *item;
+	struct item *item = NULL;
 
 	wait->coming = false;
 	if (wait->freed) {
@@ -278,7 +278,7 @@ int control_operation_wait(struct control *control, const char *project, const c
 			   struct control_wait **ret, struct error *err)
 {
 	struct control_wait *wait;
-	struct item *item;
+	struct item *item = NULL;
 	int r = find(control, KIND_OPERATION, project, id, &item, err);
 
 	if (r < 0)
