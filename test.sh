@@ -80,7 +80,8 @@ wanted() { # SUITE
 apart() {
 	if [ "$(id -u)" = 0 ]; then
 		# shellcheck disable=SC2016 # the inner shell expands them
-		unshare --net --mount --pid --fork --kill-child --mount-proc -- sh -c '"$@"; exit $?' sh "$@"
+		unshare --net --mount --pid --fork --kill-child --mount-proc -- \
+			sh -c 'ip link set lo up; "$@"; exit $?' sh "$@"
 	else
 		"$@"
 	fi
