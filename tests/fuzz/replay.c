@@ -22,7 +22,7 @@ static unsigned replayed;
 /* A copy of exactly this size, so that the sanitizer sees the first byte read too far. */
 static void try_input(const uint8_t *data, size_t size)
 {
-	uint8_t *copy = malloc(size ? size : 1);
+	uint8_t *copy = calloc(1, size ? size : 1);
 
 	if (!copy) {
 		fprintf(stderr, "out of memory\n");

@@ -60,7 +60,11 @@ def test_tls_needs_the_token(tls):
 def test_plain_http_gets_nothing(tls):
     with socket.create_connection((node_module.NODE4, 8443), timeout=5) as link:
         link.sendall(b"GET /1.0 HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"200" not in link.recv(1000)
+        try:
+            answer = link.recv(1000)
+        except ConnectionResetError:
+            answer = b""
+        assert b"HTTP" not in answer
     assert tls.api("GET", "/1.0")
 
 
