@@ -23,7 +23,7 @@ def processes_of(node):
             program = pathlib.Path(words.split("\0")[0]).name
         except OSError:
             continue
-        if str(node.folder) in words and (program.startswith("brume") or program == "dnsmasq"):
+        if node.named_in(words) and (program.startswith("brume") or program == "dnsmasq"):
             found[int(entry.name)] = program
     return found
 
