@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tools")]
 
 import kernel  # noqa: E402
 import node as node_module  # noqa: E402
+import oci_bundle  # noqa: E402
 import registry as registry_module  # noqa: E402
 
 
@@ -141,3 +142,21 @@ def busybox(clean):
 def pytest_sessionfinish(session, exitstatus):
     subprocess.run(["find", "/var/tmp", "-maxdepth", "1", "-name", "brume-test-*", "-empty",
                     "-delete"], check=False)
+
+
+@pytest.fixture
+def bundle(build, scratch):
+    need("brume-oci", "busybox")
+    it = oci_bundle.Bundle(build / "brume-oci", scratch)
+    yield it
+    it.close()
+    assert it.leftovers() == []
+
+
+@pytest.fixture
+def mapped(build, scratch):
+    need("brume-oci", "busybox")
+    it = oci_bundle.Bundle(build / "brume-oci", scratch, mapped=True)
+    yield it
+    it.close()
+    assert it.leftovers() == []

@@ -9,27 +9,8 @@ import threading
 
 import oci_bundle
 import pytest
-from conftest import need
 
 CGROUP_V1 = pathlib.Path("/sys/fs/cgroup/memory").exists()
-
-
-@pytest.fixture
-def bundle(build, scratch):
-    need("brume-oci", "busybox")
-    it = oci_bundle.Bundle(build / "brume-oci", scratch)
-    yield it
-    it.close()
-    assert it.leftovers() == []
-
-
-@pytest.fixture
-def mapped(build, scratch):
-    need("brume-oci", "busybox")
-    it = oci_bundle.Bundle(build / "brume-oci", scratch, mapped=True)
-    yield it
-    it.close()
-    assert it.leftovers() == []
 
 
 def status_field(text, name):

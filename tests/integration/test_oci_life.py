@@ -11,25 +11,6 @@ import subprocess
 import kernel
 import oci_bundle
 import pytest
-from conftest import need
-
-
-@pytest.fixture
-def bundle(build, scratch):
-    need("brume-oci", "busybox")
-    it = oci_bundle.Bundle(build / "brume-oci", scratch)
-    yield it
-    it.close()
-    assert it.leftovers() == []
-
-
-@pytest.fixture
-def mapped(build, scratch):
-    need("brume-oci", "busybox")
-    it = oci_bundle.Bundle(build / "brume-oci", scratch, mapped=True)
-    yield it
-    it.close()
-    assert it.leftovers() == []
 
 
 def test_run_gives_the_exit_code(bundle):
