@@ -4,7 +4,7 @@
  *
  * The actor fills a task on the loop's thread, a worker carries it out, the actor takes the result.
  * A crash at any instruction is repaired by doing the step again, or by PLAN_CLEAN and PLAN_REMOVE,
- * which undo all of them.  Used by agent/instance_actor.c.
+ * which undo all of them.  Used by agent/instance_work.c.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -4,7 +4,7 @@
  *
  * plan_next() sees what is wanted and what is there, and names one step; plan_state() names the
  * state that the status tells.  Time and the outside world come as arguments, so every situation,
- * also the impossible ones after a crash, is tested without a node.  Used by agent/instance.c.
+ * also the impossible ones after a crash, is tested without a node.  Used by agent/instance_*.c.
  */
 #include <stdbool.h>
 #include <stdint.h>

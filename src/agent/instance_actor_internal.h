@@ -1,0 +1,89 @@
+#pragma once
+/*
+ * agent/instance_actor_internal.h - how the files of one instance's actor work together.
+ *
+ *	instance_actor.c	found, wanted, planned: the actor and its loop
+ *	instance_run.c		the present run: begun, stopped, on record
+ *	instance_work.c		steps on workers, and what follows from them
+ *	instance_job.c		what the keeper says
+ *	instance_report.c	the status that is told
+ *
+ * Private to these files.  All of it belongs to the loop's thread.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+#include "agent/agent_internal.h"
+#include "agent/image_actor.h"
+#include "agent/instance_actor.h"
+#include "agent/instance_task.h"
+#include "agent/retry.h"
+
+enum { SIGNAL_EXIT_BASE = 128 };
+
+/* What is wanted, kept while a worker reads it; the loop's thread counts. */
+struct want {
+	unsigned int refs;
+	struct instance *instance;
+};
+
+struct instance_actor {
+	UT_hash_handle hh;
+	struct agent *agent;
+	char uid[UID_SIZE];
+	struct want *want; /* NULL: nobody wants it */
+	uint32_t session;
+	uint64_t generation; /* carried out */
+	struct plan_seen seen;
+	struct record record;
+	bool has_slot;
+	bool has_image; /* image.json says what it lies on */
+	bool listed;    /* the keeper has a job of it */
+	bool begun;     /* the present run had a process */
+	bool kill_sent;
+	pid_t pid;
+	int rootfs_fd;
+	uint32_t owner;
+	struct instance_task *task;
+	struct want *task_want;
+	struct retry timer; /* the end of a grace period, or of a back-off */
+	struct retry again; /* a step that failed is tried again */
+	uint64_t told;
+};
+
+/* ---- instance_actor.c */
+
+void actor_want_unref(struct want *want);
+struct instance_actor *actor_find(struct agent *agent, const char *uid);
+struct instance_actor *actor_find_or_new(struct agent *agent, const char *uid);
+struct plan_want actor_want(const struct instance_actor *actor);
+const struct instance_spec *actor_spec(const struct instance_actor *actor);
+
+/* Takes the next steps until there is none, or one is on its way.  May free the actor. */
+void actor_advance(struct instance_actor *actor);
+
+/* ---- instance_run.c */
+
+void actor_set_error(struct instance_actor *actor, const char *message);
+void run_job(const struct instance_actor *actor, char ret[KEEPER_JOB_MAX + 1]);
+void run_doom(struct instance_actor *actor, const char *message);
+void run_begin(struct instance_actor *actor);
+void run_take_back(struct instance_actor *actor);
+bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper);
+void run_signal(struct instance_actor *actor, struct keeper_client *keeper);
+void run_kill(struct instance_actor *actor, struct keeper_client *keeper);
+
+/* start_seq is carried out without a run; `failure` says why it cannot be one, or is NULL. */
+void run_settle(struct instance_actor *actor, const char *failure);
+void run_end(struct instance_actor *actor);
+
+/* ---- instance_work.c */
+
+void actor_submit(struct instance_actor *actor, enum plan_step step, const char *image_uid,
+		  const struct network_args *network);
+
+/* ---- instance_report.c */
+
+void actor_tell(struct instance_actor *actor);

@@ -1,0 +1,165 @@
+#include <signal.h>
+#include <string.h>
+
+#include "agent/instance_actor_internal.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+
+/* The steps that block: handed to a worker (instance_task.c), and what follows from their result.
+ */
+
+enum { RETRY_FIRST_MS = 200, RETRY_MAX_MS = 60 * 1000 };
+
+static void after_prepare(struct instance_actor *actor, struct instance_task *task)
+{
+	if (task->result < 0) {
+		run_doom(actor, task->err.msg);
+		actor->seen.run = PLAN_RUN_ENDED;
+		return;
+	}
+	memcpy(actor->record.image_digest, task->record.image_digest,
+	       sizeof(actor->record.image_digest));
+	actor->has_image = true;
+	actor->rootfs_fd = TAKE_FD(task->rootfs_fd);
+	actor->owner = task->owner;
+}
+
+static void after_attach(struct instance_actor *actor, struct instance_task *task)
+{
+	/* What already runs goes on, whatever became of its network. */
+	if (task->result < 0 && actor->seen.run == PLAN_RUN_CREATED)
+		run_doom(actor, task->err.msg);
+	else if (task->result < 0)
+		log_error("instance %s: network: %s", actor->uid, task->err.msg);
+	actor->seen.attached = true;
+}
+
+static void after_start(struct instance_actor *actor, struct instance_task *task)
+{
+	if (task->result < 0) {
+		run_doom(actor, task->err.msg);
+		return;
+	}
+	actor->record.started_ms = task->started_ms;
+	if (actor->seen.run == PLAN_RUN_CREATED)
+		actor->seen.run = PLAN_RUN_RUNNING;
+}
+
+static void after_pause_or_resume(struct instance_actor *actor, struct instance_task *task)
+{
+	bool pause = task->step == PLAN_PAUSE;
+
+	if (task->result < 0) {
+		log_error("instance %s: %s, trying again", actor->uid, task->err.msg);
+		retry_later(&actor->again, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+	} else if (actor->seen.run == (pause ? PLAN_RUN_RUNNING : PLAN_RUN_PAUSED)) {
+		actor->seen.run = pause ? PLAN_RUN_PAUSED : PLAN_RUN_RUNNING;
+	}
+}
+
+static void after_clean(struct instance_actor *actor, struct instance_task *task)
+{
+	struct keeper_client *keeper = agent_keeper(actor->agent);
+	char job[KEEPER_JOB_MAX + 1];
+
+	if (task->result < 0) {
+		log_error("instance %s: %s, trying again", actor->uid, task->err.msg);
+		retry_later(&actor->again, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+		return;
+	}
+	retry_stop(&actor->again);
+	retry_stop(&actor->timer);
+	actor_set_error(actor, task->record.error);
+	if (actor->listed && keeper) {
+		run_job(actor, job);
+		keeper_client_forget(keeper, job);
+		actor->listed = false;
+	}
+	actor->seen.run = PLAN_RUN_NONE;
+	actor->seen.doomed = false;
+	actor->seen.delay_over = false;
+}
+
+static void after_remove(struct instance_actor *actor, struct instance_task *task)
+{
+	if (task->result < 0) {
+		log_error("instance %s: %s, trying again", actor->uid, task->err.msg);
+		retry_later(&actor->again, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+		return;
+	}
+	actor->seen.leftovers = false;
+	log_info("instance %s: removed", actor->uid);
+}
+
+/* On a worker; the actor stays, and keeps its hands off the task, until done() has run. */
+static void work(void *data)
+{
+	struct instance_actor *actor = data;
+
+	instance_task_run(actor->task);
+}
+
+static void done(void *data)
+{
+	struct instance_actor *actor = data;
+	struct instance_task *task = actor->task;
+
+	actor->task = NULL;
+	log_debug("instance %s: %s: %s", actor->uid, plan_step_name(task->step),
+		  task->result < 0 ? task->err.msg : "done");
+	switch (task->step) {
+	case PLAN_PREPARE:
+		after_prepare(actor, task);
+		break;
+	case PLAN_ATTACH:
+		after_attach(actor, task);
+		break;
+	case PLAN_START:
+		after_start(actor, task);
+		break;
+	case PLAN_CLEAN:
+		after_clean(actor, task);
+		break;
+	case PLAN_REMOVE:
+		after_remove(actor, task);
+		break;
+	default:
+		after_pause_or_resume(actor, task);
+	}
+	instance_task_free(task);
+	actor_want_unref(actor->task_want);
+	actor->task_want = NULL;
+	actor_advance(actor);
+}
+
+void actor_submit(struct instance_actor *actor, enum plan_step step, const char *image_uid,
+		  const struct network_args *network)
+{
+	struct instance_task *task = mem_new0(struct instance_task);
+
+	if (step == PLAN_PREPARE)
+		run_begin(actor);
+	else if (step == PLAN_CLEAN)
+		run_end(actor);
+	task->agent = actor->agent;
+	task->step = step;
+	memcpy(task->uid, actor->uid, sizeof(task->uid));
+	memcpy(task->image_uid, image_uid, sizeof(task->image_uid));
+	task->networked = actor->want && actor_spec(actor)->network_uid[0];
+	task->network = *network;
+	task->pid = actor->pid;
+	task->killed = actor->begun && actor->record.exit_code == SIGNAL_EXIT_BASE + SIGKILL &&
+		       !actor->kill_sent;
+	task->rootfs_fd = -1;
+	record_copy(&task->record, &actor->record);
+	if (actor->want) {
+		actor->want->refs++;
+		actor->task_want = actor->want;
+		task->instance = actor->want->instance;
+	}
+	fd_close(actor->rootfs_fd);
+	actor->rootfs_fd = -1;
+	actor->task = task;
+	pool_submit(actor->agent->pool, work, done, actor);
+}
