@@ -230,6 +230,9 @@ void request_start(struct control *control, struct request *request,
 
 /* The item that a request is about: there, not being deleted, and If-Match holds. */
 int request_item(struct request *request, enum kind kind, struct item **ret, struct error *err);
+
+/* The end of every request to delete: the item goes, and an operation waits for that. */
+int request_delete(struct request *request, struct draft *draft, struct item *item);
 int require_project(struct control *control, const char *project, struct error *err);
 
 /* Copies the meta of a new resource together. */

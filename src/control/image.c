@@ -230,15 +230,12 @@ static void require_unused(struct draft *draft, const struct item *item)
 	AUTO(free) char *prefix = mem_printf("/imageuse/%s/", item->meta->uid);
 
 	store_txn_compare(&draft->txn, STORE_PREFIX_EMPTY, prefix, 0);
-	draft_require(draft, item);
 }
 
 static int prepare_image_delete(struct work *work, struct draft *draft, struct error *err)
 {
 	struct request *request = (struct request *) work;
 	AUTO(free) char *name = NULL;
-	struct operation *operation;
-	struct image *image;
 	struct item *item;
 	int r = control_image_name(work->control, request->project, request->name, &name, err);
 
@@ -250,12 +247,8 @@ static int prepare_image_delete(struct work *work, struct draft *draft, struct e
 		r = refuse_used(work->control, item, err);
 	if (r < 0)
 		return r;
-	image = draft_edit(draft, item);
-	draft_mark_deleted(draft, &image->meta);
 	require_unused(draft, item);
-	operation = draft_operation(draft, OPERATION_DELETE, KIND_IMAGE, &image->meta);
-	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
-	return WORK_COMMIT;
+	return request_delete(request, draft, item);
 }
 
 void control_image_delete(struct control *control, const char *project, const char *name,
@@ -301,6 +294,7 @@ static int prepare_prune(struct work *work, struct draft *draft, struct error *e
 
 		draft_mark_deleted(draft, &image->meta);
 		require_unused(draft, item);
+		draft_require(draft, item);
 		strv_append(&operation->members, image->meta.uid);
 		json_array_append_new(names, json_string(image->meta.name));
 		bytes += image->status.size_bytes;

@@ -122,7 +122,6 @@ void control_instance_action(struct control *control, const char *project, const
 static int prepare_delete(struct work *work, struct draft *draft, struct error *err)
 {
 	struct request *request = (struct request *) work;
-	struct operation *operation;
 	struct instance *instance;
 	struct item *item;
 	int r = request_item(request, KIND_INSTANCE, &item, err);
@@ -136,11 +135,7 @@ static int prepare_delete(struct work *work, struct draft *draft, struct error *
 				 request->name, instance_state_name(instance->status.state));
 	if (request->force)
 		instance->spec.stop_override_s = 0;
-	draft_mark_deleted(draft, &instance->meta);
-	draft_require(draft, item);
-	operation = draft_operation(draft, OPERATION_DELETE, KIND_INSTANCE, &instance->meta);
-	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
-	return WORK_COMMIT;
+	return request_delete(request, draft, item);
 }
 
 void control_instance_delete(struct control *control, const char *project, const char *name,

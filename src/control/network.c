@@ -161,8 +161,6 @@ static int prepare_delete(struct work *work, struct draft *draft, struct error *
 {
 	struct request *request = (struct request *) work;
 	AUTO(free) char *prefix = NULL;
-	struct operation *operation;
-	struct network *network;
 	struct item *item;
 	int r = request_item(request, KIND_NETWORK, &item, err);
 
@@ -170,14 +168,9 @@ static int prepare_delete(struct work *work, struct draft *draft, struct error *
 		r = refuse_used(work->control, item, err);
 	if (r < 0)
 		return r;
-	network = draft_edit(draft, item);
-	draft_mark_deleted(draft, &network->meta);
 	prefix = mem_printf("/address/%s/", item->meta->uid);
 	store_txn_compare(&draft->txn, STORE_PREFIX_EMPTY, prefix, 0);
-	draft_require(draft, item);
-	operation = draft_operation(draft, OPERATION_DELETE, KIND_NETWORK, &network->meta);
-	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
-	return WORK_COMMIT;
+	return request_delete(request, draft, item);
 }
 
 void control_network_delete(struct control *control, const char *project, const char *name,

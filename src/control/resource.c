@@ -1,5 +1,6 @@
 #include "control/resource.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +101,45 @@ struct meta *resource_meta(enum kind kind, void *resource)
 		return &((struct project *) resource)->meta;
 	default:
 		return &((struct node *) resource)->meta;
+	}
+}
+
+int resource_set_status(enum kind kind, void *resource, const json_t *status, struct error *err)
+{
+	struct instance *instance = resource;
+	struct network *network = resource;
+	struct image *image = resource;
+
+	switch (kind) {
+	case KIND_INSTANCE:
+		instance_status_done(&instance->status);
+		return instance_status_decode(status, &instance->status, err);
+	case KIND_NETWORK:
+		network_status_done(&network->status);
+		return network_status_decode(status, &network->status, err);
+	case KIND_IMAGE:
+		image_status_done(&image->status);
+		return image_status_decode(status, &image->status, err);
+	default:
+		return error_say(err, -EPROTO, "a node has no status for a %s", kind_name(kind));
+	}
+}
+
+bool resource_is_gone(enum kind kind, const void *resource)
+{
+	const struct instance *instance = resource;
+	const struct network *network = resource;
+	const struct image *image = resource;
+
+	switch (kind) {
+	case KIND_INSTANCE:
+		return instance->meta.deleted_ms && instance->status.state == INSTANCE_GONE;
+	case KIND_NETWORK:
+		return network->meta.deleted_ms && network->status.state == NETWORK_GONE;
+	case KIND_IMAGE:
+		return image->meta.deleted_ms && image->status.state == IMAGE_GONE;
+	default:
+		return false;
 	}
 }
 

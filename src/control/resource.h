@@ -19,4 +19,10 @@ json_t *resource_encode(enum kind kind, const void *resource, unsigned int parts
 char *resource_text(enum kind kind, void *resource);
 void *resource_copy(enum kind kind, void *resource);
 struct meta *resource_meta(enum kind kind, void *resource);
+
+/* Takes over what a node says about an instance, an image or a network. */
+int resource_set_status(enum kind kind, void *resource, const json_t *status, struct error *err);
+
+/* It was to be deleted, and its node says that nothing of it is left. */
+bool resource_is_gone(enum kind kind, const void *resource);
 void resource_free(enum kind kind, void *resource);

@@ -206,27 +206,15 @@ static void show_progress(struct operation *operation, const struct verdict *ver
 	operation->total_bytes = image->status.total_bytes;
 }
 
-static int settle_instance(struct draft *draft, struct item *item, const json_t *status,
-			   struct error *err)
+static void settle_instance(struct draft *draft, struct item *item, struct instance *instance,
+			    bool news)
 {
 	struct control *control = draft->control;
-	struct instance *instance = draft_edit(draft, item);
 	struct item *running, *image_item;
 	struct image *image;
-	int r;
 
-	if (status) {
-		instance_status_done(&instance->status);
-		r = instance_status_decode(status, &instance->status, err);
-		if (r < 0)
-			return r;
+	if (news)
 		mem_replace(&instance->status.node, control->node);
-	}
-	if (instance->status.state == INSTANCE_GONE && instance->meta.deleted_ms) {
-		release_claims(draft, item);
-		settle_gone(draft, item);
-		return WORK_COMMIT;
-	}
 	image_item =
 		mirror_find(control, KIND_IMAGE, item->meta->project, instance->spec.image_name);
 	image = image_item ? item_image(image_item) : NULL;
@@ -240,7 +228,7 @@ static int settle_instance(struct draft *draft, struct item *item, const json_t 
 		    now->ending != OPERATION_RUNNING)
 			continue;
 		judge_instance(now, instance, image, &verdict);
-		if (verdict.state == OPERATION_RUNNING && !status)
+		if (verdict.state == OPERATION_RUNNING && !news)
 			continue;
 		operation = draft_edit(draft, running);
 		if (verdict.state == OPERATION_RUNNING)
@@ -249,7 +237,6 @@ static int settle_instance(struct draft *draft, struct item *item, const json_t 
 	}
 	if (instance->spec.remove_on_exit && exited_for_good(instance))
 		draft_mark_deleted(draft, &instance->meta);
-	return WORK_COMMIT;
 }
 
 /* ---- images */
@@ -331,51 +318,23 @@ static void settle_image_operations(struct draft *draft, struct item *item, stru
 	}
 }
 
-static int settle_image(struct draft *draft, struct item *item, const json_t *status,
-			struct error *err)
+static void settle_image(struct draft *draft, struct item *item, struct image *image, bool news)
 {
-	struct image *image = draft_edit(draft, item);
-	int r;
-
-	if (status) {
-		image_status_done(&image->status);
-		r = image_status_decode(status, &image->status, err);
-		if (r < 0)
-			return r;
-	}
-	if (image->status.state == IMAGE_GONE && image->meta.deleted_ms) {
-		settle_gone(draft, item);
-		return WORK_COMMIT;
-	}
 	drop_secrets(image);
-	settle_image_operations(draft, item, image, status != NULL);
-	if (status && image->status.state == IMAGE_PULLING)
+	settle_image_operations(draft, item, image, news);
+	if (news && image->status.state == IMAGE_PULLING)
 		show_launch_progress(draft, item, image);
 	if (image_is_litter(draft->control, item, image, NULL) &&
 	    !pull_is_running(draft->control, item->meta->uid))
 		draft_mark_deleted(draft, &image->meta);
-	return WORK_COMMIT;
 }
 
 /* ---- networks */
 
-static int settle_network(struct draft *draft, struct item *item, const json_t *status,
-			  struct error *err)
+static void settle_network(struct draft *draft, struct item *item, const struct network *network)
 {
-	struct network *network = draft_edit(draft, item);
 	struct item *running;
-	int r;
 
-	if (status) {
-		network_status_done(&network->status);
-		r = network_status_decode(status, &network->status, err);
-		if (r < 0)
-			return r;
-	}
-	if (network->status.state == NETWORK_GONE && network->meta.deleted_ms) {
-		settle_gone(draft, item);
-		return WORK_COMMIT;
-	}
 	DL_FOREACH2(draft->control->running, running, running_next)
 	{
 		const struct operation *now = item_operation(running);
@@ -388,7 +347,6 @@ static int settle_network(struct draft *draft, struct item *item, const json_t *
 		if (verdict.state != OPERATION_RUNNING)
 			apply_verdict(draft, draft_edit(draft, running), &verdict);
 	}
-	return WORK_COMMIT;
 }
 
 /* ---- operations: those whose target has gone in somebody else's transaction */
@@ -405,6 +363,30 @@ static int settle_operation(struct draft *draft, struct item *item)
 	return WORK_COMMIT;
 }
 
+/* What a node carries out: the status it told is taken over, and what is gone goes. */
+static int settle_resource(struct draft *draft, struct item *item, const json_t *status,
+			   struct error *err)
+{
+	void *resource = draft_edit(draft, item);
+	bool news = status != NULL;
+	int r = news ? resource_set_status(item->kind, resource, status, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (resource_is_gone(item->kind, resource)) {
+		release_claims(draft, item);
+		settle_gone(draft, item);
+		return WORK_COMMIT;
+	}
+	if (item->kind == KIND_INSTANCE)
+		settle_instance(draft, item, resource, news);
+	else if (item->kind == KIND_IMAGE)
+		settle_image(draft, item, resource, news);
+	else
+		settle_network(draft, item, resource);
+	return WORK_COMMIT;
+}
+
 static int settle_prepare(struct work *work, struct draft *draft, struct error *err)
 {
 	struct settle *settle = (struct settle *) work;
@@ -418,11 +400,9 @@ static int settle_prepare(struct work *work, struct draft *draft, struct error *
 		settle->status = json_incref(item->status);
 	switch (item->kind) {
 	case KIND_INSTANCE:
-		return settle_instance(draft, item, settle->status, err);
 	case KIND_IMAGE:
-		return settle_image(draft, item, settle->status, err);
 	case KIND_NETWORK:
-		return settle_network(draft, item, settle->status, err);
+		return settle_resource(draft, item, settle->status, err);
 	case KIND_OPERATION:
 		return settle_operation(draft, item);
 	default:

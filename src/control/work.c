@@ -175,3 +175,15 @@ int request_item(struct request *request, enum kind kind, struct item **ret, str
 	*ret = item;
 	return 0;
 }
+
+int request_delete(struct request *request, struct draft *draft, struct item *item)
+{
+	struct meta *meta = resource_meta(item->kind, draft_edit(draft, item));
+	struct operation *operation;
+
+	draft_mark_deleted(draft, meta);
+	draft_require(draft, item);
+	operation = draft_operation(draft, OPERATION_DELETE, item->kind, meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	return WORK_COMMIT;
+}
