@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "kern/seccomp_compact.h"
 
 enum { PROGRAM_MAX = BPF_MAXINSNS * sizeof(struct sock_filter) };
 
@@ -251,6 +252,18 @@ static int find_flags(const char *const *names, uint32_t *ret, struct error *err
 	return 0;
 }
 
+static void compact(struct seccomp_filter *filter)
+{
+	struct sock_filter *program;
+	size_t count;
+
+	if (seccomp_compact(filter->program, filter->size / sizeof(*program), &program, &count) < 0)
+		return;
+	free(filter->program);
+	filter->program = program;
+	filter->size = count * sizeof(*program);
+}
+
 int seccomp_builder_build(struct seccomp_builder *builder, const char *const *flags,
 			  struct seccomp_filter **ret, struct error *err)
 {
@@ -276,6 +289,7 @@ int seccomp_builder_build(struct seccomp_builder *builder, const char *const *fl
 	r = file_read_fd(fd, PROGRAM_MAX, (char **) &filter->program, &filter->size);
 	if (r < 0)
 		return error_set(err, r, "the filter has more than %d instructions", BPF_MAXINSNS);
+	compact(filter);
 	*ret = TAKE_PTR(filter);
 	return 0;
 }

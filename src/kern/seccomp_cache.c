@@ -21,7 +21,7 @@ struct cache_head {
 	uint64_t size;
 };
 
-static const char magic[8] = "brumeF1";
+static const char magic[8] = "brumeF2";
 
 enum { CACHE_FILE_MAX = sizeof(struct cache_head) + BPF_MAXINSNS * sizeof(struct sock_filter) };
 
