@@ -67,6 +67,11 @@ class Bench:
         A side is called with the number of the round.  What it returns, when it is a number, is
         taken for the time instead of how long the call lasted.
         """
+        return [statistics.median(side) for side in self.series(*sides, rounds=rounds, gap=gap,
+                                                                warm=warm)]
+
+    def series(self, *sides, rounds=30, gap=0.04, warm=2):
+        """All the times that pairs() takes the medians of, a list for each side."""
         times = [[] for _ in sides]
         for number in range(-warm, self.rounds(rounds)):
             # Who starts changes from round to round: neither side always finds warm caches.
@@ -79,7 +84,11 @@ class Bench:
                     taken = time.perf_counter() - begin
                 if number >= 0:
                     times[index].append(taken)
-        return [statistics.median(side) for side in times]
+        return times
+
+    @staticmethod
+    def p95(times):
+        return statistics.quantiles(times, n=20, method="inclusive")[-1]
 
     @staticmethod
     def cpu_of_children(call):
@@ -111,6 +120,12 @@ class Bench:
         """A figure with a bound of its own (memory; the few times the project promises)."""
         self.rows.append((self.name, what, f"{value:.2f} {unit}", "", "", f"<= {limit} {unit}",
                           "met" if value <= limit else "MISSED"))
+        self._print(self.rows[-1])
+
+    def rate(self, what, value, least, unit):
+        """A rate that the project promises on the reference machine."""
+        self.rows.append((self.name, what, f"{value:.0f} {unit}", "", "", f">= {least} {unit}",
+                          "met" if value >= least else "MISSED"))
         self._print(self.rows[-1])
 
     def note(self, text):
