@@ -135,8 +135,9 @@ static char *cgroup_path(const struct oci_spec *spec, const char *id)
 {
 	const char *path = spec->linux_.cgroups_path;
 
+	/* One level: every folder is one more in each hierarchy. */
 	if (!path || !path[0])
-		return mem_printf("/brume-oci/%s", id);
+		return mem_printf("/brume-oci-%s", id);
 	return path[0] == '/' ? mem_strdup(path) : mem_printf("/%s", path);
 }
 

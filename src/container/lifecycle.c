@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -208,9 +207,6 @@ static int remove_cgroups(const struct record *record, struct error *err)
 	}
 	if (r < 0)
 		return error_set(err, r, "removing the control group %s", path);
-	/* The parent that unnamed ones share; stays while it is in use. */
-	if (strncmp(path, "/brume-oci/", 11) == 0)
-		cgroup_remove_empty(host, "/brume-oci");
 	return 0;
 }
 

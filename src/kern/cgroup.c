@@ -703,12 +703,3 @@ int cgroup_remove(const struct cgroup_host *host, const char *path)
 	}
 	return result;
 }
-
-void cgroup_remove_empty(const struct cgroup_host *host, const char *path)
-{
-	for (size_t i = 0; cgroup_path_good(path) && i < host->count; i++) {
-		AUTO(free) char *full = mem_printf("%s%s", host->list[i].mount, path);
-
-		rmdir(full);
-	}
-}

@@ -98,6 +98,3 @@ int cgroup_pids(const struct cgroup *cgroup, pid_t **ret, size_t *ret_count);
 
 /* Removes the folders and those below them; -EBUSY while processes are in them. */
 int cgroup_remove(const struct cgroup_host *host, const char *path);
-
-/* Removes the folder where nothing is in it. */
-void cgroup_remove_empty(const struct cgroup_host *host, const char *path);
