@@ -15,35 +15,27 @@ const char *oci_ns_name(enum oci_ns ns)
 	return ns_names[ns];
 }
 
-int oci_decode_id_maps(struct oci_spec *spec, struct json_reader *outer, const json_t *object,
-		       const char *name, struct oci_id_maps *ret)
+static void decode_id_map(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+			  void *ret)
 {
-	json_t *array = NULL, *item;
-	size_t i;
+	struct oci_id_map *map = ret;
 
-	json_read_array(outer, object, name, &array);
-	if (outer->result < 0 || !array)
-		return outer->result;
-	ret->list = oci_alloc(spec, json_array_size(array), sizeof(*ret->list));
-	json_array_foreach(array, i, item)
-	{
-		struct oci_id_map *map = &ret->list[i];
-		char where[96];
-		struct json_reader in = { .err = outer->err, .where = where };
+	(void) spec;
+	oci_require(in, object, "containerID");
+	oci_require(in, object, "hostID");
+	oci_require(in, object, "size");
+	json_read_uint32(in, object, "containerID", UINT32_MAX - 1, &map->container_id);
+	json_read_uint32(in, object, "hostID", UINT32_MAX - 1, &map->host_id);
+	json_read_uint32(in, object, "size", UINT32_MAX, &map->size);
+	if (in->result == 0 && map->size == 0)
+		oci_fail(in, "size", "must be at least 1");
+}
 
-		snprintf(where, sizeof(where), "%s.%s[%zu]", outer->where, name, i);
-		json_read_uint32(&in, item, "containerID", UINT32_MAX - 1, &map->container_id);
-		json_read_uint32(&in, item, "hostID", UINT32_MAX - 1, &map->host_id);
-		json_read_uint32(&in, item, "size", UINT32_MAX, &map->size);
-		if (in.result == 0 && map->size == 0)
-			oci_fail(&in, "size", "must be at least 1");
-		if (in.result < 0) {
-			outer->result = in.result;
-			return in.result;
-		}
-	}
-	ret->count = json_array_size(array);
-	return 0;
+void oci_decode_id_maps(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+			const char *name, struct oci_id_maps *ret)
+{
+	ret->list = oci_read_list(spec, in, object, name, sizeof(*ret->list), decode_id_map,
+				  &ret->count);
 }
 
 static int decode_namespaces(struct oci_spec *spec, const json_t *array, struct error *err)
@@ -98,49 +90,47 @@ static int decode_offset(const json_t *offsets, const char *name, struct oci_tim
 	return in.result;
 }
 
-static int decode_device(const json_t *object, size_t index, struct oci_device *device,
-			 struct error *err)
+static int decode_offsets(struct oci_spec *spec, const json_t *object, struct error *err)
 {
-	char where[48];
-	struct json_reader in = { .err = err, .where = where };
-	const char *type = NULL;
+	struct json_reader in = { .err = err, .where = "linux.timeOffsets" };
+	const char *clock;
+	json_t *value;
+	int r = decode_offset(object, "monotonic", &spec->linux_.monotonic, err);
 
-	snprintf(where, sizeof(where), "linux.devices[%zu]", index);
-	device->mode = 0666;
-	oci_read_text(&in, object, "type", &type);
-	oci_read_text(&in, object, "path", &device->path);
-	json_read_uint32(&in, object, "major", 4095, &device->major);
-	json_read_uint32(&in, object, "minor", 1048575, &device->minor);
-	json_read_uint32(&in, object, "fileMode", 0177777, &device->mode);
-	json_read_uint32(&in, object, "uid", UINT32_MAX - 1, &device->uid);
-	json_read_uint32(&in, object, "gid", UINT32_MAX - 1, &device->gid);
-	if (in.result < 0)
-		return in.result;
-	if (!type || strlen(type) != 1 || !strchr("cubp", type[0]))
-		return oci_fail(&in, "type", "must be \"c\", \"b\", \"u\" or \"p\"");
-	if (!device->path || device->path[0] != '/')
-		return oci_fail(&in, "path", "must be an absolute path");
-	device->type = type[0] == 'u' ? 'c' : type[0];
-	device->mode &= 07777;
-	return 0;
+	if (r == 0)
+		r = decode_offset(object, "boottime", &spec->linux_.boottime, err);
+	json_object_foreach((json_t *) object, clock, value) if (r == 0 &&
+								 strcmp(clock, "monotonic") != 0 &&
+								 strcmp(clock, "boottime") != 0) r =
+		oci_fail(&in, clock, "is not a clock of a time namespace: monotonic, boottime");
+	return r;
 }
 
-static int decode_devices(struct oci_spec *spec, const json_t *array, struct error *err)
+static void decode_device(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+			  void *ret)
 {
-	struct oci_linux *linux_ = &spec->linux_;
-	json_t *item;
-	size_t i;
+	struct oci_device *device = ret;
+	const char *type = NULL;
 
-	linux_->devices = oci_alloc(spec, json_array_size(array), sizeof(*linux_->devices));
-	json_array_foreach(array, i, item)
-	{
-		int r = decode_device(item, i, &linux_->devices[i], err);
-
-		if (r < 0)
-			return r;
-	}
-	linux_->device_count = json_array_size(array);
-	return 0;
+	(void) spec;
+	device->mode = 0666;
+	oci_read_text(in, object, "type", &type);
+	oci_read_text(in, object, "path", &device->path);
+	json_read_uint32(in, object, "fileMode", 0177777, &device->mode);
+	json_read_uint32(in, object, "uid", UINT32_MAX - 1, &device->uid);
+	json_read_uint32(in, object, "gid", UINT32_MAX - 1, &device->gid);
+	if (in->result < 0)
+		return;
+	if (!type || strlen(type) != 1 || !strchr("cubp", type[0]))
+		oci_fail(in, "type", "must be \"c\", \"b\", \"u\" or \"p\"");
+	else if (!device->path || device->path[0] != '/')
+		oci_fail(in, "path", "must be an absolute path");
+	else if (type[0] != 'p')
+		oci_read_device_number(in, object, &device->major, &device->minor);
+	if (in->result < 0)
+		return;
+	device->type = type[0] == 'u' ? 'c' : type[0];
+	device->mode &= 07777;
 }
 
 static int decode_personality(struct oci_spec *spec, const json_t *object, struct error *err)
@@ -158,6 +148,81 @@ static int decode_personality(struct oci_spec *spec, const json_t *object, struc
 	return 0;
 }
 
+/* A name that may stand in a path or a netlink message. */
+static bool good_interface(const char *name)
+{
+	return name[0] && strlen(name) < 16 && !strpbrk(name, "/: \t\n%") &&
+	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static void decode_net_devices(struct oci_spec *spec, struct json_reader *in, const json_t *object)
+{
+	struct oci_linux *linux_ = &spec->linux_;
+	json_t *members = NULL, *value;
+	const char *name;
+
+	json_read_object(in, object, "netDevices", &members);
+	if (in->result < 0 || !members)
+		return;
+	linux_->net_devices =
+		oci_alloc(spec, json_object_size(members), sizeof(*linux_->net_devices));
+	json_object_foreach(members, name, value)
+	{
+		struct oci_pair *device = &linux_->net_devices[linux_->net_device_count++];
+		char where[96];
+		struct json_reader one = { .err = in->err, .where = where };
+
+		snprintf(where, sizeof(where), "linux.netDevices.%.64s", name);
+		*device = (struct oci_pair){ name, name };
+		oci_read_text(&one, value, "name", &device->value);
+		if (one.result == 0 && !device->value[0])
+			device->value = name;
+		if (one.result == 0 && (!good_interface(name) || !good_interface(device->value)))
+			oci_fail(&one, "name", "must be the name of a network interface");
+		for (size_t i = 0; one.result == 0 && i + 1 < linux_->net_device_count; i++)
+			if (strcmp(linux_->net_devices[i].value, device->value) == 0)
+				oci_fail(&one, "name", "%s is there twice", device->value);
+		in->result = one.result;
+		if (in->result < 0)
+			return;
+	}
+}
+
+static int decode_memory_policy(struct oci_spec *spec, const json_t *object, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "linux.memoryPolicy" };
+	struct oci_memory_policy *policy = &spec->linux_.memory_policy;
+
+	oci_read_text(&in, object, "mode", &policy->mode);
+	oci_read_text(&in, object, "nodes", &policy->nodes);
+	oci_read_texts(spec, &in, object, "flags", &policy->flags);
+	if (in.result == 0 && !policy->mode)
+		oci_fail(&in, "mode", "is missing; like \"MPOL_BIND\"");
+	return in.result;
+}
+
+static int decode_rdt(struct oci_spec *spec, const json_t *object, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "linux.intelRdt" };
+	struct oci_rdt *rdt = &spec->linux_.rdt;
+
+	rdt->wanted = true;
+	oci_read_text(&in, object, "closID", &rdt->clos);
+	oci_read_text(&in, object, "l3CacheSchema", &rdt->l3_cache);
+	oci_read_text(&in, object, "memBwSchema", &rdt->memory_bandwidth);
+	oci_read_texts(spec, &in, object, "schemata", &rdt->schemata);
+	oci_refuse(&in, object, "enableCMT", "monitoring groups are not made");
+	oci_refuse(&in, object, "enableMBM", "monitoring groups are not made");
+	oci_refuse(&in, object, "enableMonitoring", "monitoring groups are not made");
+	if (in.result == 0 && rdt->clos &&
+	    (!rdt->clos[0] || strchr(rdt->clos, '/') || rdt->clos[0] == '.'))
+		oci_fail(&in, "closID", "must be the name of a folder of resctrl");
+	if (in.result == 0 && rdt->memory_bandwidth &&
+	    (strncmp(rdt->memory_bandwidth, "MB:", 3) != 0 || strchr(rdt->memory_bandwidth, '\n')))
+		oci_fail(&in, "memBwSchema", "must be one line like \"MB:0=20;1=70\"");
+	return in.result;
+}
+
 /* The members that are plain values. */
 static void read_values(struct oci_spec *spec, struct json_reader *in, const json_t *object)
 {
@@ -171,39 +236,40 @@ static void read_values(struct oci_spec *spec, struct json_reader *in, const jso
 	oci_read_texts(spec, in, object, "maskedPaths", &linux_->masked_paths);
 	oci_read_texts(spec, in, object, "readonlyPaths", &linux_->readonly_paths);
 	oci_read_text(in, object, "mountLabel", &linux_->mount_label);
-	oci_refuse(in, object, "intelRdt", "cache allocation (resctrl) is not supported");
-	oci_refuse(in, object, "netDevices", "moving host network devices is not supported");
-	oci_refuse(in, object, "memoryPolicy", "NUMA memory policies are not supported");
+	linux_->devices = oci_read_list(spec, in, object, "devices", sizeof(*linux_->devices),
+					decode_device, &linux_->device_count);
+	decode_net_devices(spec, in, object);
 }
 
 int oci_decode_linux(struct oci_spec *spec, const json_t *object, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "linux" };
-	json_t *namespaces = NULL, *offsets = NULL, *devices = NULL, *resources = NULL;
-	json_t *seccomp = NULL, *personality = NULL;
+	json_t *namespaces = NULL, *offsets = NULL, *resources = NULL;
+	json_t *seccomp = NULL, *personality = NULL, *policy = NULL, *rdt = NULL;
 	int r;
 
 	read_values(spec, &in, object);
 	json_read_array(&in, object, "namespaces", &namespaces);
 	json_read_object(&in, object, "timeOffsets", &offsets);
-	json_read_array(&in, object, "devices", &devices);
 	json_read_object(&in, object, "resources", &resources);
 	json_read_object(&in, object, "seccomp", &seccomp);
 	json_read_object(&in, object, "personality", &personality);
+	json_read_object(&in, object, "memoryPolicy", &policy);
+	json_read_object(&in, object, "intelRdt", &rdt);
 	if (in.result < 0)
 		return in.result;
 	if (!spec->linux_.seccomp_text)
 		spec->linux_.seccomp = seccomp;
 	r = namespaces ? decode_namespaces(spec, namespaces, err) : 0;
 	if (r == 0 && offsets)
-		r = decode_offset(offsets, "monotonic", &spec->linux_.monotonic, err);
-	if (r == 0 && offsets)
-		r = decode_offset(offsets, "boottime", &spec->linux_.boottime, err);
-	if (r == 0 && devices)
-		r = decode_devices(spec, devices, err);
+		r = decode_offsets(spec, offsets, err);
 	if (r == 0 && resources)
 		r = oci_decode_resources(spec, resources, err);
 	if (r == 0 && personality)
 		r = decode_personality(spec, personality, err);
+	if (r == 0 && policy && json_object_size(policy) > 0)
+		r = decode_memory_policy(spec, policy, err);
+	if (r == 0 && rdt)
+		r = decode_rdt(spec, rdt, err);
 	return r;
 }

@@ -202,9 +202,55 @@ void oci_refuse(struct json_reader *in, const json_t *object, const char *name, 
 	json_read_any(in, object, name, &value);
 	if (!value || in->result < 0)
 		return;
-	if ((json_is_object(value) && json_object_size(value) == 0) ||
+	if (json_is_false(value) || (json_is_object(value) && json_object_size(value) == 0) ||
 	    (json_is_array(value) && json_array_size(value) == 0) ||
 	    (json_is_string(value) && json_string_length(value) == 0))
 		return;
 	oci_fail(in, name, "%s", why);
+}
+
+void oci_require(struct json_reader *in, const json_t *object, const char *name)
+{
+	json_t *value = NULL;
+
+	json_read_any(in, object, name, &value);
+	if (!value && in->result == 0)
+		oci_fail(in, name, "is missing");
+}
+
+void *oci_read_list(struct oci_spec *spec, struct json_reader *outer, const json_t *object,
+		    const char *name, size_t size, oci_item_fn decode, size_t *ret_count)
+{
+	json_t *array = NULL, *item;
+	char *list;
+	size_t i;
+
+	json_read_array(outer, object, name, &array);
+	if (outer->result < 0 || !array)
+		return NULL;
+	list = oci_alloc(spec, json_array_size(array), size);
+	json_array_foreach(array, i, item)
+	{
+		char where[160];
+		struct json_reader in = { .err = outer->err, .where = where };
+
+		snprintf(where, sizeof(where), "%s%s%s[%zu]", outer->where,
+			 outer->where[0] ? "." : "", name, i);
+		decode(spec, &in, item, list + i * size);
+		if (in.result < 0) {
+			outer->result = in.result;
+			return NULL;
+		}
+	}
+	*ret_count = json_array_size(array);
+	return list;
+}
+
+void oci_read_device_number(struct json_reader *in, const json_t *object, uint32_t *ret_major,
+			    uint32_t *ret_minor)
+{
+	oci_require(in, object, "major");
+	oci_require(in, object, "minor");
+	json_read_uint32(in, object, "major", 4095, ret_major);
+	json_read_uint32(in, object, "minor", 1048575, ret_minor);
 }

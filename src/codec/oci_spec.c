@@ -30,57 +30,34 @@ static int decode_root(struct oci_spec *spec, const json_t *object, struct error
 	return in.result;
 }
 
-static int decode_mount(struct oci_spec *spec, const json_t *object, size_t index,
-			struct oci_mount *mount, struct error *err)
+static void decode_mount(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+			 void *ret)
 {
-	char where[32];
-	struct json_reader in = { .err = err, .where = where };
+	struct oci_mount *mount = ret;
 
-	snprintf(where, sizeof(where), "mounts[%zu]", index);
-	oci_read_text(&in, object, "destination", &mount->destination);
-	oci_read_text(&in, object, "type", &mount->type);
-	oci_read_text(&in, object, "source", &mount->source);
-	oci_read_texts(spec, &in, object, "options", &mount->options);
-	oci_decode_id_maps(spec, &in, object, "uidMappings", &mount->uid_maps);
-	oci_decode_id_maps(spec, &in, object, "gidMappings", &mount->gid_maps);
-	if (in.result == 0 && (!mount->destination || !mount->destination[0]))
-		oci_fail(&in, "destination", "is missing; the place inside the container");
-	if (in.result == 0 && !mount->uid_maps.count != !mount->gid_maps.count)
-		oci_fail(&in, "uidMappings", "needs gidMappings too, and the other way round");
-	return in.result;
+	oci_read_text(in, object, "destination", &mount->destination);
+	oci_read_text(in, object, "type", &mount->type);
+	oci_read_text(in, object, "source", &mount->source);
+	oci_read_texts(spec, in, object, "options", &mount->options);
+	oci_decode_id_maps(spec, in, object, "uidMappings", &mount->uid_maps);
+	oci_decode_id_maps(spec, in, object, "gidMappings", &mount->gid_maps);
+	if (in->result == 0 && (!mount->destination || !mount->destination[0]))
+		oci_fail(in, "destination", "is missing; the place inside the container");
+	if (in->result == 0 && !mount->uid_maps.count != !mount->gid_maps.count)
+		oci_fail(in, "uidMappings", "needs gidMappings too, and the other way round");
 }
 
-static int decode_mounts(struct oci_spec *spec, const json_t *array, struct error *err)
+static void decode_hook(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+			void *ret)
 {
-	json_t *item;
-	size_t i;
+	struct oci_hook *hook = ret;
 
-	spec->mounts = oci_alloc(spec, json_array_size(array), sizeof(*spec->mounts));
-	json_array_foreach(array, i, item)
-	{
-		int r = decode_mount(spec, item, i, &spec->mounts[i], err);
-
-		if (r < 0)
-			return r;
-	}
-	spec->mount_count = json_array_size(array);
-	return 0;
-}
-
-static int decode_hook(struct oci_spec *spec, const json_t *object, const char *kind, size_t index,
-		       struct oci_hook *hook, struct error *err)
-{
-	char where[64];
-	struct json_reader in = { .err = err, .where = where };
-
-	snprintf(where, sizeof(where), "hooks.%s[%zu]", kind, index);
-	oci_read_text(&in, object, "path", &hook->path);
-	oci_read_texts(spec, &in, object, "args", &hook->args);
-	oci_read_texts(spec, &in, object, "env", &hook->env);
-	json_read_int(&in, object, "timeout", 1, 86400, &hook->timeout_s);
-	if (in.result == 0 && (!hook->path || hook->path[0] != '/'))
-		oci_fail(&in, "path", "must be an absolute path");
-	return in.result;
+	oci_read_text(in, object, "path", &hook->path);
+	oci_read_texts(spec, in, object, "args", &hook->args);
+	oci_read_texts(spec, in, object, "env", &hook->env);
+	json_read_int(in, object, "timeout", 1, 86400, &hook->timeout_s);
+	if (in->result == 0 && (!hook->path || hook->path[0] != '/'))
+		oci_fail(in, "path", "must be an absolute path");
 }
 
 static int decode_hooks(struct oci_spec *spec, const json_t *object, struct error *err)
@@ -89,25 +66,11 @@ static int decode_hooks(struct oci_spec *spec, const json_t *object, struct erro
 
 	for (size_t kind = 0; kind < OCI_HOOK_COUNT; kind++) {
 		struct oci_hooks *hooks = &spec->hooks[kind];
-		json_t *array = NULL, *item;
-		size_t i;
 
-		json_read_array(&in, object, hook_names[kind], &array);
-		if (in.result < 0)
-			return in.result;
-		if (!array)
-			continue;
-		hooks->list = oci_alloc(spec, json_array_size(array), sizeof(*hooks->list));
-		json_array_foreach(array, i, item)
-		{
-			int r = decode_hook(spec, item, hook_names[kind], i, &hooks->list[i], err);
-
-			if (r < 0)
-				return r;
-		}
-		hooks->count = json_array_size(array);
+		hooks->list = oci_read_list(spec, &in, object, hook_names[kind],
+					    sizeof(*hooks->list), decode_hook, &hooks->count);
 	}
-	return 0;
+	return in.result;
 }
 
 /* The specification is versioned by SemVer: everything of major version 1 is for us. */
@@ -149,14 +112,15 @@ static int decode_annotations(struct oci_spec *spec, struct json_reader *in, con
 static int decode_document(struct oci_spec *spec, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "" };
-	json_t *root = NULL, *process = NULL, *mounts = NULL, *hooks = NULL, *linux_ = NULL;
+	json_t *root = NULL, *process = NULL, *hooks = NULL, *linux_ = NULL;
 	const json_t *document = spec->document;
 	int r = 0;
 
 	oci_read_text(&in, document, "ociVersion", &spec->version);
 	json_read_object(&in, document, "root", &root);
 	json_read_object(&in, document, "process", &process);
-	json_read_array(&in, document, "mounts", &mounts);
+	spec->mounts = oci_read_list(spec, &in, document, "mounts", sizeof(*spec->mounts),
+				     decode_mount, &spec->mount_count);
 	json_read_object(&in, document, "hooks", &hooks);
 	json_read_object(&in, document, "linux", &linux_);
 	oci_read_text(&in, document, "hostname", &spec->hostname);
@@ -171,8 +135,6 @@ static int decode_document(struct oci_spec *spec, struct error *err)
 		r = decode_root(spec, root, err);
 	if (r == 0 && process)
 		r = oci_decode_process(spec, process, "process", err);
-	if (r == 0 && mounts)
-		r = decode_mounts(spec, mounts, err);
 	if (r == 0 && hooks)
 		r = decode_hooks(spec, hooks, err);
 	if (r == 0 && linux_)

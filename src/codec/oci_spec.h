@@ -20,6 +20,9 @@ struct error;
 
 enum { OCI_CONFIG_MAX = 4 << 20 };
 
+/* What is implemented; documents of every 1.x are accepted. */
+#define OCI_SPEC_VERSION "1.2.1"
+
 struct oci_opt { /* a number that may be absent */
 	bool set;
 	int64_t value;
@@ -110,6 +113,9 @@ struct oci_process {
 	struct oci_scheduler scheduler;
 	const char *io_class; /* "IOPRIO_CLASS_BE"; NULL: not asked for */
 	int64_t io_priority;
+	const char
+		*affinity_initial; /* of exec, before and in the control group: "0-3,7" or NULL */
+	const char *affinity_final;
 };
 
 struct oci_mount {
@@ -209,6 +215,7 @@ struct oci_resources {
 	struct {
 		struct oci_opt limit, reservation, swap, kernel, kernel_tcp, swappiness;
 		bool disable_oom_killer;
+		bool check_before_update; /* no limit below what is in use */
 		struct oci_opt use_hierarchy;
 	} memory;
 	struct {
@@ -240,6 +247,20 @@ struct oci_time_offset {
 	uint32_t nanosecs;
 };
 
+struct oci_memory_policy {
+	const char *mode;  /* "MPOL_BIND"; NULL: not asked for */
+	const char *nodes; /* "0-1", or NULL */
+	oci_strings flags;
+};
+
+struct oci_rdt {
+	bool wanted;
+	const char *clos; /* NULL: the container's id */
+	const char *l3_cache;
+	const char *memory_bandwidth;
+	oci_strings schemata; /* lines */
+};
+
 struct oci_linux {
 	struct oci_namespace ns[OCI_NS_COUNT];
 	struct oci_id_maps uid_maps;
@@ -256,7 +277,11 @@ struct oci_linux {
 	oci_strings masked_paths;
 	oci_strings readonly_paths;
 	const char *mount_label;
-	const char *personality; /* "LINUX" or "LINUX32" */
+	const char *personality;      /* "LINUX" or "LINUX32" */
+	struct oci_pair *net_devices; /* of the host, and its name inside */
+	size_t net_device_count;
+	struct oci_memory_policy memory_policy;
+	struct oci_rdt rdt;
 	/*
 	 * The seccomp profile, not decoded: as the text that stood in the file (so that a compiled
 	 * filter can be found by its hash without looking inside), or parsed.  At most one is set.

@@ -28,12 +28,23 @@ void oci_read_u64(struct json_reader *in, const json_t *object, const char *name
 /* An object whose members are all strings. */
 void oci_read_pairs(struct oci_spec *spec, struct json_reader *in, const json_t *object,
 		    const char *name, struct oci_pair **ret, size_t *ret_count);
+/* Fails when the member is not there: for numbers of which 0 would be a guess. */
+void oci_require(struct json_reader *in, const json_t *object, const char *name);
+/* Decodes one object of a list into `ret`; `in` names it, like "mounts[2]". */
+typedef void (*oci_item_fn)(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+			    void *ret);
+/* A list of objects as a new array of `size` bytes each; NULL when it is absent. */
+void *oci_read_list(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+		    const char *name, size_t size, oci_item_fn decode, size_t *ret_count);
+/* "major" and "minor" of a device, both required. */
+void oci_read_device_number(struct json_reader *in, const json_t *object, uint32_t *ret_major,
+			    uint32_t *ret_minor);
 /* What the specification defines and we do not do: an error unless it is absent or empty. */
 void oci_refuse(struct json_reader *in, const json_t *object, const char *name, const char *why);
 
 int oci_decode_process(struct oci_spec *spec, const json_t *object, const char *where,
 		       struct error *err);
-int oci_decode_id_maps(struct oci_spec *spec, struct json_reader *in, const json_t *object,
-		       const char *name, struct oci_id_maps *ret);
+void oci_decode_id_maps(struct oci_spec *spec, struct json_reader *in, const json_t *object,
+			const char *name, struct oci_id_maps *ret);
 int oci_decode_linux(struct oci_spec *spec, const json_t *object, struct error *err);
 int oci_decode_resources(struct oci_spec *spec, const json_t *object, struct error *err);

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "codec/oci_spec.h"
 #include "container/cli_internal.h"
 #include "container/console.h"
 #include "kern/pidfd.h"
@@ -211,7 +212,7 @@ static void print_help(void)
 
 static void print_version(void)
 {
-	printf("brume-oci version %s\nspec: 1.0.2\n", BRUME_VERSION);
+	printf("brume-oci version %s\nspec: " OCI_SPEC_VERSION "\n", BRUME_VERSION);
 }
 
 enum { OPT_ROOT = 256, OPT_LOG, OPT_LOG_FORMAT, OPT_SYSTEMD, OPT_MANAGER, OPT_DEBUG };

@@ -32,6 +32,26 @@ static json_t *linux_features(void)
 					     "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
 					     "SECCOMP_FILTER_FLAG_TSYNC",
 					     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" };
+	static const char *const archs[] = {
+		"SCMP_ARCH_AARCH64",  "SCMP_ARCH_ARM",         "SCMP_ARCH_MIPS",
+		"SCMP_ARCH_MIPS64",   "SCMP_ARCH_MIPS64N32",   "SCMP_ARCH_MIPSEL",
+		"SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PARISC",
+		"SCMP_ARCH_PARISC64", "SCMP_ARCH_PPC",         "SCMP_ARCH_PPC64",
+		"SCMP_ARCH_PPC64LE",  "SCMP_ARCH_RISCV64",     "SCMP_ARCH_S390",
+		"SCMP_ARCH_S390X",    "SCMP_ARCH_X32",         "SCMP_ARCH_X86",
+		"SCMP_ARCH_X86_64",
+	};
+	static const char *const modes[] = {
+		"MPOL_DEFAULT",
+		"MPOL_PREFERRED",
+		"MPOL_BIND",
+		"MPOL_INTERLEAVE",
+		"MPOL_LOCAL",
+		"MPOL_PREFERRED_MANY",
+		"MPOL_WEIGHTED_INTERLEAVE",
+	};
+	static const char *const mode_flags[] = { "MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES",
+						  "MPOL_F_NUMA_BALANCING" };
 	json_t *object = json_object(), *namespaces = json_array(), *caps = json_array();
 
 	for (size_t i = 0; i < OCI_NS_COUNT; i++)
@@ -44,14 +64,21 @@ static json_t *linux_features(void)
 			    json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 0,
 				      "systemdUser", 0, "rdma", 1));
 	json_object_set_new(object, "seccomp",
-			    json_pack("{s:b,s:o,s:o,s:o,s:o}", "enabled", 1, "actions",
+			    json_pack("{s:b,s:o,s:o,s:o,s:o,s:o}", "enabled", 1, "actions",
 				      strings(actions, ARRAY_COUNT(actions)), "operators",
-				      strings(operators, ARRAY_COUNT(operators)), "supportedFlags",
+				      strings(operators, ARRAY_COUNT(operators)), "archs",
+				      strings(archs, ARRAY_COUNT(archs)), "supportedFlags",
 				      strings(flags, ARRAY_COUNT(flags)), "knownFlags",
 				      strings(flags, ARRAY_COUNT(flags))));
 	json_object_set_new(object, "apparmor", json_pack("{s:b}", "enabled", 1));
-	json_object_set_new(object, "selinux", json_pack("{s:b}", "enabled", 0));
-	json_object_set_new(object, "intelRdt", json_pack("{s:b}", "enabled", 0));
+	json_object_set_new(object, "selinux", json_pack("{s:b}", "enabled", 1));
+	json_object_set_new(
+		object, "intelRdt",
+		json_pack("{s:b,s:b,s:b}", "enabled", 1, "schemata", 1, "monitoring", 0));
+	json_object_set_new(object, "netDevices", json_pack("{s:b}", "enabled", 1));
+	json_object_set_new(object, "memoryPolicy",
+			    json_pack("{s:o,s:o}", "modes", strings(modes, ARRAY_COUNT(modes)),
+				      "flags", strings(mode_flags, ARRAY_COUNT(mode_flags))));
 	json_object_set_new(object, "mountExtensions",
 			    json_pack("{s:{s:b}}", "idmap", "enabled", 1));
 	return object;
@@ -74,10 +101,12 @@ static int features(const struct runtime_options *options, int argc, char **argv
 	for (unsigned int i = 0; (name = mount_options_name(i)); i++)
 		json_array_append_new(mounts, json_string(name));
 	json_object_set_new(object, "ociVersionMin", json_string("1.0.0"));
-	json_object_set_new(object, "ociVersionMax", json_string("1.0.2"));
+	json_object_set_new(object, "ociVersionMax", json_string(OCI_SPEC_VERSION));
 	json_object_set_new(object, "hooks", hooks);
 	json_object_set_new(object, "mountOptions", mounts);
 	json_object_set_new(object, "linux", linux_features());
+	/* No annotation changes what is done. */
+	json_object_set_new(object, "potentiallyUnsafeConfigAnnotations", json_array());
 	json_object_set_new(object, "annotations",
 			    json_pack("{s:s}", "dev.brume.oci.version", BRUME_VERSION));
 	text = json_dumps(object, JSON_INDENT(2));

@@ -115,10 +115,11 @@ static int plan_process(struct work *work, struct error *err)
 	int r = seccomp_profile_get(work->options->root, work->spec, &work->seccomp, err);
 
 	if (r == 0)
-		r = process_plan_make(work->options->process, &work->seccomp, &work->process, err);
+		r = process_plan_make(work->options->process, &work->spec->linux_, &work->seccomp,
+				      &work->process, err);
 	if (r < 0)
 		return r;
-	work->process.personality = work->spec->linux_.personality;
+	work->process.exec = true;
 	work->process.new_keyring = !work->options->no_new_keyring;
 	work->process.preserve = work->options->preserve;
 	work->process.user_ns = work->joins_user;
@@ -159,10 +160,17 @@ static int plan_console(struct work *work, struct exec *exec, struct error *err)
 
 static int join(struct work *work, struct error *err)
 {
-	int r = cgroup_enter(work->tasks, work->task_count);
+	int r = process_set_cpus(&work->process.cpus_initial, "process.execCPUAffinity.initial",
+				 err);
 
 	if (r < 0)
+		return r;
+	r = cgroup_enter(work->tasks, work->task_count);
+	if (r < 0)
 		return error_set(err, r, "entering the control groups");
+	r = process_set_cpus(&work->process.cpus_final, "process.execCPUAffinity.final", err);
+	if (r < 0)
+		return r;
 	if (setns(work->init_pidfd, (int) (work->joins & ~(uint64_t) CLONE_NEWPID)) < 0)
 		return error_set(err, -errno, "joining the namespaces");
 	if (fchdir(work->init_root) < 0 || chroot(".") < 0)
@@ -174,11 +182,10 @@ static int join(struct work *work, struct error *err)
 	return 0;
 }
 
-static int set_up(struct work *work, char **ret_program, struct oci_state *state, struct error *err)
+static int set_up(struct work *work, char **ret_program, pid_t *ret_pid, struct error *err)
 {
 	const struct oci_process *process = work->options->process;
 	AUTO(fd_close) int tty = -1;
-	pid_t pid = 0;
 	int r = work->joins & ~(uint64_t) CLONE_NEWPID ? join(work, err)
 						       : error_say(err, -EINVAL,
 								   "the container has no "
@@ -191,24 +198,23 @@ static int set_up(struct work *work, char **ret_program, struct oci_state *state
 		return r;
 	fd_close(TAKE_FD(tty));
 	process_close_others(&work->process, (int[2]){ work->sync[1], -1 });
-	r = process_prepare(&work->process, state->id, ret_program, err);
+	r = process_prepare(&work->process, work->record->state->id, ret_program, err);
 	if (r == 0)
 		r = sync_send(work->sync[1], SYNC_READY, 0);
 	if (r == 0)
-		r = sync_expect(work->sync[1], SYNC_START, &pid, err);
-	state->pid = pid;
+		r = sync_expect(work->sync[1], SYNC_START, ret_pid, err);
 	return r;
 }
 
 static void child(struct work *work)
 {
 	AUTO(free) char *program = NULL;
-	struct oci_state state = *work->record->state;
 	struct error err = {};
-	int r = set_up(work, &program, &state, &err);
+	pid_t pid = 0;
+	int r = set_up(work, &program, &pid, &err);
 
 	if (r == 0)
-		r = process_execute(&work->process, program, &state, &err);
+		r = process_execute(&work->process, program, work->record->state, pid, &err);
 	if (err.code < 0)
 		(void) sync_send_error(work->sync[1], &err);
 	_exit(r == -ENOENT ? 127 : 126);

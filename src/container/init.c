@@ -30,10 +30,13 @@ static int join(struct init_context *init, struct error *err)
 {
 	int r;
 
-	if (init->new_user_ns) {
+	/* The ids must be mapped, and the interfaces be there that a sysctl may be about. */
+	if (init->new_user_ns || init->spec->linux_.net_device_count) {
 		r = wait_go(init, err);
 		if (r < 0)
 			return r;
+	}
+	if (init->new_user_ns) {
 		if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 			return error_set(err, -errno,
 					 "root of the user namespace (linux.uidMappings must map "
@@ -89,16 +92,14 @@ static int run_hooks(struct init_context *init, struct error *err)
 {
 	int r = wait_go(init, err);
 
+	if (r < 0 || !init->create_hooks)
+		return r;
+	r = sync_send(init->sync_fd, SYNC_HOOKS, 0);
+	if (r < 0)
+		return error_set(err, r, "asking for hooks");
+	r = sync_expect(init->sync_fd, SYNC_GO, NULL, err);
 	if (r < 0)
 		return r;
-	if (init->host_hooks) {
-		r = sync_send(init->sync_fd, SYNC_HOOKS, 0);
-		if (r < 0)
-			return error_set(err, r, "asking for hooks");
-		r = sync_expect(init->sync_fd, SYNC_GO, NULL, err);
-		if (r < 0)
-			return r;
-	}
 	return hooks_run(init->spec, OCI_HOOK_CREATE_CONTAINER, init->state, OCI_STATUS_CREATING,
 			 err);
 }
@@ -194,7 +195,8 @@ void init_main(struct init_context *init)
 			r = hooks_run(init->spec, OCI_HOOK_START_CONTAINER, init->state,
 				      OCI_STATUS_CREATED, &err);
 		if (r == 0)
-			r = process_execute(init->process, program, init->state, &err);
+			r = process_execute(init->process, program, init->state, init->state->pid,
+					    &err);
 	}
 	if (err.code < 0 && fd >= 0)
 		(void) sync_send_error(fd, &err);

@@ -23,7 +23,7 @@ struct init_context {
 	uint64_t later;  /* CLONE_NEW* flags to unshare in the child (cgroup) */
 	int console_fd;  /* socket for the terminal's master, or -1 */
 	bool new_user_ns;
-	bool host_hooks; /* the runtime has hooks to run in between */
+	bool create_hooks; /* prestart, createRuntime or createContainer: the runtime begins them */
 };
 
 /* Never returns. */

@@ -20,6 +20,8 @@
 #include "container/init.h"
 #include "container/launch_ns.h"
 #include "container/lifecycle.h"
+#include "container/net_devices.h"
+#include "container/rdt.h"
 #include "container/resources.h"
 #include "container/sync.h"
 #include "container/validate.h"
@@ -83,15 +85,18 @@ static int read_bundle(struct work *work, char **ret_text, size_t *ret_size, str
 static int plan_process(struct work *work, struct error *err)
 {
 	const struct oci_spec *spec = work->launch->spec;
-	int r = seccomp_profile_get(work->options->root, spec, &work->seccomp, err);
+	int r = rdt_check(RDT_ROOT, &spec->linux_.rdt, err);
 
 	if (r == 0)
-		r = process_plan_make(spec->process, &work->seccomp, &work->process, err);
+		r = seccomp_profile_get(work->options->root, spec, &work->seccomp, err);
+	if (r == 0)
+		r = process_plan_make(spec->process, &spec->linux_, &work->seccomp, &work->process,
+				      err);
 	if (r < 0)
 		return r;
-	work->process.personality = spec->linux_.personality;
 	work->process.new_keyring = !work->options->no_new_keyring;
 	work->process.preserve = work->options->preserve;
+	work->process.listen = work->options->listen;
 	work->process.user_ns = spec->linux_.ns[OCI_NS_USER].wanted;
 	if (work->seccomp.listener_path) {
 		work->process.listener_fd = sock_connect(work->seccomp.listener_path, SOCK_STREAM);
@@ -187,7 +192,7 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 	if (r < 0)
 		return r;
 	state = launch->record->state;
-	state->version = mem_strdup(launch->spec->version);
+	state->version = mem_strdup(OCI_SPEC_VERSION);
 	state->bundle = mem_strdup(bundle);
 	state->cgroup = work->host->count ? TAKE_PTR(cgroup) : NULL;
 	state->own_pid_ns = launch->spec->linux_.ns[OCI_NS_PID].wanted &&
@@ -243,9 +248,10 @@ static int make_start_socket(struct work *work, struct error *err)
 	return 0;
 }
 
-static bool has_host_hooks(const struct oci_spec *spec)
+static bool has_create_hooks(const struct oci_spec *spec)
 {
-	return spec->hooks[OCI_HOOK_PRESTART].count || spec->hooks[OCI_HOOK_CREATE_RUNTIME].count;
+	return spec->hooks[OCI_HOOK_PRESTART].count || spec->hooks[OCI_HOOK_CREATE_RUNTIME].count ||
+	       spec->hooks[OCI_HOOK_CREATE_CONTAINER].count;
 }
 
 static int fork_init(struct work *work, struct error *err)
@@ -267,7 +273,7 @@ static int fork_init(struct work *work, struct error *err)
 	work->init.mount_ns_fd = work->ns.mount_fd;
 	work->init.later = work->ns.later;
 	work->init.new_user_ns = work->ns.new_user_ns;
-	work->init.host_hooks = has_host_hooks(launch->spec);
+	work->init.create_hooks = has_create_hooks(launch->spec);
 	pid = launch_ns_fork(&work->ns, work->cgroup ? cgroup_v2_fd(work->cgroup) : -1,
 			     &launch->pidfd, err);
 	if (pid < 0)
@@ -295,6 +301,7 @@ static int run_host_hooks(struct work *work, struct error *err)
 	struct launch *launch = work->launch;
 	int r;
 
+	/* From here on the poststop hooks run, whatever happens. */
 	work->hooks_began = true;
 	/* They may ask for the state. */
 	r = record_save(launch->record, err);
@@ -316,6 +323,10 @@ static int attend(struct work *work, struct error *err)
 	pid_t pid = launch->record->state->pid;
 	int r = launch_ns_map(launch->spec, pid, err);
 
+	if (r == 0)
+		r = net_devices_move(launch->spec, pid, err);
+	if (r == 0)
+		r = rdt_join(RDT_ROOT, &launch->spec->linux_.rdt, work->options->id, pid, err);
 	if (r < 0)
 		return r;
 	r = sync_send(launch->sync_fd, SYNC_GO, pid);
@@ -391,6 +402,7 @@ static void undo(struct work *work)
 	}
 	/* What is open in the groups would keep them. */
 	cgroup_free(TAKE_PTR(work->cgroup));
+	rdt_remove(RDT_ROOT, &launch->spec->linux_.rdt, work->options->id);
 	(void) lifecycle_destroy(launch->record, work->hooks_began ? launch->spec : NULL, NULL);
 }
 
@@ -439,10 +451,9 @@ int launch_start(struct launch *launch, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "talking to init");
 	r = sync_expect_end(launch->sync_fd, err);
-	if (r == 0)
-		hooks_run_all(launch->spec, OCI_HOOK_POSTSTART, launch->record->state,
-			      OCI_STATUS_RUNNING);
-	return r;
+	return r < 0 ? r
+		     : hooks_run(launch->spec, OCI_HOOK_POSTSTART, launch->record->state,
+				 OCI_STATUS_RUNNING, err);
 }
 
 void launch_free(struct launch *launch)

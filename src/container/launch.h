@@ -22,6 +22,7 @@ struct launch_options {
 	const char *pid_file;       /* or NULL */
 	int rootfs_fd;              /* a detached mount instead of root.path, or -1 */
 	unsigned int preserve;      /* descriptors after stdio that the program inherits */
+	unsigned int listen;        /* of these, the sockets that LISTEN_FDS tells it of */
 	bool no_pivot;
 	bool no_new_keyring;
 	bool foreground; /* the terminal is for us; start comes from launch_start() */

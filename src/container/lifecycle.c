@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "codec/oci_spec.h"
 #include "container/hooks.h"
+#include "container/rdt.h"
 #include "container/sync.h"
 #include "kern/cgroup.h"
 #include "kern/pidfd.h"
@@ -48,6 +49,52 @@ static int need_status(const struct record *record, enum oci_status wanted, cons
 			record->state->id, oci_status_name(status), oci_status_name(wanted), verb);
 	return 0;
 }
+
+/* ---- control groups of a record ---- */
+
+static int open_cgroup(const struct record *record, struct cgroup_host **ret_host,
+		       struct cgroup **ret, struct error *err)
+{
+	int r = record->state->cgroup ? cgroup_host_read(ret_host) : -ENOENT;
+
+	if (r == 0)
+		r = cgroup_open(*ret_host, record->state->cgroup, false, ret);
+	return r < 0 ? error_set(err, r, "control group of container \"%s\"", record->state->id)
+		     : 0;
+}
+
+/* A frozen process dies when it is thawed. */
+static void thaw(const struct record *record)
+{
+	AUTO(cgroup_host_free) struct cgroup_host *host = NULL;
+	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
+
+	if (open_cgroup(record, &host, &cgroup, NULL) == 0 && cgroup_frozen(cgroup) == 1)
+		(void) cgroup_freeze(cgroup, false);
+}
+
+static int kill_init(const struct record *record, struct error *err)
+{
+	AUTO(fd_close) int init = record_open_init(record);
+	struct pollfd poll_fd = { .fd = init, .events = POLLIN };
+	int r;
+
+	if (init == -ESRCH)
+		return 0;
+	r = init < 0 ? init : pidfd_send(init, SIGKILL);
+	if (r < 0 && r != -ESRCH)
+		return error_set(err, r, "killing init of container \"%s\"", record->state->id);
+	thaw(record);
+	do
+		r = poll(&poll_fd, 1, KILL_WAIT_MS);
+	while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return error_say(err, -ETIMEDOUT, "init of container \"%s\" does not die",
+				 record->state->id);
+	return 0;
+}
+
+/* ---- start ---- */
 
 /* A connection to init's start.sock, whose path may be too long for an address. */
 static int connect_init(const struct record *record)
@@ -89,31 +136,10 @@ int lifecycle_start(struct record *record, struct error *err)
 	r = sync_expect_end(fd, err);
 	if (r < 0)
 		return r;
-	hooks_run_all(spec, OCI_HOOK_POSTSTART, record->state, OCI_STATUS_RUNNING);
-	return 0;
-}
-
-/* ---- control groups of a record ---- */
-
-static int open_cgroup(const struct record *record, struct cgroup_host **ret_host,
-		       struct cgroup **ret, struct error *err)
-{
-	int r = record->state->cgroup ? cgroup_host_read(ret_host) : -ENOENT;
-
-	if (r == 0)
-		r = cgroup_open(*ret_host, record->state->cgroup, false, ret);
-	return r < 0 ? error_set(err, r, "control group of container \"%s\"", record->state->id)
-		     : 0;
-}
-
-/* A frozen process dies when it is thawed. */
-static void thaw(const struct record *record)
-{
-	AUTO(cgroup_host_free) struct cgroup_host *host = NULL;
-	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
-
-	if (open_cgroup(record, &host, &cgroup, NULL) == 0 && cgroup_frozen(cgroup) == 1)
-		(void) cgroup_freeze(cgroup, false);
+	r = hooks_run(spec, OCI_HOOK_POSTSTART, record->state, OCI_STATUS_RUNNING, err);
+	if (r < 0)
+		(void) kill_init(record, NULL);
+	return r;
 }
 
 int lifecycle_kill(struct record *record, int signal_number, bool all, struct error *err)
@@ -161,27 +187,6 @@ int lifecycle_freeze(struct record *record, bool freeze, struct error *err)
 
 /* ---- the end ---- */
 
-static int kill_init(const struct record *record, struct error *err)
-{
-	AUTO(fd_close) int init = record_open_init(record);
-	struct pollfd poll_fd = { .fd = init, .events = POLLIN };
-	int r;
-
-	if (init == -ESRCH)
-		return 0;
-	r = init < 0 ? init : pidfd_send(init, SIGKILL);
-	if (r < 0 && r != -ESRCH)
-		return error_set(err, r, "killing init of container \"%s\"", record->state->id);
-	thaw(record);
-	do
-		r = poll(&poll_fd, 1, KILL_WAIT_MS);
-	while (r < 0 && errno == EINTR);
-	if (r == 0)
-		return error_say(err, -ETIMEDOUT, "init of container \"%s\" does not die",
-				 record->state->id);
-	return 0;
-}
-
 /*
  * Kills what is left and removes the folders.  The kernel lets go of a group's last process a
  * moment after it is gone from sight, and tells nobody in version 1: so this asks again.
@@ -216,6 +221,8 @@ int lifecycle_destroy(struct record *record, const struct oci_spec *spec, struct
 
 	if (r == 0 && record->state->cgroup)
 		r = remove_cgroups(record, err);
+	if (r == 0 && spec)
+		rdt_remove(RDT_ROOT, &spec->linux_.rdt, record->state->id);
 	if (r == 0)
 		r = record_remove(record, err);
 	if (r == 0 && spec)

@@ -55,9 +55,24 @@ static const struct {
 	{ "rbind", offsetof(struct mount_options, recursive) },
 	{ "remount", offsetof(struct mount_options, remount) },
 	{ "tmpcopyup", offsetof(struct mount_options, copy_up) },
+	{ "copy-symlink", offsetof(struct mount_options, copy_link) },
+	{ "src-nofollow", offsetof(struct mount_options, source_nofollow) },
+	{ "dest-nofollow", offsetof(struct mount_options, dest_nofollow) },
 	{ "idmap", offsetof(struct mount_options, idmap) },
 	{ "ridmap", offsetof(struct mount_options, idmap_recursive) },
 };
+
+/*
+ * What mount(8) knows and what is so anyway: the defaults of every file system, messages in the
+ * kernel's log, and change counters that file systems keep or do not.
+ */
+static const char *const without_effect[] = {
+	"defaults", "async", "nolazytime", "nomand", "silent", "loud", "iversion", "noiversion",
+};
+
+/* Understood by the kernel for every new file system, and handed to it like the file system's own.
+ */
+static const char *const of_every_fs[] = { "sync", "dirsync", "lazytime", "mand" };
 
 int mount_options_propagation(const char *name, uint64_t *ret, bool *ret_all)
 {
@@ -108,6 +123,14 @@ static bool parse_switch(const char *name, struct mount_options *options)
 	return false;
 }
 
+static bool has_no_effect(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(without_effect); i++)
+		if (strcmp(without_effect[i], name) == 0)
+			return true;
+	return name[0] == '\0';
+}
+
 void mount_options_parse(oci_strings list, struct mount_options *ret)
 {
 	struct mount_options options = {};
@@ -118,9 +141,8 @@ void mount_options_parse(oci_strings list, struct mount_options *ret)
 	options.data = mem_new0_array(const char *, count + 1);
 	count = 0;
 	for (; list && *list; list++) {
-		if (strcmp(*list, "defaults") == 0 || (*list)[0] == '\0')
-			continue;
-		if (parse_switch(*list, &options) || parse_attribute(*list, &options) ||
+		if (has_no_effect(*list) || parse_switch(*list, &options) ||
+		    parse_attribute(*list, &options) ||
 		    mount_options_propagation(*list, &options.propagation,
 					      &options.propagation_all) == 0)
 			continue;
@@ -139,10 +161,13 @@ void mount_options_done(struct mount_options *options)
 
 const char *mount_options_name(unsigned int n)
 {
-	static const char *const recursive[] = { "rro",      "rrw",       "rnosuid",     "rsuid",
-						 "rnodev",   "rdev",      "rnoexec",     "rexec",
-						 "rnoatime", "rrelatime", "rstrictatime" };
-	static const char *const propagation[] = { "rprivate", "rshared", "rslave", "runbindable" };
+	static const char *const recursive[] = {
+		"rro",          "rrw",         "rnosuid",        "rsuid",       "rnodev",
+		"rdev",         "rnoexec",     "rexec",          "rnodiratime", "rdiratime",
+		"rnosymfollow", "rsymfollow",  "rnoatime",       "rrelatime",   "rstrictatime",
+		"ratime",       "rnorelatime", "rnostrictatime", "rprivate",    "rshared",
+		"rslave",       "runbindable",
+	};
 
 	if (n < ARRAY_COUNT(attributes))
 		return attributes[n].name;
@@ -150,11 +175,14 @@ const char *mount_options_name(unsigned int n)
 	if (n < ARRAY_COUNT(propagations))
 		return propagations[n].name;
 	n -= ARRAY_COUNT(propagations);
-	if (n < ARRAY_COUNT(propagation))
-		return propagation[n];
-	n -= ARRAY_COUNT(propagation);
 	if (n < ARRAY_COUNT(switches))
 		return switches[n].name;
 	n -= ARRAY_COUNT(switches);
+	if (n < ARRAY_COUNT(without_effect))
+		return without_effect[n];
+	n -= ARRAY_COUNT(without_effect);
+	if (n < ARRAY_COUNT(of_every_fs))
+		return of_every_fs[n];
+	n -= ARRAY_COUNT(of_every_fs);
 	return n < ARRAY_COUNT(recursive) ? recursive[n] : NULL;
 }

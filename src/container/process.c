@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "container/lsm.h"
 #include "container/process_internal.h"
 #include "kern/sock.h"
 
@@ -118,6 +119,17 @@ int process_adjust(const struct process_plan *plan, pid_t pid, struct error *err
 
 /* ---- inside the container ---- */
 
+int process_set_cpus(const struct number_set *cpus, const char *property, struct error *err)
+{
+	static const struct number_set none;
+
+	if (memcmp(cpus, &none, sizeof(none)) == 0)
+		return 0;
+	if (syscall(SYS_sched_setaffinity, 0, sizeof(cpus->words), cpus->words) < 0)
+		return error_set(err, -errno, "%s", property);
+	return 0;
+}
+
 static int join_keyring(const struct process_plan *plan, const char *id, struct error *err)
 {
 	AUTO(free) char *name = NULL;
@@ -156,6 +168,9 @@ static int set_scheduling(const struct process_plan *plan, struct error *err)
 	/* 1: IOPRIO_WHO_PROCESS */
 	if (plan->io_priority >= 0 && syscall(SYS_ioprio_set, 1, 0, plan->io_priority) < 0)
 		return error_set(err, -errno, "process.ioPriority");
+	if (plan->memory_mode >= 0 && syscall(SYS_set_mempolicy, plan->memory_mode,
+					      plan->memory_nodes.words, NUMBER_LIST_MAX) < 0)
+		return error_set(err, -errno, "linux.memoryPolicy");
 	if (plan->personality &&
 	    personality(strcmp(plan->personality, "LINUX32") == 0 ? PER_LINUX32 : PER_LINUX) < 0)
 		return error_set(err, -errno, "linux.personality");
@@ -202,7 +217,8 @@ static int become_user(const struct process_plan *plan, struct error *err)
 	if (!plan->drop_caps && process->uid == 0)
 		return 0;
 	extra &= now.permitted;
-	r = caps_set(caps->effective | extra, caps->permitted | extra, caps->inheritable);
+	r = caps_set((caps->effective & now.permitted) | extra,
+		     (caps->permitted & now.permitted) | extra, caps->inheritable);
 	if (r < 0)
 		return error_set(err, r,
 				 "process.capabilities: more than this runtime has to give");
@@ -259,6 +275,14 @@ static void make_environment(const struct process_plan *plan)
 			continue;
 		name = mem_strndup(*env, (size_t) (equals - *env));
 		setenv(name, equals + 1, 1);
+	}
+	if (plan->listen) {
+		char number[16];
+
+		snprintf(number, sizeof(number), "%u", plan->listen);
+		setenv("LISTEN_FDS", number, 1);
+		snprintf(number, sizeof(number), "%d", (int) getpid());
+		setenv("LISTEN_PID", number, 1);
 	}
 	if (getenv("HOME"))
 		return;
@@ -362,26 +386,29 @@ void process_close_others(const struct process_plan *plan, const int keep[2])
 
 /* ---- the last step ---- */
 
-/* The specification's message for whoever answers for the filter: one message, one descriptor. */
-static int send_listener(const struct process_plan *plan, const struct oci_state *state,
-			 int notify_fd, struct error *err)
+/*
+ * The specification's message for whoever answers for the filter.  Made before the filter is there:
+ * a system call that waits for an answer would wait for ever as long as nobody has the descriptor.
+ */
+static char *listener_message(const struct process_plan *plan, const struct oci_state *state,
+			      pid_t pid)
 {
-	AUTO(json_decref) json_t *message = json_object();
-	AUTO(free) char *text = NULL;
-	int r;
+	AUTO(json_decref) json_t *message = NULL;
 
-	json_object_set_new(message, "ociVersion", json_string(state->version));
+	if (plan->listener_fd < 0)
+		return NULL;
+	message = json_object();
+	json_object_set_new(message, "ociVersion", json_string(OCI_SPEC_VERSION));
 	json_object_set_new(message, "fds", json_pack("[s]", "seccompFd"));
-	json_object_set_new(message, "pid", json_integer(state->pid));
+	json_object_set_new(message, "pid", json_integer(pid));
 	json_put_string(message, "metadata", plan->seccomp->listener_metadata);
-	json_object_set_new(message, "state", oci_state_public(state, OCI_STATUS_CREATING));
-	text = json_text(message);
-	r = sock_send(plan->listener_fd, text, strlen(text), &notify_fd, 1);
-	return r < 0 ? error_set(err, r, "%s", plan->seccomp->listener_path) : 0;
+	json_object_set_new(
+		message, "state",
+		oci_state_public(state, plan->exec ? OCI_STATUS_RUNNING : OCI_STATUS_CREATING));
+	return json_text(message);
 }
 
-static int load_filter(const struct process_plan *plan, const struct oci_state *state,
-		       struct error *err)
+static int load_filter(const struct process_plan *plan, const char *message, struct error *err)
 {
 	AUTO(fd_close) int notify_fd = -1;
 	int r;
@@ -394,7 +421,8 @@ static int load_filter(const struct process_plan *plan, const struct oci_state *
 	if (!plan->seccomp->filter->notify)
 		return 0;
 	notify_fd = r;
-	return send_listener(plan, state, notify_fd, err);
+	r = sock_send(plan->listener_fd, message, strlen(message), &notify_fd, 1);
+	return r < 0 ? error_set(err, r, "%s", plan->seccomp->listener_path) : 0;
 }
 
 static int set_limits(const struct process_plan *plan, struct error *err)
@@ -407,29 +435,16 @@ static int set_limits(const struct process_plan *plan, struct error *err)
 	return 0;
 }
 
-static int set_apparmor(const struct process_plan *plan, struct error *err)
-{
-	AUTO(free) char *text = NULL;
-	int r;
-
-	if (!plan->spec->apparmor_profile || !plan->spec->apparmor_profile[0])
-		return 0;
-	text = mem_printf("exec %s", plan->spec->apparmor_profile);
-	r = file_write_kernel(AT_FDCWD, "/proc/self/attr/apparmor/exec", text);
-	if (r < 0)
-		r = file_write_kernel(AT_FDCWD, "/proc/self/attr/exec", text);
-	return r < 0 ? error_set(err, r, "process.apparmorProfile \"%s\"",
-				 plan->spec->apparmor_profile)
-		     : 0;
-}
-
 int process_execute(const struct process_plan *plan, const char *path,
-		    const struct oci_state *state, struct error *err)
+		    const struct oci_state *state, pid_t pid, struct error *err)
 {
 	const struct oci_process *process = plan->spec;
+	AUTO(free) char *message = listener_message(plan, state, pid);
 	sigset_t none;
-	int r = set_apparmor(plan, err);
+	int r = lsm_set_apparmor(process->apparmor_profile, err);
 
+	if (r == 0)
+		r = lsm_set_selinux(process->selinux_label, err);
 	if (r == 0)
 		r = set_limits(plan, err);
 	if (r < 0)
@@ -441,7 +456,7 @@ int process_execute(const struct process_plan *plan, const char *path,
 	if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set(err, -errno, "process.noNewPrivileges");
 	/* From here on the filter decides what works: as little as possible comes after it. */
-	r = load_filter(plan, state, err);
+	r = load_filter(plan, message, err);
 	if (r < 0)
 		return r;
 	if (keeps_admin(plan) && (plan->drop_caps || process->uid != 0)) {

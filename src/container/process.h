@@ -11,6 +11,7 @@
 
 #include "codec/oci_spec.h"
 #include "codec/oci_state.h"
+#include "container/number_list.h"
 #include "container/seccomp_profile.h"
 #include "kern/caps.h"
 
@@ -31,16 +32,23 @@ struct process_plan {
 	int io_priority; /* -1: as it is */
 	int scheduler;   /* policy, -1: as it is */
 	uint64_t scheduler_flags;
+	int memory_mode; /* of set_mempolicy(), -1: as it is */
+	struct number_set memory_nodes;
+	struct number_set cpus_initial; /* of exec; no processor: as they are */
+	struct number_set cpus_final;
 	const struct seccomp_profile *seccomp;
 	int listener_fd; /* connected to seccomp.listener_path, or -1 */
 	bool new_keyring;
 	bool user_ns;          /* it runs in another user namespace than ours */
 	unsigned int preserve; /* descriptors after stdio that the program inherits */
+	unsigned int listen;   /* of these, so many first ones are sockets that it is told of */
+	bool exec;             /* not the container's first process */
 };
 
-/* `seccomp` is borrowed.  Nothing is changed. */
-int process_plan_make(const struct oci_process *process, const struct seccomp_profile *seccomp,
-		      struct process_plan *ret, struct error *err);
+/* All but `ret` are borrowed.  Nothing is changed. */
+int process_plan_make(const struct oci_process *process, const struct oci_linux *linux_,
+		      const struct seccomp_profile *seccomp, struct process_plan *ret,
+		      struct error *err);
 void process_plan_done(struct process_plan *plan);
 
 /*
@@ -63,6 +71,12 @@ int process_prepare(const struct process_plan *plan, const char *id, char **ret_
  */
 void process_close_others(const struct process_plan *plan, const int keep[2]);
 
-/* The last step: filter, limits, execution.  Returns only on failure. */
+/* For the child of exec: runs on these processors from now on, if there are any. */
+int process_set_cpus(const struct number_set *cpus, const char *property, struct error *err);
+
+/*
+ * The last step: filter, limits, execution.  `pid` is ours as the runtime sees it.  Returns only on
+ * failure.
+ */
 int process_execute(const struct process_plan *plan, const char *path,
-		    const struct oci_state *state, struct error *err);
+		    const struct oci_state *state, pid_t pid, struct error *err);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "codec/oci_spec.h"
 #include "kern/cgroup.h"
 #include "kern/pidfd.h"
 
@@ -99,7 +100,7 @@ int record_open(const char *root, const char *id, bool lock, struct record **ret
 		/* The creator has not come further, or died there. */
 		record->state = mem_new0(struct oci_state);
 		record->state->id = mem_strdup(id);
-		record->state->version = mem_strdup("1.0.2");
+		record->state->version = mem_strdup(OCI_SPEC_VERSION);
 		record->state->bundle = mem_strdup("/");
 	} else {
 		return error_set(err, r, "%s/state.json", record->path);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "container/lsm.h"
 #include "container/rootfs.h"
 #include "kern/mount.h"
 #include "kern/ns.h"
@@ -222,7 +223,10 @@ int rootfs_plan_make(const struct oci_spec *spec, const struct cgroup *cgroup, i
 		     struct rootfs_plan *ret, struct error *err)
 {
 	struct rootfs_plan plan = { .spec = spec, .root_fd = -1 };
-	int r = plan_propagation(&plan, err);
+	int r = lsm_check_selinux("linux.mountLabel", spec->linux_.mount_label, err);
+
+	if (r == 0)
+		r = plan_propagation(&plan, err);
 
 	plan.user_ns = spec->linux_.ns[OCI_NS_USER].wanted;
 	plan.cgroup_ns = spec->linux_.ns[OCI_NS_CGROUP].wanted;

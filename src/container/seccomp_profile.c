@@ -19,8 +19,16 @@ static int add_rule(struct seccomp_builder *builder, const struct oci_seccomp_ru
 		args[i] = (struct seccomp_arg){ rule->args[i].index, rule->args[i].op,
 						rule->args[i].value, rule->args[i].value_two };
 	for (oci_strings name = rule->names; *name; name++) {
-		int r = seccomp_builder_add_rule(builder, *name, rule->action, data, args,
-						 rule->arg_count, err);
+		int r;
+
+		/* It is how the listener is told. */
+		if (strcmp(rule->action, "SCMP_ACT_NOTIFY") == 0 && strcmp(*name, "sendmsg") == 0)
+			return error_say(
+				err, -EINVAL,
+				"SCMP_ACT_NOTIFY cannot be for sendmsg: the listener could "
+				"not be reached any more");
+		r = seccomp_builder_add_rule(builder, *name, rule->action, data, args,
+					     rule->arg_count, err);
 
 		if (r < 0)
 			return r;

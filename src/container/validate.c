@@ -39,6 +39,9 @@ int validate_sysctl(const struct oci_spec *spec, const char *name, struct error 
 	for (i = 0; i < ARRAY_COUNT(ipc); i++)
 		if (strcmp(dotted, ipc[i]) == 0)
 			needs = OCI_NS_IPC;
+	if (strcmp(dotted, "kernel.hostname") == 0)
+		return error_say(err, -EINVAL,
+				 "linux.sysctl: kernel.hostname is set by the property hostname");
 	if (needs == OCI_NS_COUNT)
 		return error_say(err, -EINVAL,
 				 "linux.sysctl: %s is not a value of a namespace, it would change "
@@ -78,11 +81,23 @@ static int check_namespaces(const struct oci_spec *spec, struct error *err)
 	if (spec->domainname && spec->domainname[0] && !ns[OCI_NS_UTS].wanted)
 		return error_say(err, -EINVAL,
 				 "domainname: needs a uts namespace in linux.namespaces");
+	if (linux_->net_device_count && !ns[OCI_NS_NETWORK].wanted)
+		return error_say(err, -EINVAL,
+				 "linux.netDevices: needs a network namespace in linux.namespaces");
 	if ((linux_->monotonic.set || linux_->boottime.set) &&
 	    (!ns[OCI_NS_TIME].wanted || ns[OCI_NS_TIME].path))
 		return error_say(
 			err, -EINVAL,
 			"linux.timeOffsets: needs a new time namespace in linux.namespaces");
+	return 0;
+}
+
+static int check_paths(const char *property, oci_strings paths, struct error *err)
+{
+	for (; paths && *paths; paths++)
+		if ((*paths)[0] != '/')
+			return error_say(err, -EINVAL, "%s: \"%.64s\" is not an absolute path",
+					 property, *paths);
 	return 0;
 }
 
@@ -97,9 +112,11 @@ int validate_spec(const struct oci_spec *spec, struct error *err)
 	r = check_namespaces(spec, err);
 	if (r < 0)
 		return r;
-	if (spec->linux_.mount_label && spec->linux_.mount_label[0])
-		return error_say(err, -EOPNOTSUPP,
-				 "linux.mountLabel: SELinux is not supported by this runtime");
+	r = check_paths("linux.maskedPaths", spec->linux_.masked_paths, err);
+	if (r == 0)
+		r = check_paths("linux.readonlyPaths", spec->linux_.readonly_paths, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < spec->linux_.sysctl_count; i++) {
 		r = validate_sysctl(spec, spec->linux_.sysctl[i].name, err);
 		if (r < 0)

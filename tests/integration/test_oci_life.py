@@ -22,7 +22,7 @@ def test_run_gives_the_exit_code(bundle):
 def test_life(bundle):
     bundle.create("sh", "-c", "echo begun; sleep 1000")
     state = bundle.state()
-    assert state["status"] == "created" and state["ociVersion"] == "1.0.2"
+    assert state["status"] == "created" and state["ociVersion"] == "1.2.1"
     assert state["bundle"] == str(bundle.folder / "bundle") and state["id"] == bundle.id
     assert bundle.output() == ""
     bundle.call("start", bundle.id, check=True)
@@ -270,10 +270,10 @@ def test_a_hook_that_hangs_is_killed(bundle):
 
 def test_version_and_features(bundle):
     done = subprocess.run([bundle.runtime, "--version"], text=True, capture_output=True)
-    assert done.returncode == 0 and "spec: 1.0.2" in done.stdout
+    assert done.returncode == 0 and "spec: 1.2.1" in done.stdout
     features = json.loads(bundle.call("features", check=True).stdout)
     assert "rbind" in features["mountOptions"] and "user" in features["linux"]["namespaces"]
-    assert features["ociVersionMax"] == "1.0.2"
+    assert features["ociVersionMax"] == "1.2.1"
 
 
 def test_errors_go_to_the_log(bundle):

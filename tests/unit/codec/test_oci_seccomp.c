@@ -37,11 +37,20 @@ static void test_bad(void **state)
 		{ "{\"defaultAction\":\"A\",\"syscalls\":[{\"action\":\"B\"}]}", "names" },
 		{ "{\"defaultAction\":\"A\",\"syscalls\":[{\"names\":[\"x\"]}]}", "action" },
 		{ "{\"defaultAction\":\"A\",\"syscalls\":[{\"names\":[\"x\"],\"action\":\"B\","
-		  "\"args\":[{\"index\":6,\"op\":\"C\"}]}]}",
+		  "\"args\":[{\"index\":6,\"value\":0,\"op\":\"C\"}]}]}",
 		  "index" },
 		{ "{\"defaultAction\":\"A\",\"syscalls\":[{\"names\":[\"x\"],\"action\":\"B\","
-		  "\"args\":[{\"index\":1}]}]}",
+		  "\"args\":[{\"index\":1,\"value\":0}]}]}",
 		  "op" },
+		{ "{\"defaultAction\":\"A\",\"syscalls\":[{\"names\":[\"x\"],\"action\":\"B\","
+		  "\"args\":[{\"index\":1,\"op\":\"C\"}]}]}",
+		  "value: is missing" },
+		{ "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"defaultErrnoRet\":1}",
+		  "defaultErrnoRet" },
+		{ "{\"defaultAction\":\"A\",\"syscalls\":[{\"names\":[\"x\"],\"action\":"
+		  "\"SCMP_ACT_LOG\",\"errnoRet\":1}]}",
+		  "errnoRet" },
+		{ "{\"defaultAction\":\"A\",\"listenerMetadata\":\"x\"}", "listenerPath" },
 	};
 
 	(void) state;
