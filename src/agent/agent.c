@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/hold.h"
 #include "agent/image_actor.h"
 #include "agent/instance_actor.h"
 #include "agent/keeper_watch.h"
@@ -160,6 +161,7 @@ static void keeper_listed(struct agent *agent)
 {
 	struct error err = {};
 
+	hold_keeper_listed(agent);
 	network_actors_keeper_listed(agent);
 	instance_actors_keeper_listed(agent);
 	if (!agent->link && link_new(agent, &agent->link, &err) < 0) {
@@ -194,6 +196,7 @@ void agent_keeper_lost(struct agent *agent)
 	instance_actors_keeper_lost(agent);
 	network_actors_keeper_lost(agent);
 	exec_keeper_lost(agent);
+	hold_keeper_lost(agent);
 }
 
 void agent_wake_instances(struct agent *agent)
@@ -293,6 +296,7 @@ static void agent_free(struct agent *agent)
 		stream_free_all(agent);
 	link_free(agent->link);
 	keeper_watch_free(agent->keeper);
+	hold_free_all(agent);
 	image_actors_cancel(agent);
 	pool_free(agent->pool);
 	pool_free(agent->slow_pool);

@@ -16,6 +16,7 @@
 #include "keeper/client.h"
 
 struct cgroup_host;
+struct hold;
 struct image_actor;
 struct image_store;
 struct instance_actor;
@@ -46,6 +47,7 @@ struct agent {
 	struct instance_actor *instances; /* hash by uid */
 	struct network_actor *network_actors;
 	struct image_actor *image_actors;
+	struct hold *holds; /* hash by job */
 	struct stream *streams;
 	uint32_t *slots; /* bitmap of id slots in use */
 	uint32_t slot_words;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/hold.h"
 #include "agent/retry.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -69,7 +70,7 @@ static void start_keeper(struct keeper_watch *watch)
 	}
 }
 
-static void on_event(void *data, const struct keeper_msg *msg)
+static void on_event(void *data, const struct keeper_msg *msg, int *console_fd)
 {
 	struct keeper_watch *watch = data;
 
@@ -84,6 +85,7 @@ static void on_event(void *data, const struct keeper_msg *msg)
 			keeper_client_reexec(watch->client);
 		}
 	}
+	hold_keeper_event(watch->agent, msg, console_fd);
 	agent_keeper_event(watch->agent, msg);
 }
 
@@ -117,6 +119,8 @@ static bool try_connect(struct keeper_watch *watch)
 	if (keeper_client_new(watch->agent->event, watch->path, &ops, watch, &watch->client, &err) <
 	    0)
 		return false;
+	hold_give_back(watch->agent, watch->client);
+	keeper_client_list(watch->client);
 	retry_stop(&watch->retry);
 	return true;
 }

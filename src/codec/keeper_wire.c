@@ -27,6 +27,8 @@ enum tag {
 	TAG_ARGV,
 	TAG_ENV,
 	TAG_FDS,
+	TAG_INPUT,
+	TAG_LOG_FILES,
 };
 
 enum { FIELD_HEADER_SIZE = 6 };
@@ -100,6 +102,8 @@ int keeper_msg_encode(const struct keeper_msg *msg, struct strbuf *buffer)
 	put_u64(buffer, TAG_EXIT_VALUE, (uint32_t) msg->exit_value);
 	put_u64(buffer, TAG_SIGNAL, (uint32_t) msg->signal);
 	put_u64(buffer, TAG_LOG_MAX, msg->log_max_bytes);
+	put_u64(buffer, TAG_INPUT, msg->input);
+	put_u64(buffer, TAG_LOG_FILES, msg->log_max_files);
 	put_u64(buffer, TAG_OWNER_UID, msg->owner_uid);
 	put_u64(buffer, TAG_OWNER_GID, msg->owner_gid);
 	put_text(buffer, TAG_CWD, msg->cwd);
@@ -215,6 +219,10 @@ static int get_field(unsigned int tag, const char *p, size_t size, struct keeper
 		return GET_NUMBER(signal, 64);
 	case TAG_LOG_MAX:
 		return GET_NUMBER(log_max_bytes, UINT64_MAX);
+	case TAG_INPUT:
+		return GET_NUMBER(input, KEEPER_INPUT_TERMINAL);
+	case TAG_LOG_FILES:
+		return GET_NUMBER(log_max_files, KEEPER_LOG_FILES_MAX);
 	case TAG_OWNER_UID:
 		return GET_NUMBER(owner_uid, UINT32_MAX);
 	case TAG_OWNER_GID:
@@ -240,7 +248,7 @@ static int get_field(unsigned int tag, const char *p, size_t size, struct keeper
 
 static bool type_known(unsigned int type)
 {
-	return (type >= KEEPER_SPAWN && type <= KEEPER_REEXEC) ||
+	return (type >= KEEPER_SPAWN && type <= KEEPER_HOLD) ||
 	       (type >= KEEPER_STARTING && type <= KEEPER_REFUSED) ||
 	       (type >= KEEPER_RECORD && type <= KEEPER_SOCKETS);
 }
@@ -258,6 +266,7 @@ static bool complete(const struct keeper_msg *msg)
 	case KEEPER_SPAWN:
 		return msg->job[0] && msg->argv.count > 0 &&
 		       (msg->mode != KEEPER_PID_FILE || msg->pid_file) &&
+		       (msg->input == KEEPER_INPUT_NONE || msg->stdio == KEEPER_LOGGED) &&
 		       (msg->stdio != KEEPER_LOGGED || msg->log);
 	case KEEPER_RECORD:
 		return msg->job[0] && msg->phase != 0 &&

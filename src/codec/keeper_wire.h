@@ -23,6 +23,7 @@ enum {
 	KEEPER_TEXT_MAX = 4096, /* paths and messages, with the NUL */
 	KEEPER_FDS_MAX = 16,
 	KEEPER_STRINGS_MAX = 4096,
+	KEEPER_LOG_FILES_MAX = 64,
 };
 
 enum keeper_type {
@@ -32,9 +33,11 @@ enum keeper_type {
 	KEEPER_LIST,      /* answered with one event per job, then KEEPER_LISTED */
 	KEEPER_FORGET,    /* job that has ended; its FIFOs and its record are removed */
 	KEEPER_REEXEC,    /* the keeper executes its binary anew, in place */
+	KEEPER_END_INPUT, /* job: its stdin ends when it has read what is in the FIFO */
+	KEEPER_HOLD,      /* job and its console socket, which the agent kept over a keeper's death */
 	/* To the agent. */
-	KEEPER_STARTING = 32, /* job: its helper has not ended yet */
-	KEEPER_SPAWNED,       /* job, pid: it runs */
+	KEEPER_STARTING = 32, /* job: its helper has not ended yet; with its console socket */
+	KEEPER_SPAWNED,       /* job, pid: it runs; with its console socket */
 	KEEPER_FAILED,        /* job, message: it never ran */
 	KEEPER_EXITED,        /* job, pid, exit_kind, exit_value */
 	KEEPER_LISTED,        /* pid of the keeper */
@@ -53,6 +56,19 @@ enum keeper_stdio {
 	KEEPER_LOGGED, /* 1 and 2 are FIFOs that the keeper reads into the log file */
 	KEEPER_GIVEN,  /* all from fds */
 };
+
+enum keeper_input {
+	KEEPER_INPUT_NONE, /* 0 is /dev/null, or given */
+	KEEPER_INPUT_FIFO, /* KEEPER_LOGGED: 0 is a FIFO that the keeper and the agent hold open */
+	/*
+	 * The job gets a terminal: the helper finds a socket at fd KEEPER_CONSOLE_FD and sends the
+	 * terminal's master over it.  The keeper only ever peeks, so that whoever holds the other
+	 * end of the socket can have the terminal.
+	 */
+	KEEPER_INPUT_TERMINAL,
+};
+
+enum { KEEPER_CONSOLE_FD = 9 };
 
 enum keeper_exit {
 	KEEPER_EXIT_CODE,
@@ -78,7 +94,9 @@ struct keeper_msg {
 	enum keeper_exit exit_kind;
 	int32_t exit_value;
 	int32_t signal;
+	enum keeper_input input;
 	uint64_t log_max_bytes;
+	uint32_t log_max_files;
 	uint32_t owner_uid, owner_gid; /* of the FIFOs: the container may open /dev/stdout */
 	const char *cwd, *log, *pid_file, *message; /* NULL when absent */
 	struct keeper_strings argv, env;

@@ -99,3 +99,29 @@ int logline_parse(const char *line, size_t size, struct logline *ret)
 	*ret = parsed;
 	return 0;
 }
+
+static const char head_word[] = "brume-log ";
+
+void logline_write_head(char *buffer, uint64_t position)
+{
+	char text[LOGLINE_HEAD_SIZE + 1];
+
+	snprintf(text, sizeof(text), "%s%020llu\n", head_word, (unsigned long long) position);
+	memcpy(buffer, text, LOGLINE_HEAD_SIZE);
+}
+
+int logline_parse_head(const char *data, size_t size, uint64_t *ret_position)
+{
+	size_t word = sizeof(head_word) - 1;
+	int64_t high, low;
+
+	if (size < LOGLINE_HEAD_SIZE || memcmp(data, head_word, word) != 0 ||
+	    data[LOGLINE_HEAD_SIZE - 1] != '\n')
+		return -EBADMSG;
+	/* Two halves: one number of 20 digits need not fit. */
+	if (parse_digits(data + word, 10, INT64_MAX, &high) < 0 ||
+	    parse_digits(data + word + 10, 10, INT64_MAX, &low) < 0 || high >= 900000000)
+		return -EBADMSG;
+	*ret_position = (uint64_t) high * 10000000000 + (uint64_t) low;
+	return 0;
+}

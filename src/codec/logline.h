@@ -7,6 +7,9 @@
  *
  * P: the text goes on with the next line of the same stream.  F: here a line ended.  The keeper
  * writes what it has read at once, so a crash loses no piece and needs no memory per line.
+ *
+ * A log is one long string of bytes cut into files: each begins with a head that says the position
+ * of the file's first byte in the whole, so that a position stays true when files are renamed.
  * Used by keeper/ (writes) and agent/ (reads).  Pure functions.
  */
 #include <stdbool.h>
@@ -18,6 +21,8 @@ enum {
 	LOGLINE_PREFIX_SIZE = 30 + 1 + 6 + 1 + 1 + 1,
 	LOGLINE_MAX = LOGLINE_PREFIX_SIZE + LOGLINE_TEXT_MAX + 1,
 	LOGLINE_TIME_SIZE = 31, /* with the NUL */
+	LOGLINE_HEAD_SIZE = 10 + 20 + 1,
+	LOGLINE_FLAG_OFFSET = 38, /* where P or F stands in a line */
 };
 
 enum logline_stream { LOGLINE_STDOUT = 1, LOGLINE_STDERR = 2 };
@@ -38,3 +43,9 @@ int logline_parse(const char *line, size_t size, struct logline *ret);
 
 /* The time as written in the line. */
 void logline_format_time(int64_t time_ns, char ret[LOGLINE_TIME_SIZE]);
+
+/* The first line of a file; `buffer` holds LOGLINE_HEAD_SIZE bytes, no NUL is written. */
+void logline_write_head(char *buffer, uint64_t position);
+
+/* 0, or -EBADMSG when the bytes do not begin with a head. */
+int logline_parse_head(const char *data, size_t size, uint64_t *ret_position);

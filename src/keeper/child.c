@@ -64,6 +64,7 @@ static void place_fds(const struct child_spec *spec)
 	const struct keeper_msg *msg = spec->msg;
 	int given[KEEPER_FDS_MAX];
 	int out = park(spec->out_fd), err = park(spec->err_fd);
+	int in = park(spec->in_fd), console = park(spec->console_fd);
 
 	for (unsigned int i = 0; i < msg->fd_count; i++)
 		given[i] = park(spec->fds[i]);
@@ -72,6 +73,8 @@ static void place_fds(const struct child_spec *spec)
 	for (int i = 0; i < 3; i++)
 		if (null != i)
 			dup2(null, i);
+	if (in >= 0)
+		dup2(in, STDIN_FILENO);
 	if (out >= 0)
 		dup2(out, STDOUT_FILENO);
 	if (err >= 0)
@@ -79,6 +82,8 @@ static void place_fds(const struct child_spec *spec)
 	for (unsigned int i = 0; i < msg->fd_count; i++)
 		if (given[i] < 0 || dup2(given[i], msg->fds[i]) < 0)
 			fail("place descriptors of", msg->job);
+	if (console >= 0)
+		dup2(console, KEEPER_CONSOLE_FD);
 }
 
 static void run(const struct child_spec *spec, int go_fd)

@@ -109,14 +109,15 @@ static bool receive_one(struct keeper_client *client)
 
 	if (n == -EAGAIN)
 		return false;
-	while (n >= 0 && fd_count > 0)
+	while (n >= 0 && fd_count > 1)
 		close(fds[--fd_count]);
+	AUTO(fd_close) int console_fd = n >= 0 && fd_count > 0 ? fds[0] : -1;
 	if (n <= 0 || keeper_msg_decode(buffer, (size_t) n, &msg) < 0) {
 		connection_lost(client);
 		return false;
 	}
 	client->freed = &freed;
-	client->ops->event(client->data, &msg);
+	client->ops->event(client->data, &msg, &console_fd);
 	if (!freed)
 		client->freed = NULL;
 	return !freed;
@@ -142,7 +143,6 @@ int keeper_client_new(sd_event *event, const char *path, const struct keeper_cli
 		      void *data, struct keeper_client **ret, struct error *err)
 {
 	AUTO(keeper_client_free) struct keeper_client *client = mem_new0(struct keeper_client);
-	struct keeper_msg list = { .type = KEEPER_LIST };
 	int r;
 
 	client->ops = ops;
@@ -154,9 +154,6 @@ int keeper_client_new(sd_event *event, const char *path, const struct keeper_cli
 	r = sd_event_add_io(event, &client->source, client->fd, EPOLLIN, on_io, client);
 	if (r < 0)
 		return error_set(err, r, "watch keeper");
-	r = request(client, &list, NULL, 0);
-	if (r < 0)
-		return error_set(err, r, "ask keeper for its jobs");
 	*ret = TAKE_PTR(client);
 	return 0;
 }
@@ -180,6 +177,8 @@ int keeper_client_spawn(struct keeper_client *client, const struct keeper_spawn 
 				  .pid_file = spawn->pid_file,
 				  .log = spawn->log,
 				  .log_max_bytes = spawn->log_max_bytes,
+				  .log_max_files = spawn->log_max_files,
+				  .input = spawn->input,
 				  .owner_uid = spawn->owner_uid,
 				  .owner_gid = spawn->owner_gid };
 	int r = set_job(&msg, spawn->job);
@@ -209,6 +208,29 @@ int keeper_client_forget(struct keeper_client *client, const char *job)
 	int r = set_job(&msg, job);
 
 	return r < 0 ? r : request(client, &msg, NULL, 0);
+}
+
+int keeper_client_end_input(struct keeper_client *client, const char *job)
+{
+	struct keeper_msg msg = { .type = KEEPER_END_INPUT };
+	int r = set_job(&msg, job);
+
+	return r < 0 ? r : request(client, &msg, NULL, 0);
+}
+
+int keeper_client_hold(struct keeper_client *client, const char *job, int console_fd)
+{
+	struct keeper_msg msg = { .type = KEEPER_HOLD };
+	int r = set_job(&msg, job);
+
+	return r < 0 ? r : request(client, &msg, &console_fd, 1);
+}
+
+int keeper_client_list(struct keeper_client *client)
+{
+	struct keeper_msg msg = { .type = KEEPER_LIST };
+
+	return request(client, &msg, NULL, 0);
 }
 
 int keeper_client_reexec(struct keeper_client *client)

@@ -42,13 +42,8 @@ void job_describe(const struct job *job, struct keeper_msg *ret)
 	*ret = msg;
 }
 
-static void fifo_name(const char *id, const char *which, char ret[KEEPER_JOB_MAX + 8])
-{
-	snprintf(ret, KEEPER_JOB_MAX + 8, "%s.%s", id, which);
-}
-
 /* Keeps the end of what a helper said. */
-static void add_last_words(struct job *job, const char *text, size_t size)
+void job_add_last_words(struct job *job, const char *text, size_t size)
 {
 	size_t old = job->message ? strlen(job->message) : 0;
 	AUTO(free) char *all = mem_zalloc(old + size + 1);
@@ -58,65 +53,6 @@ static void add_last_words(struct job *job, const char *text, size_t size)
 		all[old + i] = text[i] ? text[i] : ' ';
 	size_t skip = old + size > LAST_WORDS_MAX ? old + size - LAST_WORDS_MAX : 0;
 	mem_replace(&job->message, all + skip);
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-/* Reads once.  Returns whether there may be more. */
-static bool read_output(struct keeper *keeper, struct job *job, struct source *source)
-{
-	enum logline_stream stream = source == &job->err ? LOGLINE_STDERR : LOGLINE_STDOUT;
-	ssize_t n;
-
-	if (source->fd < 0)
-		return false;
-	do
-		n = read(source->fd, keeper->text, sizeof(keeper->text));
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
-		return false;
-	if (n <= 0) {
-		source_close(keeper, source);
-		return false;
-	}
-	joblog_write(&job->log, stream, now_ns(), keeper->text, (size_t) n, keeper->log_buffer);
-	if (stream == LOGLINE_STDERR && job->phase == KEEPER_STARTING)
-		add_last_words(job, keeper->text, (size_t) n);
-	return true;
-}
-
-static void out_ready(struct keeper *keeper, void *owner, uint32_t revents)
-{
-	struct job *job = owner;
-
-	(void) revents;
-	read_output(keeper, job, &job->out);
-}
-
-static void err_ready(struct keeper *keeper, void *owner, uint32_t revents)
-{
-	struct job *job = owner;
-
-	(void) revents;
-	read_output(keeper, job, &job->err);
-}
-
-/*
- * The process has ended: what it wrote is in the FIFO now.  Bounded, because a process it left
- * behind may go on writing for ever.
- */
-static void drain(struct keeper *keeper, struct job *job, struct source *source)
-{
-	unsigned int rounds = 256;
-
-	while (rounds-- > 0 && read_output(keeper, job, source))
-		;
 }
 
 static void save(struct keeper *keeper, struct job *job)
@@ -131,12 +67,9 @@ static void save(struct keeper *keeper, struct job *job)
 
 static void ended(struct keeper *keeper, struct job *job, enum keeper_type phase)
 {
-	drain(keeper, job, &job->out);
-	drain(keeper, job, &job->err);
-	source_close(keeper, &job->out);
-	source_close(keeper, &job->err);
+	stdio_drain(keeper, job);
+	stdio_close(keeper, job);
 	source_close(keeper, &job->process);
-	joblog_close(&job->log);
 	job->phase = phase;
 	save(keeper, job);
 	keeper_broadcast(keeper, job);
@@ -257,7 +190,7 @@ static void helper_ended(struct keeper *keeper, struct job *job, const int *wait
 	int orphan_status;
 	pid_t pid = -1;
 
-	drain(keeper, job, &job->err);
+	stdio_drain(keeper, job);
 	if (!wait_status || (WIFEXITED(*wait_status) && WEXITSTATUS(*wait_status) == 0))
 		pid = read_pid_file(job->pid_file);
 	if (pid < 0) {
@@ -339,12 +272,12 @@ static struct job *job_new(struct keeper *keeper, const struct keeper_msg *msg)
 	job->stdio = msg->stdio;
 	job->phase = KEEPER_STARTING;
 	job->pid_file = mem_strdup(msg->pid_file);
-	job->out = (struct source){ -1, job, out_ready };
-	job->err = (struct source){ -1, job, err_ready };
+	job->input = msg->input;
+	stdio_init(job);
 	job->process = (struct source){ -1, job, process_ready };
 	job->log.fd = -1;
 	if (job->stdio == KEEPER_LOGGED)
-		joblog_init(&job->log, msg->log, msg->log_max_bytes);
+		joblog_init(&job->log, msg->log, msg->log_max_bytes, msg->log_max_files);
 	while (*last)
 		last = &(*last)->next;
 	*last = job;
@@ -359,8 +292,7 @@ void job_free(struct keeper *keeper, struct job *job)
 		p = &(*p)->next;
 	if (*p)
 		*p = job->next;
-	source_close(keeper, &job->out);
-	source_close(keeper, &job->err);
+	stdio_close(keeper, job);
 	source_close(keeper, &job->process);
 	joblog_done(&job->log);
 	free(job->id);
@@ -369,61 +301,25 @@ void job_free(struct keeper *keeper, struct job *job)
 	free(job);
 }
 
-/* Opens our end of a FIFO, making it first when `owner` is given. */
-static int open_fifo(struct keeper *keeper, struct job *job, struct source *source,
-		     const struct keeper_msg *owner)
+static void child_ends_close_autop(struct child_spec *spec)
 {
-	char name[KEEPER_JOB_MAX + 8];
-	int r;
-
-	fifo_name(job->id, source == &job->out ? "out" : "err", name);
-	if (owner) {
-		unlinkat(keeper->fifo_dir_fd, name, 0);
-		if (mkfifoat(keeper->fifo_dir_fd, name, 0600) < 0 ||
-		    ((owner->owner_uid || owner->owner_gid) &&
-		     fchownat(keeper->fifo_dir_fd, name, owner->owner_uid, owner->owner_gid, 0) <
-			     0))
-			return -errno;
-	}
-	source->fd = openat(keeper->fifo_dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (source->fd < 0)
-		return -errno;
-	r = source_watch(keeper, source, EPOLLIN);
-	return r;
-}
-
-/* The child's end is open for reading too: without a keeper its writes wait instead of failing. */
-static int open_fifo_for_child(struct keeper *keeper, struct job *job, const char *which)
-{
-	char name[KEEPER_JOB_MAX + 8];
-	int fd;
-
-	fifo_name(job->id, which, name);
-	fd = openat(keeper->fifo_dir_fd, name, O_RDWR | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	fd_close(spec->out_fd);
+	fd_close(spec->err_fd);
+	fd_close(spec->in_fd);
+	fd_close(spec->console_fd);
 }
 
 static int start_process(struct keeper *keeper, struct job *job, const struct keeper_msg *msg,
 			 const int *fds)
 {
-	AUTO(fd_close) int out_fd = -1;
-	AUTO(fd_close) int err_fd = -1;
+	AUTO(child_ends_close)
+	struct child_spec spec = { msg, fds, -1, -1, -1, -1 };
 	AUTO(fd_close) int go_fd = -1;
 	struct pidfd_stat stat;
-	int r = 0;
+	int r = stdio_make(keeper, job, msg, &spec);
 
-	if (job->stdio == KEEPER_LOGGED) {
-		r = open_fifo(keeper, job, &job->out, msg);
-		if (r == 0)
-			r = open_fifo(keeper, job, &job->err, msg);
-		if (r < 0)
-			return r;
-		out_fd = open_fifo_for_child(keeper, job, "out");
-		err_fd = open_fifo_for_child(keeper, job, "err");
-		if (out_fd < 0 || err_fd < 0)
-			return out_fd < 0 ? out_fd : err_fd;
-	}
-	struct child_spec spec = { msg, fds, out_fd, err_fd };
+	if (r < 0)
+		return r;
 	r = child_fork(&spec, &job->pid, &go_fd);
 	if (r < 0)
 		return r;
@@ -450,7 +346,7 @@ void job_start(struct keeper *keeper, const struct keeper_msg *msg, const int *f
 		/* A child that was forked ends by itself: nobody let it go. */
 		job->child = false;
 		job_failed(keeper, job, message);
-	} else if (job->phase == KEEPER_SPAWNED) {
+	} else {
 		keeper_broadcast(keeper, job);
 	}
 }
@@ -467,32 +363,15 @@ int job_signal(struct job *job, int signal_number)
 
 int job_forget(struct keeper *keeper, struct job *job)
 {
-	char name[KEEPER_JOB_MAX + 8];
-
 	if (job->phase != KEEPER_EXITED && job->phase != KEEPER_FAILED)
 		return -EBUSY;
-	if (job->stdio == KEEPER_LOGGED) {
-		fifo_name(job->id, "out", name);
-		unlinkat(keeper->fifo_dir_fd, name, 0);
-		fifo_name(job->id, "err", name);
-		unlinkat(keeper->fifo_dir_fd, name, 0);
-	}
+	stdio_remove(keeper, job);
 	record_remove(keeper, job);
 	job_free(keeper, job);
 	return 0;
 }
 
-static void adopt_output(struct keeper *keeper, struct job *job, struct source *source, int fd)
-{
-	int r;
-
-	source->fd = fd;
-	r = fd >= 0 ? source_watch(keeper, source, EPOLLIN) : open_fifo(keeper, job, source, NULL);
-	if (r < 0)
-		log_warning("job %s: its output is not logged any more: %s", job->id, strerror(-r));
-}
-
-void job_adopt(struct keeper *keeper, const struct keeper_msg *record, int out_fd, int err_fd)
+void job_adopt(struct keeper *keeper, const struct keeper_msg *record, const int fds[STDIO_KEPT])
 {
 	struct job *job = job_new(keeper, record);
 	int r;
@@ -505,10 +384,7 @@ void job_adopt(struct keeper *keeper, const struct keeper_msg *record, int out_f
 	job->message = mem_strdup(record->message);
 	if (job->phase != KEEPER_STARTING && job->phase != KEEPER_SPAWNED)
 		return;
-	if (job->stdio == KEEPER_LOGGED) {
-		adopt_output(keeper, job, &job->out, out_fd);
-		adopt_output(keeper, job, &job->err, err_fd);
-	}
+	stdio_adopt(keeper, job, fds);
 	r = track(keeper, job);
 	if (r < 0 && job->phase == KEEPER_STARTING)
 		helper_ended(keeper, job, NULL);

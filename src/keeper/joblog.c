@@ -1,6 +1,5 @@
 #include "keeper/joblog.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,12 +12,72 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "codec/keeper_wire.h"
 
-void joblog_init(struct joblog *log, const char *path, uint64_t max_bytes)
+/* A batch on its way to the file. */
+struct output {
+	struct joblog *log;
+	char *buffer;
+	size_t used;
+	uint64_t skip; /* bytes that are in the file already */
+	int result;
+};
+
+void joblog_init(struct joblog *log, const char *path, uint64_t max_bytes, uint32_t max_files)
 {
 	*log = (struct joblog){ .path = mem_strdup(path),
 				.fd = -1,
-				.max_bytes = max_bytes ? max_bytes : JOBLOG_MAX_DEFAULT_BYTES };
+				.max_bytes = max_bytes ? max_bytes : JOBLOG_MAX_DEFAULT_BYTES,
+				.max_files = max_files ? max_files : JOBLOG_FILES_DEFAULT };
+	if (log->max_files < JOBLOG_FILES_MIN)
+		log->max_files = JOBLOG_FILES_MIN;
+}
+
+/* The n-th file; the first has the log's own name. */
+static char *file_name(const struct joblog *log, uint32_t n)
+{
+	return n == 0 ? mem_strdup(log->path) : mem_printf("%s.%u", log->path, n);
+}
+
+static bool read_base(int fd, uint64_t *ret)
+{
+	char head[LOGLINE_HEAD_SIZE];
+
+	return pread(fd, head, sizeof(head), 0) == sizeof(head) &&
+	       logline_parse_head(head, sizeof(head), ret) == 0;
+}
+
+/* Where the file before this one ends.  A crash between two renames may have left a hole. */
+static uint64_t end_of_older(const struct joblog *log)
+{
+	for (uint32_t n = 1; n < KEEPER_LOG_FILES_MAX; n++) {
+		AUTO(free) char *name = file_name(log, n);
+		AUTO(fd_close) int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		uint64_t base = 0;
+		struct stat st;
+
+		if (fd < 0 || fstat(fd, &st) < 0)
+			continue;
+		read_base(fd, &base);
+		return base + (uint64_t) st.st_size;
+	}
+	return 0;
+}
+
+static int begin_file(struct joblog *log, int fd)
+{
+	char head[LOGLINE_HEAD_SIZE];
+	ssize_t n;
+
+	log->base = end_of_older(log);
+	logline_write_head(head, log->base);
+	n = write(fd, head, sizeof(head));
+	if (n == sizeof(head)) {
+		log->size_bytes = sizeof(head);
+		return 0;
+	}
+	int r = n < 0 ? -errno : -ENOSPC;
+	return ftruncate(fd, 0) < 0 ? -errno : r;
 }
 
 static int open_file(struct joblog *log)
@@ -28,84 +87,149 @@ static int open_file(struct joblog *log)
 	int fd = open(log->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
 	struct stat st;
 	char last;
+	int r = 0;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	log->size_bytes = (uint64_t) st.st_size;
 	log->torn = st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+	if (st.st_size == 0)
+		r = begin_file(log, fd);
+	else if (!read_base(fd, &log->base))
+		log->base = end_of_older(log);
+	if (r < 0)
+		return r;
 	log->fd = TAKE_FD(fd);
 	return 0;
 }
 
+/* From the oldest on, so that a crash in between leaves a hole and never loses a file too many. */
 static int rotate(struct joblog *log)
 {
-	AUTO(free) char *old = mem_printf("%s.1", log->path);
-
 	joblog_close(log);
-	if (rename(log->path, old) < 0 && errno != ENOENT)
-		return -errno;
+	for (uint32_t n = log->max_files - 1; n > 0; n--) {
+		AUTO(free) char *from = file_name(log, n - 1);
+		AUTO(free) char *to = file_name(log, n);
+
+		if (rename(from, to) < 0 && errno != ENOENT)
+			return -errno;
+	}
 	return open_file(log);
 }
 
 static int write_out(struct joblog *log, const char *data, size_t size)
 {
 	ssize_t n;
-	int r = 0;
 
-	if (log->fd < 0)
-		r = open_file(log);
-	if (r == 0 && log->size_bytes > 0 && log->size_bytes + size > log->max_bytes)
-		r = rotate(log);
-	if (r < 0)
-		return r;
-	if (log->torn && write(log->fd, "\n", 1) != 1)
-		return -EIO;
-	log->torn = false;
 	do
 		n = write(log->fd, data, size);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	log->size_bytes += (uint64_t) n;
-	if ((size_t) n == size)
+	if ((size_t) n == size) {
+		log->torn = false;
 		return 0;
-	log->torn = n > 0 && data[n - 1] != '\n';
+	}
+	if (n > 0)
+		log->torn = data[n - 1] != '\n';
 	return -ENOSPC;
 }
 
-static void flush(struct joblog *log, const char *data, size_t size)
+static void flush(struct output *out)
 {
-	int r = size > 0 ? write_out(log, data, size) : 0;
+	size_t skip = out->skip < out->used ? (size_t) out->skip : out->used;
 
+	out->skip -= skip;
+	if (out->result == 0 && out->used > skip)
+		out->result = write_out(out->log, out->buffer + skip, out->used - skip);
+	out->used = 0;
+}
+
+/* The time is the same for all lines of a batch, so its text is made once. */
+static void put_lines(struct output *out, const struct joblog_batch *batch)
+{
+	const char *text = batch->text;
+	size_t size = batch->size;
+	char prefix[LOGLINE_PREFIX_SIZE];
+
+	logline_write_prefix(prefix, batch->time_ns, batch->stream, false);
+	while (size > 0) {
+		size_t limit = size < LOGLINE_TEXT_MAX ? size : LOGLINE_TEXT_MAX;
+		const char *end = memchr(text, '\n', limit);
+		size_t piece = end ? (size_t) (end - text) : limit;
+
+		if (out->used + LOGLINE_PREFIX_SIZE + piece + 1 > JOBLOG_BUFFER_SIZE)
+			flush(out);
+		prefix[LOGLINE_FLAG_OFFSET] = end ? 'F' : 'P';
+		memcpy(out->buffer + out->used, prefix, sizeof(prefix));
+		out->used += sizeof(prefix);
+		memcpy(out->buffer + out->used, text, piece);
+		out->used += piece;
+		out->buffer[out->used++] = '\n';
+		piece += end != NULL;
+		text += piece;
+		size -= piece;
+	}
+}
+
+static void report(struct joblog *log, int r)
+{
 	if (r < 0 && !log->failing)
 		log_warning("log %s: %s, dropping output until it can be written", log->path,
 			    strerror(-r));
 	log->failing = r < 0;
 }
 
-void joblog_write(struct joblog *log, enum logline_stream stream, int64_t time_ns, const char *text,
-		  size_t size, char *buffer)
+void joblog_begin(struct joblog *log, struct joblog_batch *batch)
 {
-	size_t used = 0;
+	int r = log->fd < 0 ? open_file(log) : 0;
 
-	assert(size <= LOGLINE_TEXT_MAX);
-	while (size > 0) {
-		const char *end = memchr(text, '\n', size);
-		size_t piece = end ? (size_t) (end - text) : size;
+	batch->position = r < 0 ? JOBLOG_NOWHERE : log->base + log->size_bytes;
+	batch->torn = r == 0 && log->torn;
+	if (r < 0)
+		report(log, r);
+}
 
-		if (used + LOGLINE_PREFIX_SIZE + piece + 1 > JOBLOG_BUFFER_SIZE) {
-			flush(log, buffer, used);
-			used = 0;
-		}
-		logline_write_prefix(buffer + used, time_ns, stream, !end);
-		used += LOGLINE_PREFIX_SIZE;
-		memcpy(buffer + used, text, piece);
-		used += piece;
-		buffer[used++] = '\n';
-		text += end ? piece + 1 : piece;
-		size -= end ? piece + 1 : piece;
+void joblog_write(struct joblog *log, const struct joblog_batch *batch, char *buffer)
+{
+	struct output out = { log, buffer, 0, 0, 0 };
+
+	if (log->fd < 0)
+		out.result = open_file(log);
+	if (out.result == 0 && log->size_bytes > LOGLINE_HEAD_SIZE &&
+	    log->size_bytes + LOGLINE_PREFIX_SIZE + batch->size > log->max_bytes)
+		out.result = rotate(log);
+	if (out.result == 0 && log->torn)
+		buffer[out.used++] = '\n';
+	put_lines(&out, batch);
+	flush(&out);
+	report(log, out.result);
+}
+
+void joblog_write_again(struct joblog *log, const struct joblog_batch *batch, char *buffer)
+{
+	struct output out = { log, buffer, 0, 0, 0 };
+	uint64_t end;
+
+	out.result = batch->position == JOBLOG_NOWHERE || log->fd >= 0 ? 0 : open_file(log);
+	end = log->base + log->size_bytes;
+	if (batch->position == JOBLOG_NOWHERE || out.result < 0 || end <= batch->position) {
+		joblog_write(log, batch, buffer);
+		return;
 	}
-	flush(log, buffer, used);
+	/* A file that begins with the batch was made for it. */
+	if (log->base == batch->position)
+		out.skip = log->size_bytes - LOGLINE_HEAD_SIZE;
+	else if (log->base < batch->position)
+		out.skip = end - batch->position;
+	else
+		return;
+	if (batch->torn && log->base != batch->position)
+		buffer[out.used++] = '\n';
+	put_lines(&out, batch);
+	flush(&out);
+	report(log, out.result);
 }
 
 void joblog_close(struct joblog *log)

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -86,6 +87,20 @@ static void queue_for_client(struct keeper *keeper, struct client *client, const
 	source_watch(keeper, &client->source, EPOLLIN | EPOLLOUT);
 }
 
+/* An event of a job goes with its console, so that the agent can hold it as well. */
+static int send_event(struct keeper *keeper, struct client *client, const char *data, size_t size)
+{
+	struct keeper_msg msg = {};
+	struct job *job = NULL;
+
+	if (keeper_msg_decode(data, size, &msg) == 0 &&
+	    (msg.type == KEEPER_STARTING || msg.type == KEEPER_SPAWNED))
+		job = job_find(keeper, msg.job);
+	bool has_console = job && job->console.fd >= 0;
+	return sock_send(client->source.fd, data, size, has_console ? &job->console.fd : NULL,
+			 has_console);
+}
+
 static void send_pending(struct keeper *keeper, struct client *client)
 {
 	size_t done = 0;
@@ -95,8 +110,7 @@ static void send_pending(struct keeper *keeper, struct client *client)
 		int r;
 
 		memcpy(&size, client->pending + done, sizeof(size));
-		r = sock_send(client->source.fd, client->pending + done + sizeof(size), size, NULL,
-			      0);
+		r = send_event(keeper, client, client->pending + done + sizeof(size), size);
 		if (r == -EAGAIN)
 			break;
 		if (r < 0)
@@ -119,9 +133,8 @@ static void send_to(struct keeper *keeper, struct client *client, const struct k
 
 	if (client->dead || keeper_msg_encode(msg, &buffer) < 0)
 		return;
-	r = client->pending_size > 0
-		    ? -EAGAIN
-		    : sock_send(client->source.fd, buffer.data, buffer.size, NULL, 0);
+	r = client->pending_size > 0 ? -EAGAIN
+				     : send_event(keeper, client, buffer.data, buffer.size);
 	if (r == -EAGAIN)
 		queue_for_client(keeper, client, buffer.data, buffer.size);
 	else if (r < 0)
@@ -162,7 +175,7 @@ static void list_jobs(struct keeper *keeper, struct client *client)
 }
 
 static void handle(struct keeper *keeper, struct client *client, const struct keeper_msg *msg,
-		   const int *fds, size_t fd_count)
+		   int *fds, size_t fd_count)
 {
 	struct job *job = msg->job[0] ? job_find(keeper, msg->job) : NULL;
 	int r = 0;
@@ -184,6 +197,12 @@ static void handle(struct keeper *keeper, struct client *client, const struct ke
 		break;
 	case KEEPER_FORGET:
 		r = job ? job_forget(keeper, job) : 0;
+		break;
+	case KEEPER_END_INPUT:
+		r = job ? stdio_end_input(keeper, job) : -ESRCH;
+		break;
+	case KEEPER_HOLD:
+		r = !job ? 0 : fd_count != 1 ? -EBADF : stdio_hold(keeper, job, &fds[0]);
 		break;
 	case KEEPER_REEXEC:
 		keeper->reexec = true;
@@ -217,7 +236,7 @@ static void client_ready(struct keeper *keeper, void *owner, uint32_t revents)
 	else
 		handle(keeper, client, &msg, fds, fd_count);
 	while (fd_count > 0)
-		close(fds[--fd_count]);
+		fd_close(fds[--fd_count]);
 }
 
 void keeper_add_client(struct keeper *keeper, int fd)
@@ -284,6 +303,23 @@ static int watch_signals(struct keeper *keeper)
 	return source_watch(keeper, &keeper->signals, EPOLLIN);
 }
 
+static int open_timer(struct keeper *keeper)
+{
+	keeper->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (keeper->timer.fd < 0)
+		return -errno;
+	return source_watch(keeper, &keeper->timer, EPOLLIN);
+}
+
+/* The spool of the keeper before is finished before anything of its jobs is read. */
+static void open_spool(struct keeper *keeper)
+{
+	AUTO(free) char *path = mem_printf("%s/keeper.spool", keeper->options->run);
+
+	spool_recover(path, keeper->log_buffer);
+	keeper->spool = spool_new(path);
+}
+
 static int open_folder(const char *run, const char *name, int *ret_fd)
 {
 	AUTO(free) char *path = mem_printf("%s/%s", run, name);
@@ -330,7 +366,12 @@ static int set_up(struct keeper *keeper, struct error *err)
 	r = watch_signals(keeper);
 	if (r < 0)
 		return error_set(err, r, "watch signals");
+	r = open_timer(keeper);
+	if (r < 0)
+		return error_set(err, r, "make a timer");
 	if (keeper->options->state_fd >= 0) {
+		/* The lock came along, so the spool is ours. */
+		open_spool(keeper);
 		r = record_resume(keeper, keeper->options->state_fd, err);
 		if (r < 0)
 			log_error("%s: adopting the jobs from their records",
@@ -341,6 +382,8 @@ static int set_up(struct keeper *keeper, struct error *err)
 		if (r < 0)
 			return r;
 	}
+	if (!keeper->spool)
+		open_spool(keeper);
 	r = source_watch(keeper, &keeper->listener, EPOLLIN);
 	if (r < 0)
 		return error_set(err, r, "watch the socket");
@@ -384,6 +427,8 @@ static void keeper_free(struct keeper *keeper)
 	sweep_clients(keeper);
 	source_close(keeper, &keeper->listener);
 	source_close(keeper, &keeper->signals);
+	source_close(keeper, &keeper->timer);
+	spool_free(keeper->spool);
 	fd_close(keeper->fifo_dir_fd);
 	fd_close(keeper->record_dir_fd);
 	fd_close(keeper->lock_fd);
@@ -401,6 +446,7 @@ int keeper_run(const struct keeper_options *options, struct error *err)
 	keeper->epoll_fd = keeper->lock_fd = keeper->record_dir_fd = keeper->fifo_dir_fd = -1;
 	keeper->listener = (struct source){ -1, keeper, keeper_listen_ready };
 	keeper->signals = (struct source){ -1, keeper, signals_ready };
+	keeper->timer = (struct source){ -1, keeper, stdio_timer_ready };
 	r = set_up(keeper, err);
 	if (r < 0)
 		return r;

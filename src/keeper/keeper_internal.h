@@ -2,8 +2,9 @@
 /*
  * keeper/keeper_internal.h - what the files of the keeper share: its state and its jobs.
  *
- * One thread, one epoll.  keeper.c has the loop and the sockets, job.c the life of a job, child.c
- * the way from fork() to exec(), record.c what outlives the process.
+ * One thread, one epoll.  keeper.c has the loop and the sockets, job.c the life of a job, stdio.c
+ * its pipes and terminal, child.c the way from fork() to exec(), record.c what outlives the
+ * process.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +13,7 @@
 #include "codec/keeper_wire.h"
 #include "keeper/joblog.h"
 #include "keeper/keeper.h"
+#include "keeper/spool.h"
 
 struct keeper;
 
@@ -46,7 +48,18 @@ struct job {
 	char *pid_file;
 	struct joblog log;
 	struct source out, err, process;
+	enum keeper_input input;
+	int in_fd;              /* the FIFO's writing end: without one the job would read the end */
+	struct source console;  /* the terminal comes here, and stays in its queue */
+	struct source terminal; /* its master */
+	uint64_t slice_bytes;   /* read since slice_ms */
+	int64_t slice_ms;
+	bool hung_up; /* nobody has the terminal open */
+	bool paused;  /* it writes more than its share: its pipes are full until the next slice */
 };
+
+/* Descriptors of a job that are handed on: out, err, in, console. */
+enum { STDIO_KEPT = 4 };
 
 struct client {
 	struct client *next;
@@ -65,13 +78,14 @@ struct keeper {
 	int record_dir_fd; /* RUN/keeper */
 	int fifo_dir_fd;   /* RUN/fifo */
 	struct source listener, signals;
+	struct source timer; /* the end of the slice of jobs that are paused */
+	struct spool *spool;
 	struct client *clients;
 	struct job *jobs;
 	unsigned int orphan_next;
 	struct orphan orphans[ORPHANS_MAX];
 	bool stop, reexec;
 	char message[KEEPER_MSG_MAX]; /* one received request */
-	char text[LOGLINE_TEXT_MAX];
 	char log_buffer[JOBLOG_BUFFER_SIZE];
 };
 
@@ -89,16 +103,37 @@ int job_signal(struct job *job, int signal_number);
 int job_forget(struct keeper *keeper, struct job *job);
 void job_reap_all(struct keeper *keeper);
 void job_free(struct keeper *keeper, struct job *job);
-/* Puts a job that another keeper started under this one; `fds`: out and err, or -1 to open them. */
-void job_adopt(struct keeper *keeper, const struct keeper_msg *record, int out_fd, int err_fd);
+/* Puts a job that another keeper started under this one; `fds`: see stdio_adopt().
+ */
+void job_adopt(struct keeper *keeper, const struct keeper_msg *record, const int fds[STDIO_KEPT]);
 /* What the job does now, as the event that agents get; borrows from the job. */
 void job_describe(const struct job *job, struct keeper_msg *ret);
+/* For others than job.c: what a job says while it starts is why it fails. */
+void job_add_last_words(struct job *job, const char *text, size_t size);
+
+/* stdio.c */
+void stdio_init(struct job *job);
+/* Makes the FIFOs and the console, opens our ends. */
+struct child_spec;
+int stdio_make(struct keeper *keeper, struct job *job, const struct keeper_msg *msg,
+	       struct child_spec *child);
+/* Descriptors of an adopted job: -1 are opened by name. */
+void stdio_adopt(struct keeper *keeper, struct job *job, const int fds[STDIO_KEPT]);
+void stdio_kept(const struct job *job, int ret_fds[STDIO_KEPT]);
+/* The agent brings the console back. */
+int stdio_hold(struct keeper *keeper, struct job *job, int *console_fd);
+int stdio_end_input(struct keeper *keeper, struct job *job);
+/* Logs what is in the pipes now. */
+void stdio_drain(struct keeper *keeper, struct job *job);
+void stdio_close(struct keeper *keeper, struct job *job);
+void stdio_remove(struct keeper *keeper, const struct job *job);
+void stdio_timer_ready(struct keeper *keeper, void *owner, uint32_t revents);
 
 /* child.c */
 struct child_spec {
 	const struct keeper_msg *msg;
-	const int *fds;     /* as sent by the agent */
-	int out_fd, err_fd; /* KEEPER_LOGGED */
+	const int *fds;                        /* as sent by the agent */
+	int out_fd, err_fd, in_fd, console_fd; /* KEEPER_LOGGED; the child's ends, or -1 */
 };
 /*
  * Forks; the child waits until a byte is written to *ret_go_fd and ends when it is closed instead,

@@ -16,6 +16,8 @@
 #include "base/strbuf.h"
 #include "keeper/keeper_internal.h"
 
+static const int nothing[STDIO_KEPT] = { -1, -1, -1, -1 };
+
 enum { RECORD_SIZE_MAX = 32 * 1024, RESUME_SIZE_MAX = 64 * 1024 * 1024 };
 
 /* Borrows from the job. */
@@ -32,6 +34,8 @@ static struct keeper_msg make_record(const struct job *job)
 	msg.pid_file = job->pid_file;
 	msg.log = job->log.path;
 	msg.log_max_bytes = job->log.max_bytes;
+	msg.log_max_files = job->log.max_files;
+	msg.input = job->input;
 	return msg;
 }
 
@@ -76,7 +80,7 @@ static void adopt_file(struct keeper *keeper, const char *name)
 		return;
 	}
 	log_info("job %s: adopting process %d", name, msg.pid);
-	job_adopt(keeper, &msg, -1, -1);
+	job_adopt(keeper, &msg, nothing);
 }
 
 /* FIFOs of jobs that nobody knows any more: a crash came between making them and the record. */
@@ -131,8 +135,11 @@ static void keep_all_fds(struct keeper *keeper, bool keep)
 	for (struct client *client = keeper->clients; client; client = client->next)
 		set_cloexec(client->source.fd, !keep);
 	for (struct job *job = keeper->jobs; job; job = job->next) {
-		set_cloexec(job->out.fd, !keep);
-		set_cloexec(job->err.fd, !keep);
+		int fds[STDIO_KEPT];
+
+		stdio_kept(job, fds);
+		for (int i = 0; i < STDIO_KEPT; i++)
+			set_cloexec(fds[i], !keep);
 	}
 }
 
@@ -166,9 +173,8 @@ static int write_state(struct keeper *keeper, struct strbuf *all)
 	for (struct job *job = keeper->jobs; r == 0 && job; job = job->next) {
 		struct keeper_msg msg = make_record(job);
 
-		msg.fd_count = 2;
-		msg.fds[0] = job->out.fd;
-		msg.fds[1] = job->err.fd;
+		msg.fd_count = STDIO_KEPT;
+		stdio_kept(job, msg.fds);
 		r = append(all, &msg);
 	}
 	return r;
@@ -226,12 +232,14 @@ static void resume_one(struct keeper *keeper, const char *data, size_t size)
 	if (msg.type == KEEPER_SOCKETS) {
 		resume_sockets(keeper, &msg);
 	} else if (msg.type == KEEPER_RECORD && !job_find(keeper, msg.job)) {
-		int out_fd = msg.fd_count == 2 ? msg.fds[0] : -1;
-		int err_fd = msg.fd_count == 2 ? msg.fds[1] : -1;
+		int fds[STDIO_KEPT] = { -1, -1, -1, -1 };
 
-		set_cloexec(out_fd, true);
-		set_cloexec(err_fd, true);
-		job_adopt(keeper, &msg, out_fd, err_fd);
+		/* One of another version may have handed on fewer. */
+		for (unsigned int i = 0; i < msg.fd_count && i < STDIO_KEPT; i++) {
+			fds[i] = msg.fds[i];
+			set_cloexec(fds[i], true);
+		}
+		job_adopt(keeper, &msg, fds);
 	}
 }
 

@@ -146,7 +146,8 @@ static void take_fds(struct msghdr *msg, int fds[SOCK_FDS_MAX], size_t *count)
 	}
 }
 
-ssize_t sock_recv(int fd, void *data, size_t size, int fds[SOCK_FDS_MAX], size_t *ret_fd_count)
+static ssize_t receive(int fd, void *data, size_t size, int flags, int fds[SOCK_FDS_MAX],
+		       size_t *ret_fd_count)
 {
 	union control control;
 	struct iovec iov = { .iov_base = data, .iov_len = size };
@@ -158,7 +159,7 @@ ssize_t sock_recv(int fd, void *data, size_t size, int fds[SOCK_FDS_MAX], size_t
 	ssize_t n;
 
 	do
-		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -170,4 +171,23 @@ ssize_t sock_recv(int fd, void *data, size_t size, int fds[SOCK_FDS_MAX], size_t
 	}
 	*ret_fd_count = count;
 	return n;
+}
+
+ssize_t sock_recv(int fd, void *data, size_t size, int fds[SOCK_FDS_MAX], size_t *ret_fd_count)
+{
+	return receive(fd, data, size, 0, fds, ret_fd_count);
+}
+
+int sock_peek_fd(int fd)
+{
+	int fds[SOCK_FDS_MAX];
+	size_t count = 0;
+	char byte;
+	ssize_t n = receive(fd, &byte, 1, MSG_PEEK, fds, &count);
+
+	if (n < 0)
+		return (int) n;
+	while (count > 1)
+		close(fds[--count]);
+	return count > 0 ? fds[0] : -ENOENT;
 }

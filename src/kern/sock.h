@@ -38,3 +38,10 @@ int sock_send(int fd, const void *data, size_t size, const int *fds, size_t fd_c
  * the `*ret_fd_count` descriptors in `fds`.
  */
 ssize_t sock_recv(int fd, void *data, size_t size, int fds[SOCK_FDS_MAX], size_t *ret_fd_count);
+
+/*
+ * The descriptor in the first message of a stream socket, which stays in the queue: it can be taken
+ * again and again, by everybody who has the socket.  -EAGAIN when nothing has come yet, -ENOENT
+ * when the peer has gone without sending one.
+ */
+int sock_peek_fd(int fd);

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -29,27 +30,50 @@ static int remove_folder(void **state)
 	return r;
 }
 
+static struct joblog_batch batch_of(struct joblog *log, enum logline_stream stream,
+				    const char *text, size_t size)
+{
+	struct joblog_batch batch = { .stream = stream, .text = text, .size = size };
+
+	joblog_begin(log, &batch);
+	return batch;
+}
+
 static void say(struct joblog *log, enum logline_stream stream, const char *text)
 {
-	joblog_write(log, stream, 0, text, strlen(text), buffer);
+	struct joblog_batch batch = batch_of(log, stream, text, strlen(text));
+
+	joblog_write(log, &batch, buffer);
+}
+
+/* A file's text behind its head, which must say `base`. */
+static void expect_at(const char *path, uint64_t base, const char *want)
+{
+	AUTO(free) char *text = NULL;
+	uint64_t position;
+	size_t size;
+
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 24, &text, &size), 0);
+	assert_int_equal(logline_parse_head(text, size, &position), 0);
+	assert_int_equal(position, base);
+	assert_string_equal(text + LOGLINE_HEAD_SIZE, want);
 }
 
 static void expect(const char *path, const char *want)
 {
-	AUTO(free) char *text = NULL;
-
-	assert_int_equal(file_read(AT_FDCWD, path, 1 << 24, &text, NULL), 0);
-	assert_string_equal(text, want);
+	expect_at(path, 0, want);
 }
 
 #define T "1970-01-01T00:00:00.000000000Z "
+
+enum { LINE = LOGLINE_PREFIX_SIZE + 2, FILE_OF_TWO = LOGLINE_HEAD_SIZE + 2 * LINE };
 
 static void marks_pieces(void **state)
 {
 	AUTO(free) char *path = mem_printf("%s/pieces", (char *) *state);
 	struct joblog log;
 
-	joblog_init(&log, path, 0);
+	joblog_init(&log, path, 0, 0);
 	say(&log, LOGLINE_STDOUT, "one\n\nthree");
 	say(&log, LOGLINE_STDERR, "err\n");
 	say(&log, LOGLINE_STDOUT, "\n");
@@ -61,53 +85,131 @@ static void marks_pieces(void **state)
 static void closes_a_line_that_a_crash_cut(void **state)
 {
 	AUTO(free) char *path = mem_printf("%s/torn", (char *) *state);
+	AUTO(free) char *text = NULL;
 	struct joblog log;
 
 	assert_int_equal(file_write_atomic(AT_FDCWD, path, "1970-01", 7, 0600, 0), 0);
-	joblog_init(&log, path, 0);
+	joblog_init(&log, path, 0, 0);
 	say(&log, LOGLINE_STDOUT, "next\n");
 	joblog_done(&log);
-	expect(path, "1970-01\n" T "stdout F next\n");
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
+	assert_string_equal(text, "1970-01\n" T "stdout F next\n");
 }
 
-static void rotates_once(void **state)
+static void rotates_and_keeps_positions(void **state)
 {
 	AUTO(free) char *path = mem_printf("%s/rotated", (char *) *state);
-	AUTO(free) char *old = mem_printf("%s.1", path);
+	AUTO(free) char *one = mem_printf("%s.1", path);
+	AUTO(free) char *two = mem_printf("%s.2", path);
+	AUTO(free) char *three = mem_printf("%s.3", path);
 	struct joblog log;
 
-	joblog_init(&log, path, 100);
+	joblog_init(&log, path, FILE_OF_TWO, 3);
 	say(&log, LOGLINE_STDOUT, "a\n");
 	say(&log, LOGLINE_STDOUT, "b\n");
 	say(&log, LOGLINE_STDOUT, "c\n");
-	expect(old, T "stdout F a\n" T "stdout F b\n");
-	expect(path, T "stdout F c\n");
+	expect(one, T "stdout F a\n" T "stdout F b\n");
+	expect_at(path, FILE_OF_TWO, T "stdout F c\n");
+	joblog_close(&log);
 	say(&log, LOGLINE_STDOUT, "d\n");
 	say(&log, LOGLINE_STDOUT, "e\n");
+	expect(two, T "stdout F a\n" T "stdout F b\n");
+	expect_at(one, FILE_OF_TWO, T "stdout F c\n" T "stdout F d\n");
+	say(&log, LOGLINE_STDOUT, "f\n");
+	say(&log, LOGLINE_STDOUT, "g\n");
 	joblog_done(&log);
-	expect(old, T "stdout F c\n" T "stdout F d\n");
-	expect(path, T "stdout F e\n");
+	expect_at(two, FILE_OF_TWO, T "stdout F c\n" T "stdout F d\n");
+	expect_at(path, 3 * FILE_OF_TWO, T "stdout F g\n");
+	assert_int_equal(access(three, F_OK), -1);
+}
+
+/* A crash between two renames leaves a hole; positions go on all the same. */
+static void goes_on_over_a_hole(void **state)
+{
+	AUTO(free) char *path = mem_printf("%s/hole", (char *) *state);
+	AUTO(free) char *two = mem_printf("%s.2", path);
+	struct joblog log;
+
+	joblog_init(&log, path, FILE_OF_TWO, 3);
+	say(&log, LOGLINE_STDOUT, "a\n");
+	say(&log, LOGLINE_STDOUT, "b\n");
+	joblog_close(&log);
+	assert_int_equal(rename(path, two), 0);
+	say(&log, LOGLINE_STDOUT, "c\n");
+	joblog_done(&log);
+	expect_at(path, FILE_OF_TWO, T "stdout F c\n");
+}
+
+/* However much of a batch was written before a crash: afterwards all of it is there, once. */
+static void writes_again_what_a_crash_cut(void **state)
+{
+	AUTO(free) char *path = mem_printf("%s/again", (char *) *state);
+	static const char whole[] = T "stdout F a\n" T "stdout F b\n" T "stdout P c\n";
+	size_t size = LOGLINE_HEAD_SIZE + sizeof(whole) - 1;
+
+	for (size_t cut = LOGLINE_HEAD_SIZE + LINE; cut <= size; cut++) {
+		struct joblog log;
+
+		unlink(path);
+		joblog_init(&log, path, 0, 0);
+		say(&log, LOGLINE_STDOUT, "a\n");
+		struct joblog_batch batch = batch_of(&log, LOGLINE_STDOUT, "b\nc", 3);
+		joblog_write(&log, &batch, buffer);
+		joblog_done(&log);
+		assert_int_equal(truncate(path, (off_t) cut), 0);
+		joblog_init(&log, path, 0, 0);
+		joblog_write_again(&log, &batch, buffer);
+		joblog_done(&log);
+		expect(path, whole);
+	}
+}
+
+static void writes_again_in_the_file_made_for_it(void **state)
+{
+	AUTO(free) char *path = mem_printf("%s/again-rotated", (char *) *state);
+	AUTO(free) char *one = mem_printf("%s.1", path);
+
+	for (int cut = 0; cut <= LINE; cut++) {
+		struct joblog log;
+
+		unlink(path);
+		unlink(one);
+		joblog_init(&log, path, FILE_OF_TWO, 2);
+		say(&log, LOGLINE_STDOUT, "a\n");
+		say(&log, LOGLINE_STDOUT, "b\n");
+		struct joblog_batch batch = batch_of(&log, LOGLINE_STDOUT, "c\n", 2);
+		joblog_write(&log, &batch, buffer);
+		joblog_done(&log);
+		assert_int_equal(truncate(path, LOGLINE_HEAD_SIZE + cut), 0);
+		joblog_init(&log, path, FILE_OF_TWO, 2);
+		joblog_write_again(&log, &batch, buffer);
+		joblog_done(&log);
+		expect(one, T "stdout F a\n" T "stdout F b\n");
+		expect_at(path, FILE_OF_TWO, T "stdout F c\n");
+	}
 }
 
 /* A text of only line ends grows 41-fold: it takes many rounds of the buffer, and none is lost. */
 static void loses_nothing_of_many_empty_lines(void **state)
 {
 	AUTO(free) char *path = mem_printf("%s/many", (char *) *state);
-	static char ends[LOGLINE_TEXT_MAX];
+	static char ends[4 * LOGLINE_TEXT_MAX];
 	AUTO(free) char *text = NULL;
 	size_t size, lines = 0;
 	struct joblog log;
 
 	memset(ends, '\n', sizeof(ends));
-	joblog_init(&log, path, 0);
-	joblog_write(&log, LOGLINE_STDOUT, 0, ends, sizeof(ends), buffer);
+	joblog_init(&log, path, 0, 0);
+	struct joblog_batch batch = batch_of(&log, LOGLINE_STDOUT, ends, sizeof(ends));
+	joblog_write(&log, &batch, buffer);
 	memset(ends, 'x', sizeof(ends));
-	joblog_write(&log, LOGLINE_STDOUT, 0, ends, sizeof(ends), buffer);
+	batch = batch_of(&log, LOGLINE_STDOUT, ends, sizeof(ends));
+	joblog_write(&log, &batch, buffer);
 	joblog_done(&log);
 	assert_int_equal(file_read(AT_FDCWD, path, 1 << 24, &text, &size), 0);
 	for (size_t i = 0; i < size; i++)
 		lines += text[i] == '\n';
-	assert_int_equal(lines, LOGLINE_TEXT_MAX + 1);
+	assert_int_equal(lines, 1 + sizeof(ends) + 4);
 }
 
 static void goes_on_after_the_disk_failed(void **state)
@@ -116,7 +218,7 @@ static void goes_on_after_the_disk_failed(void **state)
 	AUTO(free) char *path = mem_printf("%s/log", folder);
 	struct joblog log;
 
-	joblog_init(&log, path, 0);
+	joblog_init(&log, path, 0, 0);
 	say(&log, LOGLINE_STDOUT, "lost\n");
 	assert_true(log.failing);
 	assert_int_equal(file_mkdir_all(folder, 0700), 0);
@@ -131,7 +233,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(marks_pieces),
 		cmocka_unit_test(closes_a_line_that_a_crash_cut),
-		cmocka_unit_test(rotates_once),
+		cmocka_unit_test(rotates_and_keeps_positions),
+		cmocka_unit_test(goes_on_over_a_hole),
+		cmocka_unit_test(writes_again_what_a_crash_cut),
+		cmocka_unit_test(writes_again_in_the_file_made_for_it),
 		cmocka_unit_test(loses_nothing_of_many_empty_lines),
 		cmocka_unit_test(goes_on_after_the_disk_failed),
 	};

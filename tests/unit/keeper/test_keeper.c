@@ -16,9 +16,11 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -28,6 +30,7 @@
 #include "codec/logline.h"
 #include "keeper/client.h"
 #include "keeper/keeper.h"
+#include "kern/sock.h"
 
 static char self[PATH_MAX];
 
@@ -42,9 +45,10 @@ struct world {
 	struct keeper_msg last;
 	char message[KEEPER_TEXT_MAX];
 	unsigned int listed, refused;
+	int console_fd; /* as an agent holds it */
 };
 
-static void on_event(void *data, const struct keeper_msg *msg)
+static void on_event(void *data, const struct keeper_msg *msg, int *console_fd)
 {
 	struct world *world = data;
 
@@ -53,6 +57,10 @@ static void on_event(void *data, const struct keeper_msg *msg)
 	if (strcmp(msg->job, world->job) != 0)
 		return;
 	world->last = *msg;
+	if (*console_fd >= 0) {
+		fd_close(world->console_fd);
+		world->console_fd = TAKE_FD(*console_fd);
+	}
 	snprintf(world->message, sizeof(world->message), "%s", msg->message ? msg->message : "");
 }
 
@@ -91,6 +99,9 @@ static void start_keeper(struct world *world)
 	world->last.type = 0;
 	if (keeper_client_new(world->event, path, &ops, world, &world->client, &err) < 0)
 		fail_msg("%s", err.msg);
+	if (world->console_fd >= 0)
+		keeper_client_hold(world->client, world->job, world->console_fd);
+	assert_int_equal(keeper_client_list(world->client), 0);
 	while (!world->listed)
 		spin(world);
 }
@@ -119,6 +130,7 @@ static int set_up(void **state)
 	struct world *world = mem_new0(struct world);
 
 	world->run = mem_strdup("/tmp/brume-test-keeper-XXXXXX");
+	world->console_fd = -1;
 	*state = world;
 	if (!mkdtemp(world->run) || sd_event_new(&world->event) < 0)
 		return -1;
@@ -131,6 +143,7 @@ static int tear_down(void **state)
 	struct world *world = *state;
 
 	stop_keeper(world, SIGTERM);
+	fd_close(world->console_fd);
 	sd_event_unref(world->event);
 	file_remove_tree(AT_FDCWD, world->run);
 	free(world->run);
@@ -143,8 +156,8 @@ static char *log_path(struct world *world)
 	return mem_printf("%s/log", world->run);
 }
 
-static void spawn_shell(struct world *world, const char *job, const char *script,
-			const char *pid_file)
+static void spawn_with_input(struct world *world, const char *job, const char *script,
+			     const char *pid_file, enum keeper_input input)
 {
 	AUTO(free) char *log = log_path(world);
 	char *argv[] = { "/bin/sh", "-c", (char *) script, NULL };
@@ -156,11 +169,18 @@ static void spawn_shell(struct world *world, const char *job, const char *script
 				      .env = env,
 				      .cwd = world->run,
 				      .pid_file = pid_file,
-				      .log = log };
+				      .log = log,
+				      .input = input };
 
 	snprintf(world->job, sizeof(world->job), "%s", job);
 	world->last.type = 0;
 	assert_int_equal(keeper_client_spawn(world->client, &spawn, NULL), 0);
+}
+
+static void spawn_shell(struct world *world, const char *job, const char *script,
+			const char *pid_file)
+{
+	spawn_with_input(world, job, script, pid_file, KEEPER_INPUT_NONE);
 }
 
 static void wait_for(struct world *world, enum keeper_type type)
@@ -186,6 +206,10 @@ static char *log_text(struct world *world, enum logline_stream stream)
 
 	assert_int_equal(file_read(AT_FDCWD, path, 1 << 24, &all, NULL), 0);
 	for (char *p = all, *end; (end = strchr(p, '\n')); p = end + 1) {
+		uint64_t position;
+
+		if (p == all && logline_parse_head(p, LOGLINE_HEAD_SIZE, &position) == 0)
+			continue;
 		assert_int_equal(logline_parse(p, (size_t) (end - p), &line), 0);
 		if (line.stream != stream)
 			continue;
@@ -315,6 +339,7 @@ static void gives_descriptors(void **state)
 	keeper_client_free(world->client);
 	assert_int_equal(keeper_client_new(world->event, path, &ops, world, &world->client, NULL),
 			 0);
+	assert_int_equal(keeper_client_list(world->client), 0);
 	give_descriptors(world);
 	assert_int_equal(keeper_client_forget(world->client, "x-1"), 0);
 	give_descriptors(world);
@@ -374,6 +399,121 @@ static void an_end_without_a_keeper_is_found(void **state)
 	assert_int_equal(world->last.exit_kind, KEEPER_EXIT_UNKNOWN);
 }
 
+/* The agent holds the pipes: what was in them when the job ended is still there. */
+static void a_held_pipe_keeps_the_last_words(void **state)
+{
+	struct world *world = *state;
+	AUTO(free) char *fifo = mem_printf("%s/fifo/i-1.out", world->run);
+	AUTO(fd_close) int go = open_go(world);
+
+	start_echo(world, "i-1");
+	pid_t pid = world->last.pid;
+	AUTO(fd_close) int hold = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	stop_keeper(world, SIGKILL);
+	assert_int_equal(write(go, "last words\nend\n", 15), 15);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	start_keeper(world);
+	assert_int_equal(world->last.type, KEEPER_EXITED);
+	AUTO(free) char *out = log_text(world, LOGLINE_STDOUT);
+	assert_string_equal(out, "last words\nend\n");
+}
+
+static void passes_input_on_until_it_ends(void **state)
+{
+	struct world *world = *state;
+	AUTO(free) char *fifo = mem_printf("%s/fifo/i-1.in", world->run);
+
+	spawn_with_input(world, "i-1", "while read x; do echo got $x; done; exit 4", NULL,
+			 KEEPER_INPUT_FIFO);
+	wait_for(world, KEEPER_SPAWNED);
+	AUTO(fd_close) int in = open(fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(in >= 0);
+	assert_int_equal(write(in, "one\n", 4), 4);
+	/* Neither a new keeper nor a killed one ends it: somebody has the other end open. */
+	assert_int_equal(keeper_client_reexec(world->client), 0);
+	assert_int_equal(write(in, "two\n", 4), 4);
+	stop_keeper(world, SIGKILL);
+	assert_int_equal(write(in, "three\n", 6), 6);
+	start_keeper(world);
+	close(TAKE_FD(in));
+	assert_int_equal(keeper_client_end_input(world->client, "i-1"), 0);
+	wait_for(world, KEEPER_EXITED);
+	AUTO(free) char *out = log_text(world, LOGLINE_STDOUT);
+	assert_string_equal(out, "got one\ngot two\ngot three\n");
+	assert_int_equal(access(fifo, F_OK), -1);
+}
+
+static void write_terminal(struct world *world, const char *text)
+{
+	AUTO(fd_close) int master = sock_peek_fd(world->console_fd);
+
+	assert_true(master >= 0);
+	assert_int_equal(write(master, text, strlen(text)), (ssize_t) strlen(text));
+}
+
+/* The helper makes a terminal, as brume-oci does; its master comes over the console socket. */
+static void a_terminal_outlives_the_keeper(void **state)
+{
+	struct world *world = *state;
+	AUTO(free) char *pid_file = mem_printf("%s/pid", world->run);
+	AUTO(free) char *script = mem_printf("exec %s --on-terminal pid", self);
+
+	spawn_with_input(world, "i-1", script, pid_file, KEEPER_INPUT_TERMINAL);
+	wait_for(world, KEEPER_SPAWNED);
+	assert_true(world->console_fd >= 0);
+	write_terminal(world, "one\n");
+	assert_int_equal(keeper_client_reexec(world->client), 0);
+	write_terminal(world, "two\n");
+	stop_keeper(world, SIGKILL);
+	write_terminal(world, "three\n");
+	start_keeper(world);
+	assert_int_equal(world->last.type, KEEPER_SPAWNED);
+	pid_t pid = world->last.pid;
+	stop_keeper(world, SIGKILL);
+	write_terminal(world, "end\n");
+	/* Its end without a keeper: the last words wait in the terminal. */
+	waitpid(pid, NULL, 0);
+	start_keeper(world);
+	wait_for(world, KEEPER_EXITED);
+	AUTO(free) char *out = log_text(world, LOGLINE_STDOUT);
+	assert_string_equal(out, "tty\r\ngot one\r\ngot two\r\ngot three\r\ngot end\r\n");
+}
+
+/* Every byte once, in order, however often and whenever the keeper is killed. */
+static void kills_lose_and_double_nothing(void **state)
+{
+	struct world *world = *state;
+	AUTO(free) char *fifo = mem_printf("%s/fifo/i-1.out", world->run);
+	AUTO(free) char *path = log_path(world);
+	const char script[] = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; "
+			      "exec 3<>go; read x <&3";
+	AUTO(fd_close) int go = open_go(world);
+	/* Each line once, and its digits: 10 of one, 90 of two, ... */
+	const off_t whole = LOGLINE_HEAD_SIZE + 20000 * (LOGLINE_PREFIX_SIZE + 1) + 88890;
+	unsigned int want = 0;
+	struct stat st = {};
+
+	spawn_shell(world, "i-1", script, NULL);
+	wait_for(world, KEEPER_SPAWNED);
+	AUTO(fd_close) int hold = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	for (int i = 0; i < 12; i++) {
+		off_t before = st.st_size;
+
+		stop_keeper(world, SIGKILL);
+		start_keeper(world);
+		/* Until it has written more, so that it is killed in its work. */
+		do
+			assert_int_equal(stat(path, &st), 0);
+		while (st.st_size == before && st.st_size < whole);
+	}
+	assert_int_equal(write(go, "x\n", 2), 2);
+	wait_for(world, KEEPER_EXITED);
+	AUTO(free) char *out = log_text(world, LOGLINE_STDOUT);
+	for (char *p = out, *end; (end = strchr(p, '\n')); p = end + 1)
+		assert_int_equal(strtoul(p, NULL, 10), want++);
+	assert_int_equal(want, 20000);
+}
+
 static void executes_itself_and_loses_nothing(void **state)
 {
 	struct world *world = *state;
@@ -431,6 +571,45 @@ static int die_at_once(const char *pid_file)
 	       file_write_atomic(AT_FDCWD, pid_file, text, strlen(text), 0600, 0) < 0;
 }
 
+static int open_console(void)
+{
+	AUTO(fd_close) int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0 ||
+	    sock_send(KEEPER_CONSOLE_FD, "", 1, &master, 1) < 0)
+		return -1;
+	int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	struct termios mode;
+	if (tcgetattr(slave, &mode) < 0)
+		return -1;
+	mode.c_lflag &= ~(tcflag_t) ECHO;
+	return tcsetattr(slave, TCSANOW, &mode) < 0 ? -1 : slave;
+}
+
+/* A helper that leaves a program behind on a terminal of its own. */
+static int on_terminal(const char *pid_file)
+{
+	int slave = open_console();
+	char text[16];
+
+	if (slave < 0)
+		return 1;
+	pid_t pid = fork();
+	if (pid == 0) {
+		setsid();
+		ioctl(slave, TIOCSCTTY, 0);
+		for (int i = 0; i < 3; i++)
+			dup2(slave, i);
+		execl("/bin/sh", "sh", "-c",
+		      "test -t 0 && echo tty; while read x; do echo got $x; [ $x = end ] && exit; "
+		      "done",
+		      NULL);
+		_exit(127);
+	}
+	snprintf(text, sizeof(text), "%d", pid);
+	return file_write_atomic(AT_FDCWD, pid_file, text, strlen(text), 0600, 0) < 0;
+}
+
 static int be_the_keeper(int argc, char **argv)
 {
 	struct keeper_options options = { .run = argv[2], .self = self, .state_fd = -1 };
@@ -455,6 +634,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(a_killed_keeper_loses_no_job, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_end_without_a_keeper_is_found, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_held_pipe_keeps_the_last_words, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(passes_input_on_until_it_ends, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_terminal_outlives_the_keeper, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(kills_lose_and_double_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(executes_itself_and_loses_nothing, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(one_keeper_per_run_folder, set_up, tear_down),
@@ -467,6 +651,8 @@ int main(int argc, char **argv)
 		return be_the_keeper(argc, argv);
 	if (argc >= 3 && strcmp(argv[1], "--die-at-once") == 0)
 		return die_at_once(argv[2]);
+	if (argc >= 3 && strcmp(argv[1], "--on-terminal") == 0)
+		return on_terminal(argv[2]);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
