@@ -323,14 +323,30 @@ void instance_actors_wake(struct agent *agent)
 
 /* -- what others ask -------------------------------------------------------------------------- */
 
+static bool is_running(const struct instance_actor *actor)
+{
+	return actor->seen.run == PLAN_RUN_RUNNING || actor->seen.run == PLAN_RUN_PAUSED;
+}
+
 int instance_pid(struct agent *agent, const char *uid, pid_t *ret)
 {
 	struct instance_actor *actor = actor_find(agent, uid);
 
-	if (!actor || (actor->seen.run != PLAN_RUN_RUNNING && actor->seen.run != PLAN_RUN_PAUSED))
+	if (!actor || !is_running(actor))
 		return -ESRCH;
 	*ret = actor->pid;
 	return 0;
+}
+
+void instance_actors_each_running(struct agent *agent, instance_running_fn fn, void *data)
+{
+	struct instance_actor *actor, *next;
+
+	HASH_ITER(hh, agent->instances, actor, next)
+	{
+		if (actor->want && is_running(actor))
+			fn(actor->want->instance, actor->pid, data);
+	}
 }
 
 bool instance_is_alive(struct agent *agent, const char *uid)

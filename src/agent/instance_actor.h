@@ -34,6 +34,11 @@ void instance_actors_keeper_lost(struct agent *agent);
 /* The init process of a running (or paused) instance; -ESRCH when it does not run. */
 int instance_pid(struct agent *agent, const char *uid, pid_t *ret);
 
+/* Calls `fn` for every instance that runs (or is paused). */
+struct instance;
+typedef void (*instance_running_fn)(const struct instance *instance, pid_t pid, void *data);
+void instance_actors_each_running(struct agent *agent, instance_running_fn fn, void *data);
+
 /* Will it write more to its log?  Also true while it is about to start again. */
 bool instance_is_alive(struct agent *agent, const char *uid);
 

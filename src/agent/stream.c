@@ -8,8 +8,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/strbuf.h"
 
-enum { STREAMS_MAX = 1024 };
+enum { STREAMS_MAX = 1024, CHUNK_MAX = 64 * 1024 };
 
 struct stream {
 	UT_hash_handle hh;
@@ -91,16 +92,14 @@ static int open_kind(struct stream *stream, const json_t *arguments, struct erro
 		const char *name;
 		int (*open)(struct stream *, const json_t *, const struct stream_ops **, void **,
 			    struct error *);
-	} kinds[] = { { "exec", exec_open },
-		      { "logs", logs_open },
-		      { "import", import_open },
-		      { "export", export_open } };
+	} kinds[] = { { "exec", exec_open },     { "logs", logs_open },   { "import", import_open },
+		      { "export", export_open }, { "stats", stats_open }, { "top", top_open } };
 	const char *kind = json_string_value(json_object_get(arguments, "kind"));
 
 	for (size_t i = 0; kind && i < ARRAY_COUNT(kinds); i++)
 		if (strcmp(kinds[i].name, kind) == 0)
 			return kinds[i].open(stream, arguments, &stream->ops, &stream->data, err);
-	return error_say(err, -EINVAL, "kind: must be exec, logs, import or export");
+	return error_say(err, -EINVAL, "kind: must be exec, logs, import, export, stats or top");
 }
 
 void stream_open(struct agent *agent, uint64_t id, const json_t *arguments)
@@ -191,6 +190,22 @@ void stream_send(struct stream *stream, enum frame_channel channel, const void *
 	if (channel != FRAME_CHANNEL_CONTROL)
 		stream->send_credit -= size > stream->send_credit ? stream->send_credit : size;
 	link_send_data(stream->agent->link, stream->id, channel, data, size);
+}
+
+bool stream_send_text(struct stream *stream, enum frame_channel channel, struct strbuf *text)
+{
+	size_t sent = 0;
+
+	while (sent < text->size && stream->send_credit > 0) {
+		size_t n = text->size - sent;
+
+		n = n > CHUNK_MAX ? (size_t) CHUNK_MAX : n;
+		n = n > stream->send_credit ? stream->send_credit : n;
+		stream_send(stream, channel, text->data + sent, n);
+		sent += n;
+	}
+	strbuf_consume(text, sent);
+	return text->size == 0;
 }
 
 void stream_grant(struct stream *stream, size_t bytes)

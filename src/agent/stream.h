@@ -1,10 +1,10 @@
 #pragma once
 /*
- * agent/stream.h - streams over the link: exec, logs, import, export.
+ * agent/stream.h - streams over the link: exec, logs, import, export, stats, top.
  *
  * stream.c keeps the table, the credits and the two closes of the protocol; what a stream does is
- * in exec.c, logs.c and transfer.c.  Used by agent/ on the loop's thread.  When the link breaks all
- * streams end.
+ * in exec.c, logs.c, transfer.c, stats.c and top.c.  Used by agent/ on the loop's thread.  When the
+ * link breaks all streams end.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +42,9 @@ uint64_t stream_id(const struct stream *stream);
 /* How many bytes may be sent now. */
 size_t stream_credit(const struct stream *stream);
 void stream_send(struct stream *stream, enum frame_channel channel, const void *data, size_t size);
+/* Sends what the credit allows and drops it from `text`; true when nothing is left. */
+struct strbuf;
+bool stream_send_text(struct stream *stream, enum frame_channel channel, struct strbuf *text);
 /* Lets the peer send that much more. */
 void stream_grant(struct stream *stream, size_t bytes);
 /* Ends it; `data` of the stream is freed.  Nothing of the stream may be used afterwards. */
@@ -59,6 +62,10 @@ int import_open(struct stream *stream, const json_t *arguments, const struct str
 		void **ret_data, struct error *err);
 int export_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 		void **ret_data, struct error *err);
+int stats_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	       void **ret_data, struct error *err);
+int top_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	     void **ret_data, struct error *err);
 
 /* Something of an instance changed: streams that follow its log look again. */
 void logs_instance_changed(struct agent *agent, const char *uid);

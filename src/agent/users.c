@@ -82,7 +82,7 @@ static bool find_user(const char *passwd, const char *name, struct users *users)
 	return false;
 }
 
-static bool find_user_name(const char *passwd, uint32_t uid, char *ret, size_t size)
+int users_name(const char *passwd, uint32_t uid, char *ret, size_t size)
 {
 	AUTO(free) char *copy = mem_strdup(passwd ? passwd : "");
 	char *text = copy;
@@ -95,9 +95,9 @@ static bool find_user_name(const char *passwd, uint32_t uid, char *ret, size_t s
 		    strlen(line.fields[0]) >= size)
 			continue;
 		memcpy(ret, line.fields[0], strlen(line.fields[0]) + 1);
-		return true;
+		return 0;
 	}
-	return false;
+	return -ENOENT;
 }
 
 static bool find_group(const char *group, const char *name, uint32_t *ret)
@@ -163,7 +163,7 @@ int users_find(const char *passwd, const char *group, const char *spec, struct u
 				"user: group '%s' is neither in the image's /etc/group nor a "
 				"number up to %d",
 				group_name, ID_MAX);
-	} else if (find_user_name(passwd, users.uid, name, sizeof(name))) {
+	} else if (users_name(passwd, users.uid, name, sizeof(name)) == 0) {
 		add_memberships(group, name, &users);
 	}
 	*ret = users;
@@ -191,4 +191,9 @@ int users_resolve(int root_fd, const char *spec, struct users *ret, struct error
 	AUTO(free) char *group = read_inside(root_fd, "etc/group");
 
 	return users_find(passwd, group, spec, ret, err);
+}
+
+char *users_read_passwd(int root_fd)
+{
+	return read_inside(root_fd, "etc/passwd");
 }

@@ -3,8 +3,8 @@
  * agent/users.h - "USER[:GROUP]" of an instance, looked up in the image's /etc/passwd and group.
  *
  * Both files belong to strangers: they are opened inside the root only (whatever symbolic links
- * say), must be regular, and are read up to 1 MiB.  Used by agent/bundle.c and agent/exec.c;
- * blocking, for any thread.
+ * say), must be regular, and are read up to 1 MiB.  Used by agent/bundle.c, agent/exec.c and
+ * agent/top.c; blocking, for any thread.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -26,3 +26,9 @@ int users_resolve(int root_fd, const char *spec, struct users *ret, struct error
 /* The same from the files' texts (NULL: there is none). */
 int users_find(const char *passwd, const char *group, const char *spec, struct users *ret,
 	       struct error *err);
+
+/* The other way round: the name of a user in a text of passwd (NULL: there is none); -ENOENT. */
+int users_name(const char *passwd, uint32_t uid, char *ret, size_t size);
+
+/* /etc/passwd inside the root, NULL when there is none.  The caller frees. */
+char *users_read_passwd(int root_fd);

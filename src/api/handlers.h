@@ -29,6 +29,11 @@ int instance_launch(struct request *req, struct error *err);
 int instance_act(struct request *req, struct error *err);
 int instance_delete(struct request *req, struct error *err);
 
+/* stats.c */
+int stats_follow(struct request *req, struct error *err);
+int instance_stats(struct request *req, struct error *err);
+int instance_processes(struct request *req, struct error *err);
+
 /* images.c */
 int image_show(struct request *req, struct error *err);
 int image_pull(struct request *req, struct error *err);

@@ -15,6 +15,8 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/instances/{name}/exec", NULL, ROUTE_WEBSOCKET, instance_exec },
 	{ "GET", "/1.0/instances/{name}/logs", "follow tail timestamps", ROUTE_WEBSOCKET,
 	  instance_logs },
+	{ "GET", "/1.0/instances/{name}/stats", NULL, ROUTE_PLAIN, instance_stats },
+	{ "GET", "/1.0/instances/{name}/processes", NULL, ROUTE_PLAIN, instance_processes },
 
 	{ "GET", "/1.0/images", "recursion", ROUTE_PLAIN, images_list },
 	{ "POST", "/1.0/images", "import name", ROUTE_UPLOAD, image_import, "import" },
@@ -35,6 +37,8 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/operations/{id}/wait", "timeout_s revision", ROUTE_PLAIN, operation_await },
 
 	{ "GET", "/1.0/events", "cursor kind name", ROUTE_WEBSOCKET, events_follow },
+
+	{ "GET", "/1.0/stats", "instance interval_ms", ROUTE_WEBSOCKET, stats_follow },
 
 	{ "GET", "/1.0/projects", "recursion", ROUTE_PLAIN, projects_list },
 	{ "GET", "/1.0/projects/{name}", NULL, ROUTE_PLAIN, project_show },

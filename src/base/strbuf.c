@@ -8,6 +8,46 @@
 
 #include "base/mem.h"
 
+/* How many bytes of valid UTF-8 that can be printed begin here; 0 = this byte is none. */
+static size_t printable(const char *text, size_t size)
+{
+	static const unsigned char heads[] = { 0xc2, 0xe0, 0xf0, 0xf5 };
+	unsigned char head = (unsigned char) text[0];
+	size_t more = 0;
+
+	if (head < 0x80)
+		return head >= 0x20 && head < 0x7f && head != '\\';
+	while (more < 3 && head >= heads[more])
+		more++;
+	if (more == 0 || head >= heads[3] || more >= size)
+		return 0;
+	for (size_t i = 1; i <= more; i++)
+		if (((unsigned char) text[i] & 0xc0) != 0x80)
+			return 0;
+	/* Overlong forms, surrogates and the second range of control characters. */
+	unsigned char next = (unsigned char) text[1];
+	if ((head == 0xe0 && next < 0xa0) || (head == 0xed && next >= 0xa0) ||
+	    (head == 0xf0 && next < 0x90) || (head == 0xf4 && next >= 0x90) ||
+	    (head == 0xc2 && next < 0xa0))
+		return 0;
+	return more + 1;
+}
+
+void strbuf_put_printable(struct strbuf *buf, const char *text, size_t size)
+{
+	for (size_t i = 0; i < size;) {
+		size_t n = printable(text + i, size - i);
+
+		if (n > 0)
+			strbuf_append(buf, text + i, n);
+		else if (text[i] == '\\')
+			strbuf_puts(buf, "\\\\");
+		else
+			strbuf_printf(buf, "\\x%02x", (unsigned char) text[i]);
+		i += n > 0 ? n : 1;
+	}
+}
+
 void *strbuf_reserve(struct strbuf *buf, size_t size)
 {
 	size_t need = buf->size + size + 1;

@@ -21,6 +21,12 @@ void strbuf_append(struct strbuf *buf, const void *data, size_t size);
 void strbuf_puts(struct strbuf *buf, const char *s);
 void strbuf_printf(struct strbuf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/*
+ * A stranger's text so that only printable UTF-8 is left: a backslash is doubled, every byte that
+ * does not belong becomes "\xNN".
+ */
+void strbuf_put_printable(struct strbuf *buf, const char *text, size_t size);
+
 /* Makes room for `size` more bytes and returns where they go; commit with strbuf_grown(). */
 void *strbuf_reserve(struct strbuf *buf, size_t size);
 void strbuf_grown(struct strbuf *buf, size_t size);

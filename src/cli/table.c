@@ -171,7 +171,7 @@ static void table_print_separated(const struct table *table, FILE *out,
 				  const struct table_style *style)
 {
 	bool csv = style->format == FORMAT_CSV;
-	size_t start = csv ? 0 : table->column_count;
+	size_t start = csv && !style->untitled ? 0 : table->column_count;
 
 	/* The titles count as the row before the cells. */
 	for (size_t i = start; i < table->cell_count + table->column_count; i++) {

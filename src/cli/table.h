@@ -25,6 +25,7 @@ struct table_style {
 	size_t width; /* of the terminal; 0: no limit */
 	bool colour;
 	bool wide;
+	bool untitled; /* csv: rows only */
 };
 
 struct table;

@@ -92,6 +92,7 @@ struct control_location {
 	char node[64];
 	char uid[UID_SIZE];
 	bool running; /* instance: runs now (exec makes sense) */
+	bool paused;  /* instance: runs, but is frozen */
 };
 
 /* -ENOENT when it is not there, -ENOTCONN when its node is offline. */

@@ -207,6 +207,7 @@ int control_locate(struct control *control, enum kind kind, const char *project,
 
 		newest_status(item, &newest);
 		location.running = newest.state == INSTANCE_RUNNING;
+		location.paused = newest.state == INSTANCE_PAUSED;
 		instance_status_done(&newest);
 	} else if (kind == KIND_IMAGE) {
 		node = item_image(item)->spec.node;

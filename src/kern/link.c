@@ -116,6 +116,49 @@ int link_find(struct netlink *nl, const char *name, struct link *ret)
 	return 0;
 }
 
+static int take_counters(const struct nlmsghdr *message, void *data)
+{
+	struct link_counters *counters = data;
+	const struct nlattr *attribute;
+	struct rtnl_link_stats64 stats;
+
+	if (message->nlmsg_type != RTM_NEWLINK ||
+	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct ifinfomsg))
+		return 0;
+	mnl_attr_for_each(attribute, message, sizeof(struct ifinfomsg))
+	{
+		size_t size = mnl_attr_get_payload_len(attribute);
+
+		if (mnl_attr_get_type(attribute) != IFLA_STATS64)
+			continue;
+		stats = (struct rtnl_link_stats64){};
+		memcpy(&stats, mnl_attr_get_payload(attribute),
+		       size < sizeof(stats) ? size : sizeof(stats));
+		*counters = (struct link_counters){ .rx_bytes = stats.rx_bytes,
+						    .rx_packets = stats.rx_packets,
+						    .rx_dropped = stats.rx_dropped,
+						    .tx_bytes = stats.tx_bytes,
+						    .tx_packets = stats.tx_packets,
+						    .tx_dropped = stats.tx_dropped };
+	}
+	return 0;
+}
+
+int link_read_counters(struct netlink *nl, const char *name, struct link_counters *ret)
+{
+	struct link_counters counters = {};
+	struct nlmsghdr *message;
+	int r;
+
+	begin(nl, RTM_GETLINK, 0, &message);
+	mnl_attr_put_strz(message, IFLA_IFNAME, name);
+	r = netlink_query(nl, message, take_counters, &counters);
+	if (r < 0)
+		return r;
+	*ret = counters;
+	return 0;
+}
+
 struct walk {
 	const char *kind;
 	int (*fn)(const struct link *link, void *data);

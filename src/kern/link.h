@@ -30,6 +30,14 @@ struct link {
 
 int link_find(struct netlink *nl, const char *name, struct link *ret);
 
+/* Counted since the interface was made. */
+struct link_counters {
+	uint64_t rx_bytes, rx_packets, rx_dropped;
+	uint64_t tx_bytes, tx_packets, tx_dropped;
+};
+
+int link_read_counters(struct netlink *nl, const char *name, struct link_counters *ret);
+
 /*
  * Hands every interface of `kind` to `fn`, which may not use `nl`; a value < 0 ends the walk.
  * -EINTR: the list changed meanwhile, begin anew.

@@ -360,3 +360,25 @@ int port_detach(struct net *net, const char *network_uid, const char *instance_u
 		return error_say(err, -EINVAL, "uid: must be 1 to 32 of 0-9 and a-f");
 	return dns_remove_name(net, network_uid, instance_uid, err);
 }
+
+int port_read_counters(struct net *net, const char *instance_uid, struct port_counters *ret)
+{
+	struct link_counters outside;
+	char name[IF_NAMESIZE];
+	int r;
+
+	name_veth(net->prefix, instance_uid, name);
+	net_lock(net);
+	r = link_read_counters(net->nl, name, &outside);
+	net_unlock(net);
+	if (r < 0)
+		return r;
+	/* What our end of the pair receives is what the instance has sent. */
+	*ret = (struct port_counters){ .rx_bytes = outside.tx_bytes,
+				       .rx_packets = outside.tx_packets,
+				       .rx_dropped = outside.tx_dropped,
+				       .tx_bytes = outside.rx_bytes,
+				       .tx_packets = outside.rx_packets,
+				       .tx_dropped = outside.rx_dropped };
+	return 0;
+}

@@ -41,5 +41,14 @@ int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, str
 int port_detach(struct net *net, const char *network_uid, const char *instance_uid,
 		struct error *err);
 
+/* As the instance sees it: `rx` is what it has received. */
+struct port_counters {
+	uint64_t rx_bytes, rx_packets, rx_dropped;
+	uint64_t tx_bytes, tx_packets, tx_dropped;
+};
+
+/* Since the present attachment; -ENODEV when there is none. */
+int port_read_counters(struct net *net, const char *instance_uid, struct port_counters *ret);
+
 /* Only checks: 0 or -EINVAL and a line for the user. */
 int port_check(const struct port_spec *spec, struct error *err);

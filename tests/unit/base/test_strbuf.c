@@ -65,9 +65,37 @@ static void stays_terminated_when_nothing_comes(void **state)
 	assert_string_equal(text, "");
 }
 
+static void assert_becomes(const char *text, size_t size, const char *wanted)
+{
+	AUTO(strbuf_done) struct strbuf out = {};
+
+	strbuf_put_printable(&out, text, size);
+	assert_string_equal(strbuf_str(&out), wanted);
+}
+
+static void only_printable_text_is_left(void **state)
+{
+	(void) state;
+	assert_becomes("sh -c 'x'", 9, "sh -c 'x'");
+	assert_becomes("\x1b[2J\n\x7f", 6, "\\x1b[2J\\x0a\\x7f");
+	assert_becomes("a\\x1b", 5, "a\\\\x1b");
+	assert_becomes("é€😀", strlen("é€😀"), "é€😀");
+	/* Cut, overlong, surrogate, too high, stray; and control characters beyond ASCII. */
+	assert_becomes("\xc3", 1, "\\xc3");
+	assert_becomes("\xe2\x82", 2, "\\xe2\\x82");
+	assert_becomes("\xc0\x80", 2, "\\xc0\\x80");
+	assert_becomes("\xe0\x80\x80", 3, "\\xe0\\x80\\x80");
+	assert_becomes("\xed\xa0\x80", 3, "\\xed\\xa0\\x80");
+	assert_becomes("\xf4\x90\x80\x80", 4, "\\xf4\\x90\\x80\\x80");
+	assert_becomes("\xf5\x80\x80\x80", 4, "\\xf5\\x80\\x80\\x80");
+	assert_becomes("\x80", 1, "\\x80");
+	assert_becomes("\xc2\x9b", 2, "\\xc2\\x9b");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_printable_text_is_left),
 		cmocka_unit_test(empty_is_a_string),
 		cmocka_unit_test(grows_and_consumes),
 		cmocka_unit_test(reserves_room),

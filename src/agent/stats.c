@@ -1,0 +1,314 @@
+/*
+ * What instances consume, over a stream: all of a project or some, once or again and again.
+ *
+ * One round at a time: the loop's thread says who runs, a worker reads, the loop sends.  A round is
+ * left out when the peer has not read the last one: counters lose nothing by that.  Rounds carry at
+ * most ROUND_MESSAGE instances a message; all messages of a round but the last say "more".
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent_internal.h"
+#include "agent/instance_actor.h"
+#include "agent/stream.h"
+#include "agent/usage.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strbuf.h"
+#include "base/strv.h"
+#include "kern/cgroup.h"
+#include "model/instance.h"
+#include "model/member.h"
+
+enum {
+	INTERVAL_MS = 1000,
+	INTERVAL_MIN_MS = 100,
+	INTERVAL_MAX_MS = 3600 * 1000,
+	ROUND_MESSAGE = 64,
+	NAME_SIZE = 64,
+};
+
+struct sample {
+	char uid[UID_SIZE];
+	char name[NAME_SIZE];
+	int result;
+	uint64_t read_us; /* of the monotonic clock */
+	struct usage usage;
+};
+
+/* One reading of everybody; the worker's while it is read. */
+struct round {
+	struct stats *stats; /* NULL: the stream is gone */
+	struct agent *agent;
+	struct sample *list;
+	size_t count, size;
+};
+
+struct stats {
+	struct stream *stream;
+	struct agent *agent;
+	char *project;
+	char **uids; /* NULL: all of the project */
+	bool once;
+	uint32_t interval_ms;
+	struct round *reading; /* on a worker */
+	struct round *last;    /* what was read before */
+	struct strbuf text;    /* of `once`: what is not sent yet */
+	sd_event_source *timer;
+};
+
+static void round_free(struct round *round)
+{
+	if (!round)
+		return;
+	free(round->list);
+	free(round);
+}
+
+static void stats_free(void *data)
+{
+	struct stats *stats = data;
+
+	if (stats->reading)
+		stats->reading->stats = NULL;
+	round_free(stats->last);
+	sd_event_source_disable_unref(stats->timer);
+	strbuf_done(&stats->text);
+	strv_free(stats->uids);
+	free(stats->project);
+	free(stats);
+}
+
+static bool is_asked_for(const struct stats *stats, const struct instance *instance)
+{
+	if (strcmp(instance->meta.project, stats->project) != 0)
+		return false;
+	for (size_t i = 0; stats->uids && stats->uids[i]; i++)
+		if (strcmp(stats->uids[i], instance->meta.uid) == 0)
+			return true;
+	return !stats->uids;
+}
+
+static void add_running(const struct instance *instance, pid_t pid, void *data)
+{
+	struct round *round = data;
+	struct sample *sample;
+
+	(void) pid;
+	if (!is_asked_for(round->stats, instance))
+		return;
+	if (round->count == round->size) {
+		round->size = round->size ? round->size * 2 : 16;
+		round->list = mem_realloc(round->list, round->size, sizeof(*round->list));
+	}
+	sample = &round->list[round->count++];
+	*sample = (struct sample){};
+	memcpy(sample->uid, instance->meta.uid, sizeof(sample->uid));
+	snprintf(sample->name, sizeof(sample->name), "%s", instance->meta.name);
+}
+
+/* On a worker. */
+static void read_round(void *data)
+{
+	struct round *round = data;
+	AUTO(cgroup_free) struct cgroup *all = NULL;
+	int r = usage_open(round->agent, &all);
+
+	for (size_t i = 0; i < round->count; i++) {
+		struct sample *sample = &round->list[i];
+
+		sample->read_us = clock_monotonic_us(clock_system());
+		sample->result =
+			r < 0 ? r : usage_read(round->agent, all, sample->uid, &sample->usage);
+	}
+}
+
+/* The same instance in the round before; both are in the same order, so the search is short. */
+static const struct sample *find_before(const struct round *last, const char *uid, size_t *cursor)
+{
+	for (size_t i = 0; last && i < last->count; i++) {
+		size_t at = (*cursor + i) % last->count;
+
+		if (strcmp(last->list[at].uid, uid) != 0)
+			continue;
+		*cursor = at + 1;
+		return last->list[at].result < 0 ? NULL : &last->list[at];
+	}
+	return NULL;
+}
+
+static void put_sample(struct strbuf *out, const struct sample *now, const struct sample *before)
+{
+	double percent = before ? usage_cpu_percent(&before->usage, &now->usage,
+						    now->read_us - before->read_us)
+				: USAGE_PERCENT_UNKNOWN;
+
+	usage_put(out, now->name, now->uid, &now->usage, percent);
+}
+
+/* {"samples": [...], "more": true} */
+static void put_round(struct stats *stats, const struct round *round, struct strbuf *out,
+		      void (*flush)(struct stats *stats, struct strbuf *out))
+{
+	size_t cursor = 0, in_message = 0;
+
+	strbuf_puts(out, "{\"samples\":[");
+	for (size_t i = 0; i < round->count; i++) {
+		const struct sample *sample = &round->list[i];
+
+		/* It ended meanwhile. */
+		if (sample->result < 0)
+			continue;
+		if (in_message == ROUND_MESSAGE) {
+			strbuf_puts(out, "],\"more\":true}");
+			flush(stats, out);
+			strbuf_puts(out, "{\"samples\":[");
+			in_message = 0;
+		}
+		strbuf_puts(out, in_message++ > 0 ? "," : "");
+		put_sample(out, sample, find_before(stats->last, sample->uid, &cursor));
+	}
+	strbuf_puts(out, "]}");
+	flush(stats, out);
+}
+
+/* A message is sent whole or not at all: readers get JSON, not pieces of it. */
+static void send_message(struct stats *stats, struct strbuf *out)
+{
+	if (out->size <= stream_credit(stats->stream))
+		stream_send(stats->stream, FRAME_CHANNEL_OUT, out->data, out->size);
+	strbuf_consume(out, out->size);
+}
+
+static void send_answer(struct stats *stats)
+{
+	if (stream_send_text(stats->stream, FRAME_CHANNEL_OUT, &stats->text))
+		stream_close_code(stats->stream, 0);
+}
+
+static void answer_once(struct stats *stats, const struct round *round)
+{
+	struct error err = {};
+
+	if (round->count == 0 || round->list[0].result < 0) {
+		error_say(&err, -EBUSY, "the instance does not run");
+		stream_close_error(stats->stream, &err);
+		return;
+	}
+	put_sample(&stats->text, &round->list[0], NULL);
+	send_answer(stats);
+}
+
+static void go_on(struct stats *stats)
+{
+	sd_event_source_set_time_relative(stats->timer, (uint64_t) stats->interval_ms * 1000);
+	sd_event_source_set_enabled(stats->timer, SD_EVENT_ONESHOT);
+}
+
+static void round_done(void *data)
+{
+	struct round *round = data;
+	struct stats *stats = round->stats;
+	AUTO(strbuf_done) struct strbuf out = {};
+
+	if (!stats) {
+		round_free(round);
+		return;
+	}
+	stats->reading = NULL;
+	if (stats->once) {
+		answer_once(stats, round);
+		round_free(round);
+		return;
+	}
+	put_round(stats, round, &out, send_message);
+	round_free(stats->last);
+	stats->last = round;
+	go_on(stats);
+}
+
+static void begin_round(struct stats *stats)
+{
+	struct round *round = mem_new0(struct round);
+
+	round->stats = stats;
+	round->agent = stats->agent;
+	instance_actors_each_running(stats->agent, add_running, round);
+	stats->reading = round;
+	pool_submit(stats->agent->pool, read_round, round_done, round);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *data)
+{
+	(void) source;
+	(void) usec;
+	begin_round(data);
+	return 0;
+}
+
+static int stats_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
+			  struct error *err)
+{
+	(void) data;
+	(void) channel;
+	(void) bytes;
+	(void) size;
+	return error_say(err, -EINVAL, "stats: takes no data");
+}
+
+static void stats_writable(void *data)
+{
+	struct stats *stats = data;
+
+	if (stats->once && !stats->reading)
+		send_answer(stats);
+}
+
+static const struct stream_ops stats_ops = { stats_received, stats_writable, stats_free };
+
+static int read_arguments(struct stats *stats, const json_t *arguments, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "stats" };
+	int r;
+
+	stats->interval_ms = INTERVAL_MS;
+	json_read_any(&in, arguments, "kind", NULL);
+	json_read_string(&in, arguments, "project", &stats->project);
+	json_read_strv(&in, arguments, "uids", &stats->uids);
+	json_read_bool(&in, arguments, "once", &stats->once);
+	json_read_uint32(&in, arguments, "interval_ms", INTERVAL_MAX_MS, &stats->interval_ms);
+	r = json_reader_finish(&in, arguments);
+	if (r == 0 && !stats->project)
+		r = error_say(err, -EINVAL, "stats.project: is missing");
+	if (r == 0 && stats->once && strv_count(stats->uids) != 1)
+		r = error_say(err, -EINVAL, "stats.uids: must name the one instance");
+	if (stats->interval_ms < INTERVAL_MIN_MS)
+		stats->interval_ms = INTERVAL_MIN_MS;
+	return r;
+}
+
+int stats_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	       void **ret_data, struct error *err)
+{
+	struct stats *stats = mem_new0(struct stats);
+	int r;
+
+	stats->stream = stream;
+	stats->agent = stream_agent(stream);
+	r = read_arguments(stats, arguments, err);
+	if (r == 0) {
+		r = sd_event_add_time_relative(stats->agent->event, &stats->timer, CLOCK_MONOTONIC,
+					       0, 1000, on_timer, stats);
+		r = r < 0 ? error_set(err, r, "timer") : 0;
+	}
+	if (r < 0) {
+		stats_free(stats);
+		return r;
+	}
+	*ret_ops = &stats_ops;
+	*ret_data = stats;
+	return 0;
+}

@@ -1,0 +1,222 @@
+/*
+ * The processes inside an instance, over a stream: one JSON document, then the end.
+ *
+ * Read on a worker from the cgroup's list and /proc.  What processes say about themselves is
+ * hostile: at most PROCESSES_MAX of them, each with a bounded command line in which everything that
+ * is not printable text is escaped.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent_internal.h"
+#include "agent/instance_actor.h"
+#include "agent/stream.h"
+#include "agent/users.h"
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strbuf.h"
+#include "image/rootfs.h"
+#include "kern/cgroup.h"
+#include "kern/proc.h"
+#include "model/member.h"
+
+enum { PROCESSES_MAX = 1024, USER_SIZE = 64 };
+
+/* Outlives the stream. */
+struct listing {
+	struct top *top; /* NULL: the stream is gone */
+	const struct agent *agent;
+	char uid[UID_SIZE];
+	pid_t init;
+	struct strbuf text;
+	int result;
+	struct error err;
+};
+
+struct top {
+	struct stream *stream;
+	struct listing *listing; /* on a worker */
+	struct strbuf text;      /* what is not sent yet */
+};
+
+static void top_free(void *data)
+{
+	struct top *top = data;
+
+	if (top->listing)
+		top->listing->top = NULL;
+	strbuf_done(&top->text);
+	free(top);
+}
+
+static char *command_of(const struct proc *proc)
+{
+	AUTO(strbuf_done) struct strbuf out = {};
+
+	if (proc->command_size == 0) {
+		strbuf_puts(&out, "[");
+		strbuf_put_printable(&out, proc->name, strlen(proc->name));
+		strbuf_puts(&out, "]");
+		return strbuf_take(&out);
+	}
+	for (size_t i = 0; i < proc->command_size;) {
+		size_t size = strnlen(proc->command + i, proc->command_size - i);
+
+		strbuf_puts(&out, i > 0 ? " " : "");
+		strbuf_put_printable(&out, proc->command + i, size);
+		i += size + 1;
+	}
+	if (proc->command_size == sizeof(proc->command))
+		strbuf_puts(&out, "…");
+	return strbuf_take(&out);
+}
+
+static json_t *encode(const struct proc *proc, uint32_t first_uid, const char *passwd)
+{
+	bool mapped = proc->uid >= first_uid && proc->uid - first_uid < LAYER_UID_COUNT;
+	AUTO(free) char *command = command_of(proc);
+	AUTO(strbuf_done) struct strbuf user = {};
+	char name[USER_SIZE], state[2] = { proc->state, '\0' };
+
+	if (mapped && users_name(passwd, proc->uid - first_uid, name, sizeof(name)) == 0)
+		strbuf_put_printable(&user, name, strlen(name));
+	else
+		strbuf_printf(&user, "%u", mapped ? proc->uid - first_uid : proc->uid);
+	return json_pack("{s:i, s:i, s:s, s:I, s:I, s:s, s:s}", "pid", (int) proc->inside_pid,
+			 "host_pid", (int) proc->pid, "user", strbuf_str(&user), "cpu_ms",
+			 (json_int_t) proc->cpu_ms, "rss_bytes", (json_int_t) proc->rss_bytes,
+			 "state", proc->state >= ' ' ? state : "?", "command", command);
+}
+
+/* The slot is seen in whom the init process belongs to. */
+static uint32_t first_uid_of(uid_t uid)
+{
+	return uid < (uid_t) SLOT_UID_BASE ? 0 : uid - (uid - SLOT_UID_BASE) % LAYER_UID_COUNT;
+}
+
+static char *passwd_of(int proc_fd, pid_t init)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "%d/root", init);
+	AUTO(fd_close) int root_fd = openat(proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return root_fd < 0 ? NULL : users_read_passwd(root_fd);
+}
+
+static int list_processes(struct listing *listing)
+{
+	AUTO(free) char *path = mem_printf("/%s/%s", listing->agent->options->prefix, listing->uid);
+	AUTO(fd_close) int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO(json_decref) json_t *processes = json_array();
+	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
+	AUTO(free) char *passwd = NULL;
+	AUTO(free) char *text = NULL;
+	AUTO(free) pid_t *pids = NULL;
+	struct proc proc;
+	size_t count = 0;
+	int r = cgroup_open(listing->agent->cgroups, path, false, &cgroup);
+
+	if (r == 0)
+		r = cgroup_pids(cgroup, &pids, &count);
+	if (r < 0)
+		return error_set(&listing->err, r, "list the processes");
+	passwd = passwd_of(proc_fd, listing->init);
+	for (size_t i = 0; i < count && i < PROCESSES_MAX; i++)
+		if (proc_read(proc_fd, pids[i], &proc) == 0)
+			json_array_append_new(processes,
+					      encode(&proc, first_uid_of(proc.uid), passwd));
+	json_t *answer =
+		json_pack("{s:O, s:I}", "processes", processes, "count", (json_int_t) count);
+	text = json_text(answer);
+	json_decref(answer);
+	strbuf_puts(&listing->text, text);
+	return 0;
+}
+
+static void work(void *data)
+{
+	struct listing *listing = data;
+
+	listing->result = list_processes(listing);
+}
+
+static void send_answer(struct top *top)
+{
+	if (stream_send_text(top->stream, FRAME_CHANNEL_OUT, &top->text))
+		stream_close_code(top->stream, 0);
+}
+
+static void done(void *data)
+{
+	struct listing *listing = data;
+	struct top *top = listing->top;
+
+	if (top) {
+		top->listing = NULL;
+		if (listing->result < 0) {
+			stream_close_error(top->stream, &listing->err);
+		} else {
+			top->text = listing->text;
+			listing->text = (struct strbuf){};
+			send_answer(top);
+		}
+	}
+	strbuf_done(&listing->text);
+	free(listing);
+}
+
+static int top_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
+			struct error *err)
+{
+	(void) data;
+	(void) channel;
+	(void) bytes;
+	(void) size;
+	return error_say(err, -EINVAL, "top: takes no data");
+}
+
+static void top_writable(void *data)
+{
+	struct top *top = data;
+
+	if (!top->listing)
+		send_answer(top);
+}
+
+static const struct stream_ops top_ops = { top_received, top_writable, top_free };
+
+int top_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	     void **ret_data, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "top" };
+	struct agent *agent = stream_agent(stream);
+	char uid[UID_SIZE] = "";
+	struct listing *listing;
+	struct top *top;
+	pid_t init = 0;
+	int r;
+
+	json_read_any(&in, arguments, "kind", NULL);
+	member_read_uid(&in, arguments, "uid", uid);
+	r = json_reader_finish(&in, arguments);
+	if (r < 0)
+		return r;
+	if (instance_pid(agent, uid, &init) < 0)
+		return error_say(err, -EBUSY, "the instance does not run");
+	top = mem_new0(struct top);
+	top->stream = stream;
+	listing = mem_new0(struct listing);
+	listing->top = top;
+	listing->agent = agent;
+	listing->init = init;
+	memcpy(listing->uid, uid, sizeof(uid));
+	top->listing = listing;
+	pool_submit(agent->pool, work, done, listing);
+	*ret_ops = &top_ops;
+	*ret_data = top;
+	return 0;
+}

@@ -1,0 +1,65 @@
+#include "agent/usage.h"
+
+#include <sys/sysinfo.h>
+
+#include "agent/agent_internal.h"
+#include "base/mem.h"
+#include "kern/cgroup.h"
+#include "kern/cgroup_usage.h"
+#include "net/port.h"
+
+int usage_open(const struct agent *agent, struct cgroup **ret)
+{
+	AUTO(free) char *path = mem_printf("/%s", agent->options->prefix);
+
+	return cgroup_open(agent->cgroups, path, false, ret);
+}
+
+/* A limit that is none, or above what there is, is the memory of the node. */
+static uint64_t effective_limit(uint64_t limit_bytes)
+{
+	struct sysinfo memory = {};
+	uint64_t total;
+
+	sysinfo(&memory);
+	total = (uint64_t) memory.totalram * memory.mem_unit;
+	return limit_bytes == 0 || limit_bytes > total ? total : limit_bytes;
+}
+
+int usage_read(const struct agent *agent, const struct cgroup *all, const char *uid,
+	       struct usage *ret)
+{
+	struct cgroup_usage cgroup;
+	struct port_counters port;
+	int r = cgroup_usage_read(all, uid, &cgroup);
+
+	if (r < 0)
+		return r;
+	*ret = (struct usage){
+		.time_ms = clock_realtime_ms(clock_system()),
+		.cpu_ns = cgroup.cpu_ns,
+		.cpu_user_ns = cgroup.cpu_user_ns,
+		.cpu_system_ns = cgroup.cpu_system_ns,
+		.cpu_periods = cgroup.cpu_periods,
+		.cpu_throttled_periods = cgroup.cpu_throttled_periods,
+		.cpu_throttled_ns = cgroup.cpu_throttled_ns,
+		.memory_bytes = cgroup_usage_memory(&cgroup),
+		.memory_limit_bytes = effective_limit(cgroup.memory_limit_bytes),
+		.read_bytes = cgroup.read_bytes,
+		.write_bytes = cgroup.write_bytes,
+		.read_ops = cgroup.read_ops,
+		.write_ops = cgroup.write_ops,
+		.pids = cgroup.pids,
+		.pids_limit = cgroup.pids_limit,
+	};
+	if (port_read_counters(agent->net, uid, &port) < 0)
+		return 0;
+	ret->networked = true;
+	ret->rx_bytes = port.rx_bytes;
+	ret->rx_packets = port.rx_packets;
+	ret->rx_dropped = port.rx_dropped;
+	ret->tx_bytes = port.tx_bytes;
+	ret->tx_packets = port.tx_packets;
+	ret->tx_dropped = port.tx_dropped;
+	return 0;
+}

@@ -1,0 +1,107 @@
+#include "kern/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+enum { TEXT_SIZE = 8192, MS_PER_S = 1000 };
+
+/*
+ * "1 (name) S 0 ...": the name may hold anything, also parentheses and line ends, so the numbers
+ * are looked for behind the last one.
+ */
+int proc_parse_stat(const char *text, struct proc *proc)
+{
+	const char *open = strchr(text, '('), *close = strrchr(text, ')');
+	unsigned long long utime, stime;
+	long long rss_pages;
+	size_t size;
+
+	if (!open || !close || close < open ||
+	    sscanf(close + 1,
+		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d "
+		   "%*u %*u %lld",
+		   &proc->state, &utime, &stime, &rss_pages) != 4)
+		return -EINVAL;
+	size = (size_t) (close - open - 1);
+	size = size < sizeof(proc->name) ? size : sizeof(proc->name) - 1;
+	memcpy(proc->name, open + 1, size);
+	proc->name[size] = '\0';
+	proc->cpu_ms = (utime + stime) * MS_PER_S / (unsigned long long) sysconf(_SC_CLK_TCK);
+	proc->rss_bytes =
+		rss_pages > 0 ? (uint64_t) rss_pages * (uint64_t) sysconf(_SC_PAGESIZE) : 0;
+	return 0;
+}
+
+/* The numbers behind "KEY:" at the start of a line. */
+static const char *line_of(const char *text, const char *key)
+{
+	size_t size = strlen(key);
+
+	while (text && *text) {
+		if (strncmp(text, key, size) == 0 && text[size] == ':')
+			return text + size + 1;
+		text = strchr(text, '\n');
+		text += text != NULL;
+	}
+	return NULL;
+}
+
+int proc_parse_status(const char *text, struct proc *proc)
+{
+	/* The name stands first and its line ends are escaped by the kernel. */
+	const char *uids = line_of(text, "Uid"), *pids = line_of(text, "NSpid");
+	unsigned int uid;
+	int outer, inner;
+
+	if (!uids || sscanf(uids, "%*u %u", &uid) != 1)
+		return -EINVAL;
+	proc->uid = uid;
+	if (pids && sscanf(pids, "%d %d", &outer, &inner) == 2)
+		proc->inside_pid = inner;
+	return 0;
+}
+
+static ssize_t read_file(int proc_fd, pid_t pid, const char *name, char *ret, size_t size)
+{
+	char path[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%d/%s", pid, name);
+	AUTO(fd_close) int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = read(fd, ret, size);
+	return n < 0 ? -errno : n;
+}
+
+int proc_read(int proc_fd, pid_t pid, struct proc *ret)
+{
+	struct proc proc = { .pid = pid, .inside_pid = pid };
+	char text[TEXT_SIZE];
+	ssize_t n = read_file(proc_fd, pid, "stat", text, sizeof(text) - 1);
+	int r = n <= 0 ? -ESRCH : 0;
+
+	if (r == 0) {
+		text[n] = '\0';
+		r = proc_parse_stat(text, &proc);
+	}
+	n = r == 0 ? read_file(proc_fd, pid, "status", text, sizeof(text) - 1) : 0;
+	if (r == 0 && n <= 0)
+		r = -ESRCH;
+	if (r == 0) {
+		text[n] = '\0';
+		r = proc_parse_status(text, &proc);
+	}
+	if (r < 0)
+		return r;
+	n = read_file(proc_fd, pid, "cmdline", proc.command, sizeof(proc.command));
+	proc.command_size = n > 0 ? (size_t) n : 0;
+	*ret = proc;
+	return 0;
+}

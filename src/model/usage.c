@@ -1,0 +1,66 @@
+#include "model/usage.h"
+
+#include "base/strbuf.h"
+
+double usage_cpu_percent(const struct usage *before, const struct usage *now, uint64_t elapsed_us)
+{
+	if (elapsed_us == 0 || now->cpu_ns < before->cpu_ns)
+		return USAGE_PERCENT_UNKNOWN;
+	return (double) (now->cpu_ns - before->cpu_ns) / ((double) elapsed_us * 10);
+}
+
+static void put(struct strbuf *out, const char *name, uint64_t value)
+{
+	strbuf_printf(out, "\"%s\":%llu,", name, (unsigned long long) value);
+}
+
+/* The last of an object: no comma behind it. */
+static void put_last(struct strbuf *out, const char *name, uint64_t value)
+{
+	strbuf_printf(out, "\"%s\":%llu}", name, (unsigned long long) value);
+}
+
+void usage_put(struct strbuf *out, const char *name, const char *uid, const struct usage *usage,
+	       double cpu_percent)
+{
+	char time[CLOCK_RFC3339_SIZE];
+
+	clock_format_rfc3339(usage->time_ms, time);
+	strbuf_printf(out, "{\"name\":\"%s\",\"uid\":\"%s\",\"time\":\"%s\",\"cpu\":{", name, uid,
+		      time);
+	if (cpu_percent >= 0)
+		strbuf_printf(out, "\"percent\":%.2f,", cpu_percent);
+	put(out, "usage_ns", usage->cpu_ns);
+	put(out, "user_ns", usage->cpu_user_ns);
+	put(out, "system_ns", usage->cpu_system_ns);
+	put(out, "periods", usage->cpu_periods);
+	put(out, "throttled_periods", usage->cpu_throttled_periods);
+	put_last(out, "throttled_ns", usage->cpu_throttled_ns);
+	strbuf_puts(out, ",\"memory\":{");
+	if (usage->memory_limit_bytes > 0) {
+		put(out, "limit_bytes", usage->memory_limit_bytes);
+		strbuf_printf(out, "\"percent\":%.2f,",
+			      100.0 * (double) usage->memory_bytes /
+				      (double) usage->memory_limit_bytes);
+	}
+	put_last(out, "usage_bytes", usage->memory_bytes);
+	strbuf_puts(out, ",\"io\":{");
+	put(out, "read_bytes", usage->read_bytes);
+	put(out, "write_bytes", usage->write_bytes);
+	put(out, "read_ops", usage->read_ops);
+	put_last(out, "write_ops", usage->write_ops);
+	strbuf_puts(out, ",\"pids\":{");
+	if (usage->pids_limit > 0)
+		put(out, "limit", usage->pids_limit);
+	put_last(out, "current", usage->pids);
+	if (usage->networked) {
+		strbuf_puts(out, ",\"network\":{");
+		put(out, "rx_bytes", usage->rx_bytes);
+		put(out, "rx_packets", usage->rx_packets);
+		put(out, "rx_dropped", usage->rx_dropped);
+		put(out, "tx_bytes", usage->tx_bytes);
+		put(out, "tx_packets", usage->tx_packets);
+		put_last(out, "tx_dropped", usage->tx_dropped);
+	}
+	strbuf_puts(out, "}");
+}
