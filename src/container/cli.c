@@ -25,7 +25,7 @@
 
 static const struct cli_verb *const verbs[] = {
 	&cli_create, &cli_start, &cli_run,    &cli_exec,   &cli_state,    &cli_list,
-	&cli_kill,   &cli_pause, &cli_resume, &cli_delete, &cli_features,
+	&cli_kill,   &cli_pause, &cli_resume, &cli_delete, &cli_features, &cli_update,
 };
 
 /* ---- errors ---- */

@@ -50,4 +50,4 @@ void cli_block_signals(void);
 void cli_seal_fds(unsigned int preserve);
 
 extern const struct cli_verb cli_create, cli_run, cli_start, cli_state, cli_kill, cli_delete,
-	cli_exec, cli_list, cli_pause, cli_resume, cli_features;
+	cli_exec, cli_list, cli_pause, cli_resume, cli_features, cli_update;

@@ -170,7 +170,8 @@ int record_status(const struct record *record, enum oci_status *ret, struct erro
 
 int record_remove(struct record *record, struct error *err)
 {
-	static const char *const files[] = { "start.sock", "config.json", "state.json" };
+	static const char *const files[] = { "start.sock", "config.json", RECORD_RESOURCES,
+					     "state.json" };
 	int r;
 
 	/* In this order a removal that was interrupted can be repeated. */

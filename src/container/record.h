@@ -16,6 +16,9 @@
 
 struct error;
 
+/* The limits as `update` left them; absent when it never did. */
+#define RECORD_RESOURCES "resources.json"
+
 struct record {
 	char *root;
 	char *path; /* ROOT/ID */

@@ -121,12 +121,12 @@ static bool wanted(const struct oci_resources *resources, const char *controller
 	return false;
 }
 
-int resources_apply(const struct oci_resources *resources, const struct oci_device *devices,
-		    size_t device_count, const struct cgroup *cgroup, struct error *err)
+int resources_apply_limits(const struct oci_resources *resources, const struct cgroup *cgroup,
+			   struct error *err)
 {
 	static const char *const controllers[] = { "cpuset",  "cpu",  "memory",  "pids",
 						   "hugetlb", "rdma", "net_cls", "net_prio" };
-	int r = device_rules_apply(resources, devices, device_count, cgroup, err);
+	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(controllers); i++) {
 		const char *controller = controllers[i];
@@ -144,4 +144,12 @@ int resources_apply(const struct oci_resources *resources, const struct oci_devi
 			    ? resources_apply_v2(resources, cgroup, "io", err)
 			    : resources_apply_v1(resources, cgroup, "blkio", err);
 	return r < 0 ? r : apply_unified(resources, cgroup, err);
+}
+
+int resources_apply(const struct oci_resources *resources, const struct oci_device *devices,
+		    size_t device_count, const struct cgroup *cgroup, struct error *err)
+{
+	int r = device_rules_apply(resources, devices, device_count, cgroup, err);
+
+	return r < 0 ? r : resources_apply_limits(resources, cgroup, err);
 }
