@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "container/console.h"
+#include "container/delegate.h"
 #include "container/hooks.h"
 #include "container/init.h"
 #include "container/launch_ns.h"
@@ -220,6 +221,8 @@ static int make_cgroup(struct work *work, struct error *err)
 		return error_set(err, r, "making the control group %s", path);
 	r = resources_apply(&spec->linux_.resources, spec->linux_.devices,
 			    spec->linux_.device_count, work->cgroup, err);
+	if (r == 0)
+		r = delegate_cgroup(spec, work->host, work->cgroup, err);
 	if (r < 0)
 		return r;
 	r = cgroup_open_tasks(work->cgroup, work->init.tasks);

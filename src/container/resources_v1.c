@@ -14,49 +14,68 @@ static int put_number(const struct cgroup *cgroup, const char *controller, const
 			     (long long) value->value);
 }
 
-static int apply_memory(const struct oci_resources *resources, const struct cgroup *cgroup,
+/*
+ * memory <= memory+swap must hold after every write, and a group may have limits already: when the
+ * kernel refuses one order, the other one is right.
+ */
+static int put_limits(const struct oci_resources *resources, const struct cgroup *cgroup,
+		      struct error *err)
+{
+	struct oci_opt limit = resources->memory.limit, swap = resources->memory.swap;
+	char text[24];
+	int r;
+
+	limit.set = resources_asked(&limit);
+	swap.set = resources_asked(&swap);
+	if (limit.set && limit.value < 0 && !swap.set)
+		(void) cgroup_write(cgroup, "memory", "memory.memsw.limit_in_bytes", "-1");
+	snprintf(text, sizeof(text), "%lld", (long long) limit.value);
+	if (limit.set && swap.set &&
+	    cgroup_write(cgroup, "memory", "memory.limit_in_bytes", text) == -EINVAL) {
+		r = put_number(cgroup, "memory", "memory.memsw.limit_in_bytes", "memory.swap",
+			       &swap, err);
+		return r < 0 ? r
+			     : put_number(cgroup, "memory", "memory.limit_in_bytes", "memory.limit",
+					  &limit, err);
+	}
+	r = put_number(cgroup, "memory", "memory.limit_in_bytes", "memory.limit", &limit, err);
+	return r < 0 ? r
+		     : put_number(cgroup, "memory", "memory.memsw.limit_in_bytes", "memory.swap",
+				  &swap, err);
+}
+
+int resources_v1_memory(const struct oci_resources *resources, const struct cgroup *cgroup,
 			struct error *err)
 {
-	const struct oci_opt *limit = &resources->memory.limit, *swap = &resources->memory.swap;
-	/* memory <= memory+swap must hold after every write: raising begins with the sum. */
-	bool unlimited = limit->set && limit->value < 0;
-	int r = 0;
+	const struct {
+		const char *file, *property;
+		const struct oci_opt *value;
+		bool zero_counts;
+	} values[] = {
+		{ "memory.soft_limit_in_bytes", "memory.reservation",
+		  &resources->memory.reservation, false },
+		{ "memory.kmem.limit_in_bytes", "memory.kernel", &resources->memory.kernel, false },
+		{ "memory.kmem.tcp.limit_in_bytes", "memory.kernelTCP",
+		  &resources->memory.kernel_tcp, false },
+		{ "memory.swappiness", "memory.swappiness", &resources->memory.swappiness, true },
+		{ "memory.use_hierarchy", "memory.useHierarchy", &resources->memory.use_hierarchy,
+		  true },
+	};
+	int r = resources_check_swap(resources, err);
 
-	if (swap->set && limit->set && swap->value >= 0 && limit->value >= 0 &&
-	    swap->value < limit->value)
-		return error_say(
-			err, -EINVAL,
-			"linux.resources.memory.swap: %lld is below memory.limit %lld, but it "
-			"counts both",
-			(long long) swap->value, (long long) limit->value);
-	if (unlimited && !swap->set)
-		(void) cgroup_write(cgroup, "memory", "memory.memsw.limit_in_bytes", "-1");
-	r = put_number(cgroup, "memory", "memory.limit_in_bytes", "memory.limit", limit, err);
 	if (r == 0)
-		r = put_number(cgroup, "memory", "memory.memsw.limit_in_bytes", "memory.swap", swap,
-			       err);
-	if (r == 0)
-		r = put_number(cgroup, "memory", "memory.soft_limit_in_bytes", "memory.reservation",
-			       &resources->memory.reservation, err);
-	if (r == 0)
-		r = put_number(cgroup, "memory", "memory.kmem.limit_in_bytes", "memory.kernel",
-			       &resources->memory.kernel, err);
-	if (r == 0)
-		r = put_number(cgroup, "memory", "memory.kmem.tcp.limit_in_bytes",
-			       "memory.kernelTCP", &resources->memory.kernel_tcp, err);
-	if (r == 0)
-		r = put_number(cgroup, "memory", "memory.swappiness", "memory.swappiness",
-			       &resources->memory.swappiness, err);
-	if (r == 0 && resources->memory.use_hierarchy.set)
-		r = put_number(cgroup, "memory", "memory.use_hierarchy", "memory.useHierarchy",
-			       &resources->memory.use_hierarchy, err);
+		r = put_limits(resources, cgroup, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(values); i++)
+		if (values[i].zero_counts || resources_asked(values[i].value))
+			r = put_number(cgroup, "memory", values[i].file, values[i].property,
+				       values[i].value, err);
 	if (r == 0 && resources->memory.disable_oom_killer)
 		r = resources_put(cgroup, "memory", "memory.oom_control", "memory.disableOOMKiller",
 				  err, "1");
 	return r;
 }
 
-static int apply_cpu(const struct oci_resources *resources, const struct cgroup *cgroup,
+int resources_v1_cpu(const struct oci_resources *resources, const struct cgroup *cgroup,
 		     struct error *err)
 {
 	/* The period first: a quota is checked against it. */
@@ -89,20 +108,6 @@ static int apply_cpu(const struct oci_resources *resources, const struct cgroup 
 			return r;
 	}
 	return 0;
-}
-
-static int apply_cpuset(const struct oci_resources *resources, const struct cgroup *cgroup,
-			struct error *err)
-{
-	int r = 0;
-
-	if (resources->cpu.cpus && resources->cpu.cpus[0])
-		r = resources_put(cgroup, "cpuset", "cpuset.cpus", "cpu.cpus", err, "%s",
-				  resources->cpu.cpus);
-	if (r == 0 && resources->cpu.mems && resources->cpu.mems[0])
-		r = resources_put(cgroup, "cpuset", "cpuset.mems", "cpu.mems", err, "%s",
-				  resources->cpu.mems);
-	return r;
 }
 
 /* Kernels with BFQ only have the weights under its name. */
@@ -149,8 +154,8 @@ static int apply_blkio_weights(const struct oci_resources *resources, const stru
 	return r;
 }
 
-static int apply_blkio(const struct oci_resources *resources, const struct cgroup *cgroup,
-		       struct error *err)
+int resources_v1_io(const struct oci_resources *resources, const struct cgroup *cgroup,
+		    struct error *err)
 {
 	static const char *const files[OCI_THROTTLE_COUNT] = {
 		"blkio.throttle.read_bps_device",
@@ -172,7 +177,7 @@ static int apply_blkio(const struct oci_resources *resources, const struct cgrou
 	return r;
 }
 
-static int apply_hugetlb(const struct oci_resources *resources, const struct cgroup *cgroup,
+int resources_v1_hugetlb(const struct oci_resources *resources, const struct cgroup *cgroup,
 			 struct error *err)
 {
 	int r = 0;
@@ -198,59 +203,21 @@ static int apply_hugetlb(const struct oci_resources *resources, const struct cgr
 	return r;
 }
 
-static int apply_network(const struct oci_resources *resources, const struct cgroup *cgroup,
-			 const char *controller, struct error *err)
+int resources_v1_net_cls(const struct oci_resources *resources, const struct cgroup *cgroup,
+			 struct error *err)
+{
+	return put_number(cgroup, "net_cls", "net_cls.classid", "network.classID",
+			  &resources->class_id, err);
+}
+
+int resources_v1_net_prio(const struct oci_resources *resources, const struct cgroup *cgroup,
+			  struct error *err)
 {
 	int r = 0;
 
-	if (strcmp(controller, "net_cls") == 0)
-		return put_number(cgroup, "net_cls", "net_cls.classid", "network.classID",
-				  &resources->class_id, err);
 	for (size_t i = 0; r == 0 && i < resources->priority_count; i++)
 		r = resources_put(cgroup, "net_prio", "net_prio.ifpriomap", "network.priorities",
 				  err, "%s %u", resources->priorities[i].interface,
 				  resources->priorities[i].priority);
 	return r;
-}
-
-static int apply_rdma(const struct oci_resources *resources, const struct cgroup *cgroup,
-		      struct error *err)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < resources->rdma_count; i++) {
-		const struct oci_rdma *rdma = &resources->rdma[i];
-		char handles[16] = "max", objects[16] = "max";
-
-		if (rdma->handles.set)
-			snprintf(handles, sizeof(handles), "%u", (uint32_t) rdma->handles.value);
-		if (rdma->objects.set)
-			snprintf(objects, sizeof(objects), "%u", (uint32_t) rdma->objects.value);
-		r = resources_put(cgroup, "rdma", "rdma.max", "rdma", err,
-				  "%s hca_handle=%s hca_object=%s", rdma->device, handles, objects);
-	}
-	return r;
-}
-
-int resources_apply_v1(const struct oci_resources *resources, const struct cgroup *cgroup,
-		       const char *controller, struct error *err)
-{
-	if (strcmp(controller, "memory") == 0)
-		return apply_memory(resources, cgroup, err);
-	if (strcmp(controller, "cpu") == 0)
-		return apply_cpu(resources, cgroup, err);
-	if (strcmp(controller, "cpuset") == 0)
-		return apply_cpuset(resources, cgroup, err);
-	if (strcmp(controller, "blkio") == 0)
-		return apply_blkio(resources, cgroup, err);
-	if (strcmp(controller, "hugetlb") == 0)
-		return apply_hugetlb(resources, cgroup, err);
-	if (strcmp(controller, "rdma") == 0)
-		return apply_rdma(resources, cgroup, err);
-	if (strcmp(controller, "pids") != 0)
-		return apply_network(resources, cgroup, controller, err);
-	/* Zero and below: as many as one likes. */
-	if (resources->pids_limit.value <= 0)
-		return resources_put(cgroup, "pids", "pids.max", "pids.limit", err, "max");
-	return put_number(cgroup, "pids", "pids.max", "pids.limit", &resources->pids_limit, err);
 }

@@ -1,6 +1,6 @@
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "base/error.h"
 #include "container/resources_internal.h"
@@ -20,25 +20,33 @@ static int apply_swap(const struct oci_resources *resources, const struct cgroup
 {
 	int64_t swap = resources->memory.swap.value, limit = resources->memory.limit.value;
 
-	if (!resources->memory.swap.set)
+	if (!resources_asked(&resources->memory.swap))
 		return 0;
-	if (swap >= 0) {
-		if (!resources->memory.limit.set || limit < 0)
-			return error_say(
-				err, -EINVAL,
-				"linux.resources.memory.swap: counts memory too, so it needs "
-				"memory.limit");
-		if (swap < limit)
-			return error_say(err, -EINVAL,
-					 "linux.resources.memory.swap: %lld is below memory.limit "
-					 "%lld, but it counts both",
-					 (long long) swap, (long long) limit);
-		swap -= limit;
-	}
-	return put_limit(cgroup, "memory", "memory.swap.max", "memory.swap", swap, err);
+	if (swap >= 0 && (!resources_asked(&resources->memory.limit) || limit < 0))
+		return error_say(err, -EINVAL,
+				 "linux.resources.memory.swap: counts memory too, so it needs "
+				 "memory.limit");
+	return put_limit(cgroup, "memory", "memory.swap.max", "memory.swap",
+			 swap >= 0 ? swap - limit : -1, err);
 }
 
-static int apply_memory(const struct oci_resources *resources, const struct cgroup *cgroup,
+/* Version 1's kernel refuses a limit below what is in use; version 2's begins to kill. */
+static int check_in_use(const struct oci_resources *resources, const struct cgroup *cgroup,
+			struct error *err)
+{
+	AUTO(free) char *text = NULL;
+	int64_t limit = resources->memory.limit.value;
+
+	if (!resources->memory.check_before_update || !resources_asked(&resources->memory.limit) ||
+	    limit < 0 || cgroup_read(cgroup, "memory", "memory.current", &text) < 0 ||
+	    strtoll(text, NULL, 10) <= limit)
+		return 0;
+	return error_say(err, -EBUSY,
+			 "linux.resources.memory.limit: %lld is below what is in use, %.20s",
+			 (long long) limit, text);
+}
+
+int resources_v2_memory(const struct oci_resources *resources, const struct cgroup *cgroup,
 			struct error *err)
 {
 	int r;
@@ -53,11 +61,15 @@ static int apply_memory(const struct oci_resources *resources, const struct cgro
 		return resources_refuse("memory.disableOOMKiller", err);
 	if (resources->memory.use_hierarchy.set && !resources->memory.use_hierarchy.value)
 		return resources_refuse("memory.useHierarchy", err);
-	r = apply_swap(resources, cgroup, err);
-	if (r == 0 && resources->memory.limit.set)
+	r = resources_check_swap(resources, err);
+	if (r == 0)
+		r = check_in_use(resources, cgroup, err);
+	if (r == 0)
+		r = apply_swap(resources, cgroup, err);
+	if (r == 0 && resources_asked(&resources->memory.limit))
 		r = put_limit(cgroup, "memory", "memory.max", "memory.limit",
 			      resources->memory.limit.value, err);
-	if (r == 0 && resources->memory.reservation.set)
+	if (r == 0 && resources_asked(&resources->memory.reservation))
 		r = put_limit(cgroup, "memory", "memory.low", "memory.reservation",
 			      resources->memory.reservation.value, err);
 	return r;
@@ -79,7 +91,7 @@ static int apply_quota(const struct oci_resources *resources, const struct cgrou
 	return resources_put(cgroup, "cpu", "cpu.max", "cpu.quota", err, "%s", text);
 }
 
-static int apply_cpu(const struct oci_resources *resources, const struct cgroup *cgroup,
+int resources_v2_cpu(const struct oci_resources *resources, const struct cgroup *cgroup,
 		     struct error *err)
 {
 	int r = 0;
@@ -105,20 +117,6 @@ static int apply_cpu(const struct oci_resources *resources, const struct cgroup 
 	return r;
 }
 
-static int apply_cpuset(const struct oci_resources *resources, const struct cgroup *cgroup,
-			struct error *err)
-{
-	int r = 0;
-
-	if (resources->cpu.cpus && resources->cpu.cpus[0])
-		r = resources_put(cgroup, "cpuset", "cpuset.cpus", "cpu.cpus", err, "%s",
-				  resources->cpu.cpus);
-	if (r == 0 && resources->cpu.mems && resources->cpu.mems[0])
-		r = resources_put(cgroup, "cpuset", "cpuset.mems", "cpu.mems", err, "%s",
-				  resources->cpu.mems);
-	return r;
-}
-
 /* BFQ has its own file with version 1's range; io.weight is another scale. */
 static int put_io_weight(const struct cgroup *cgroup, const char *prefix, int64_t weight,
 			 const char *property, struct error *err)
@@ -133,7 +131,7 @@ static int put_io_weight(const struct cgroup *cgroup, const char *prefix, int64_
 			     (unsigned long long) resources_io_weight((uint64_t) weight));
 }
 
-static int apply_io(const struct oci_resources *resources, const struct cgroup *cgroup,
+int resources_v2_io(const struct oci_resources *resources, const struct cgroup *cgroup,
 		    struct error *err)
 {
 	static const char *const keys[OCI_THROTTLE_COUNT] = { "rbps", "wbps", "riops", "wiops" };
@@ -158,16 +156,21 @@ static int apply_io(const struct oci_resources *resources, const struct cgroup *
 	for (size_t kind = 0; kind < OCI_THROTTLE_COUNT; kind++) {
 		const struct oci_throttles *throttles = &resources->block_io.throttles[kind];
 
-		for (size_t i = 0; r == 0 && i < throttles->count; i++)
+		for (size_t i = 0; r == 0 && i < throttles->count; i++) {
+			const struct oci_throttle *one = &throttles->list[i];
+			char rate[24] = "max";
+
+			if (one->rate)
+				snprintf(rate, sizeof(rate), "%llu",
+					 (unsigned long long) one->rate);
 			r = resources_put(cgroup, "io", "io.max", "blockIO.throttle", err,
-					  "%u:%u %s=%llu", throttles->list[i].major,
-					  throttles->list[i].minor, keys[kind],
-					  (unsigned long long) throttles->list[i].rate);
+					  "%u:%u %s=%s", one->major, one->minor, keys[kind], rate);
+		}
 	}
 	return r;
 }
 
-static int apply_hugetlb(const struct oci_resources *resources, const struct cgroup *cgroup,
+int resources_v2_hugetlb(const struct oci_resources *resources, const struct cgroup *cgroup,
 			 struct error *err)
 {
 	int r = 0;
@@ -185,24 +188,4 @@ static int apply_hugetlb(const struct oci_resources *resources, const struct cgr
 			(void) cgroup_write(cgroup, "hugetlb", file, text);
 	}
 	return r;
-}
-
-int resources_apply_v2(const struct oci_resources *resources, const struct cgroup *cgroup,
-		       const char *controller, struct error *err)
-{
-	if (strcmp(controller, "memory") == 0)
-		return apply_memory(resources, cgroup, err);
-	if (strcmp(controller, "cpu") == 0)
-		return apply_cpu(resources, cgroup, err);
-	if (strcmp(controller, "cpuset") == 0)
-		return apply_cpuset(resources, cgroup, err);
-	if (strcmp(controller, "io") == 0)
-		return apply_io(resources, cgroup, err);
-	if (strcmp(controller, "hugetlb") == 0)
-		return apply_hugetlb(resources, cgroup, err);
-	if (strcmp(controller, "rdma") == 0)
-		/* The one controller whose file is the same in both versions. */
-		return resources_apply_v1(resources, cgroup, controller, err);
-	return put_limit(cgroup, "pids", "pids.max", "pids.limit",
-			 resources->pids_limit.value <= 0 ? -1 : resources->pids_limit.value, err);
 }

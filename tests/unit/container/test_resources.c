@@ -10,7 +10,10 @@ static void test_weights(void **state)
 {
 	(void) state;
 	assert_int_equal(resources_weight_of_shares(2), 1);
-	assert_int_equal(resources_weight_of_shares(1024), 39);
+	assert_int_equal(resources_weight_of_shares(1024), 100);
+	assert_int_equal(resources_weight_of_shares(1), 1);
+	assert_int_equal(resources_weight_of_shares(3), 2);
+	assert_int_equal(resources_weight_of_shares(2048), 174);
 	assert_int_equal(resources_weight_of_shares(262144), 10000);
 	assert_int_equal(resources_weight_of_shares(0), 1);
 	assert_int_equal(resources_weight_of_shares(UINT64_MAX), 10000);
