@@ -153,6 +153,17 @@ void mount_options_parse(oci_strings list, struct mount_options *ret)
 	*ret = options;
 }
 
+void mount_options_add(struct mount_options *options, const char *data)
+{
+	size_t count = 0;
+
+	while (options->data[count])
+		count++;
+	options->data = mem_realloc(options->data, count + 2, sizeof(*options->data));
+	options->data[count] = data;
+	options->data[count + 1] = NULL;
+}
+
 void mount_options_done(struct mount_options *options)
 {
 	free(options->data);

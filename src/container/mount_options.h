@@ -32,6 +32,8 @@ struct mount_options {
 };
 
 void mount_options_parse(oci_strings options, struct mount_options *ret);
+/* One more option for the file system; borrowed. */
+void mount_options_add(struct mount_options *options, const char *data);
 void mount_options_done(struct mount_options *options);
 
 /* "rslave" -> MS_SLAVE and true; -EINVAL. */

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "container/copy_up.h"
+#include "container/rootfs_link.h"
 #include "kern/mount.h"
 
 /* ---- mounts ---- */
@@ -26,7 +27,8 @@ static int set_attributes(int fd, const struct mount_options *options)
 	return r;
 }
 
-static int place_for(int root, const char *destination, int mount_fd, struct error *err)
+static int place_for(int root, const char *destination, int mount_fd, bool nofollow,
+		     struct error *err)
 {
 	enum mount_place place = MOUNT_PLACE_DIR;
 	struct stat st;
@@ -34,6 +36,8 @@ static int place_for(int root, const char *destination, int mount_fd, struct err
 
 	if (fstat(mount_fd, &st) == 0 && !S_ISDIR(st.st_mode))
 		place = MOUNT_PLACE_FILE;
+	if (nofollow)
+		return rootfs_place_nofollow(root, destination, place == MOUNT_PLACE_DIR, err);
 	fd = mount_create_in_root(root, destination, place, place == MOUNT_PLACE_DIR ? 0755 : 0644);
 	return fd < 0 ? error_set(err, fd, "destination \"%s\"", destination) : fd;
 }
@@ -41,7 +45,8 @@ static int place_for(int root, const char *destination, int mount_fd, struct err
 static int attach(int root, int mount_fd, const char *destination,
 		  const struct mount_options *options, struct error *err)
 {
-	AUTO(fd_close) int place = place_for(root, destination, mount_fd, err);
+	AUTO(fd_close)
+	int place = place_for(root, destination, mount_fd, options && options->dest_nofollow, err);
 	int r;
 
 	if (place < 0)
@@ -58,16 +63,25 @@ static int make_new(const struct rootfs_mount *mount, int root, struct error *er
 	const char *type = mount->spec->type;
 	const char *source = mount->spec->source ? mount->spec->source : type;
 	AUTO(fd_close) int fd = -1;
+	uint64_t attributes = mount->options.set | mount->options.set_all;
 	char why[200];
 	int r = 0;
 
-	fd = mount_make(type, source, mount->options.data, mount->options.set, why, sizeof(why));
+	/* What is copied must be written first. */
+	if (mount->options.copy_up)
+		attributes &= ~(uint64_t) MOUNT_ATTR_RDONLY;
+	fd = mount_make(type, source, mount->options.data, attributes, why, sizeof(why));
 	if (fd < 0 && why[0])
 		return error_say(err, fd, "type \"%s\": %s", type, why);
 	if (fd < 0)
 		return error_set(err, fd, "type \"%s\"", type);
 	if (mount->options.copy_up)
 		r = copy_up(root, mount->spec->destination, fd, err);
+	if (r == 0 && mount->options.copy_up) {
+		r = set_attributes(fd, &mount->options);
+		if (r < 0)
+			error_set(err, r, "attributes");
+	}
 	return r < 0 ? r : attach(root, fd, mount->spec->destination, &mount->options, err);
 }
 
@@ -127,7 +141,13 @@ static int remount(const struct rootfs_mount *mount, int root, struct error *err
 {
 	AUTO(fd_close) int fd = mount_open_in_root(root, mount->spec->destination, O_PATH);
 	int r = fd < 0 ? fd : set_attributes(fd, &mount->options);
+	char why[200];
 
+	if (r == 0 && mount->options.data[0] && !mount->options.bind) {
+		r = mount_reconfigure(fd, mount->options.data, why, sizeof(why));
+		if (r < 0 && why[0])
+			return error_say(err, r, "remount: %s", why);
+	}
 	if (r == 0 && mount->options.propagation)
 		r = mount_change(fd, "", mount->options.propagation_all, 0, 0,
 				 mount->options.propagation);
@@ -143,6 +163,8 @@ static int build_one(const struct rootfs_plan *plan, const struct rootfs_mount *
 		return remount(mount, root, err);
 	if (mount->cgroup)
 		return make_cgroup(plan, mount, root, err);
+	if (mount->link)
+		return rootfs_make_link(root, mount->spec->destination, mount->link, err);
 	if (!mount->options.bind)
 		return make_new(mount, root, err);
 	r = set_attributes(mount->fd, &mount->options);

@@ -24,6 +24,8 @@ struct rootfs_mount {
 	struct mount_options options;
 	bool cgroup; /* of type cgroup: made from the list below */
 	int fd;      /* detached source of a bind mount, or -1 */
+	char *link;  /* instead of it: the target of a link to make */
+	char *label; /* of SELinux, as an option of the file system */
 };
 
 struct rootfs_plan {

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "container/lsm.h"
 #include "container/rootfs.h"
+#include "container/rootfs_link.h"
 #include "kern/mount.h"
 #include "kern/ns.h"
 
@@ -106,7 +107,14 @@ static int open_bind(const struct rootfs_plan *plan, struct rootfs_mount *mount,
 	if (mount->options.data[0])
 		return error_say(err, -EINVAL, "options: \"%.64s\" is not for bind mounts",
 				 mount->options.data[0]);
-	mount->fd = mount_clone(AT_FDCWD, source, mount->options.recursive);
+	if (mount->options.copy_link) {
+		r = rootfs_read_link(source, &mount->link, err);
+		if (r < 0 || mount->link)
+			return r;
+	}
+	mount->fd = mount->options.source_nofollow
+			    ? rootfs_clone_nofollow(source, mount->options.recursive)
+			    : mount_clone(AT_FDCWD, source, mount->options.recursive);
 	if (mount->fd < 0)
 		return error_set(err, mount->fd, "source \"%s\"", source);
 	r = detach_propagation(plan, mount->fd, &mount->options);
@@ -115,6 +123,18 @@ static int open_bind(const struct rootfs_plan *plan, struct rootfs_mount *mount,
 	if (mount->options.idmap || mount->spec->uid_maps.count)
 		return idmap(plan->spec, mount, err);
 	return 0;
+}
+
+/* linux.mountLabel: the files of the kernel itself have labels of its own. */
+static void add_label(const struct oci_spec *spec, struct rootfs_mount *mount)
+{
+	const char *label = spec->linux_.mount_label, *type = mount->spec->type;
+
+	if (!label || !label[0] || mount->cgroup || strcmp(type, "proc") == 0 ||
+	    strcmp(type, "sysfs") == 0)
+		return;
+	mount->label = mem_printf("context=%s", label);
+	mount_options_add(&mount->options, mount->label);
 }
 
 static int plan_mount(struct rootfs_plan *plan, size_t i, struct error *err)
@@ -141,6 +161,7 @@ static int plan_mount(struct rootfs_plan *plan, size_t i, struct error *err)
 	if (mount->options.copy_up && strcmp(type, "tmpfs") != 0)
 		return error_say(err, -EINVAL, "options: tmpcopyup is for tmpfs");
 	mount->cgroup = strcmp(type, "cgroup") == 0 || strcmp(type, "cgroup2") == 0;
+	add_label(plan->spec, mount);
 	return 0;
 }
 
@@ -258,6 +279,8 @@ void rootfs_plan_done(struct rootfs_plan *plan)
 	plan->root_fd = -1;
 	for (size_t i = 0; plan->mounts && i < plan->spec->mount_count; i++) {
 		fd_close(plan->mounts[i].fd);
+		free(plan->mounts[i].link);
+		free(plan->mounts[i].label);
 		mount_options_done(&plan->mounts[i].options);
 	}
 	free(plan->mounts);

@@ -61,7 +61,8 @@ static int set_option(int fs_fd, const char *option)
 	return r < 0 ? -errno : 0;
 }
 
-static int configure(int fs_fd, const char *source, const char *const *options)
+static int configure(int fs_fd, const char *source, const char *const *options,
+		     enum fsconfig_command command)
 {
 	int r;
 
@@ -72,7 +73,7 @@ static int configure(int fs_fd, const char *source, const char *const *options)
 		if (r < 0)
 			return r;
 	}
-	return fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ? -errno : 0;
+	return fsconfig(fs_fd, command, NULL, NULL, 0) < 0 ? -errno : 0;
 }
 
 int mount_make(const char *type, const char *source, const char *const *options, uint64_t attr,
@@ -85,13 +86,28 @@ int mount_make(const char *type, const char *source, const char *const *options,
 		ret_why[0] = '\0';
 	if (fs_fd < 0)
 		return -errno;
-	r = configure(fs_fd, source, options);
+	r = configure(fs_fd, source, options, FSCONFIG_CMD_CREATE);
 	if (r < 0) {
 		read_why(fs_fd, ret_why, why_size);
 		return r;
 	}
 	fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, (unsigned int) attr);
 	return fd < 0 ? -errno : fd;
+}
+
+int mount_reconfigure(int mount_fd, const char *const *options, char *ret_why, size_t why_size)
+{
+	AUTO(fd_close) int fs_fd = fspick(mount_fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+	int r;
+
+	if (ret_why && why_size)
+		ret_why[0] = '\0';
+	if (fs_fd < 0)
+		return -errno;
+	r = configure(fs_fd, NULL, options, FSCONFIG_CMD_RECONFIGURE);
+	if (r < 0)
+		read_why(fs_fd, ret_why, why_size);
+	return r;
 }
 
 int mount_change(int dir_fd, const char *path, bool recursive, uint64_t set, uint64_t clear,

@@ -22,6 +22,9 @@ int mount_clone(int dir_fd, const char *path, bool recursive);
 int mount_make(const char *type, const char *source, const char *const *options, uint64_t attr,
 	       char *ret_why, size_t why_size);
 
+/* Gives the file system of a mount other options of its own; `mount_fd` may be O_PATH. */
+int mount_reconfigure(int mount_fd, const char *const *options, char *ret_why, size_t why_size);
+
 /* Changes attributes (MOUNT_ATTR_*) and, when not 0, propagation (MS_SHARED...). */
 int mount_change(int dir_fd, const char *path, bool recursive, uint64_t set, uint64_t clear,
 		 uint64_t propagation);
