@@ -250,6 +250,8 @@ void instance_actor_assign(struct agent *agent, const json_t *resource)
 		return;
 	}
 	struct instance_actor *actor = actor_find_or_new(agent, instance->meta.uid);
+	if (actor->want && strcmp(actor->want->instance->meta.name, instance->meta.name) != 0)
+		actor->seen.attached = false;
 	actor_want_unref(actor->want);
 	actor->want = mem_new0(struct want);
 	actor->want->refs = 1;

@@ -32,7 +32,10 @@ static void after_attach(struct instance_actor *actor, struct instance_task *tas
 		run_doom(actor, task->err.msg);
 	else if (task->result < 0)
 		log_error("instance %s: network: %s", actor->uid, task->err.msg);
-	actor->seen.attached = true;
+	/* It may have been renamed meanwhile. */
+	actor->seen.attached =
+		!actor->want || !task->instance ||
+		strcmp(actor->want->instance->meta.name, task->instance->meta.name) == 0;
 }
 
 static void after_start(struct instance_actor *actor, struct instance_task *task)

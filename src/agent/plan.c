@@ -110,8 +110,9 @@ enum plan_step plan_next(const struct plan_want *want, const struct plan_seen *s
 		return next_running(want, seen);
 	case PLAN_RUN_PAUSED:
 		/* What is frozen cannot even be killed on cgroup v1. */
-		return must_end(want, seen) || want->target == INSTANCE_TARGET_RUNNING ? PLAN_RESUME
-										       : PLAN_NONE;
+		if (must_end(want, seen) || want->target == INSTANCE_TARGET_RUNNING)
+			return PLAN_RESUME;
+		return seen->attached || seen->network != PLAN_NEED_READY ? PLAN_NONE : PLAN_ATTACH;
 	case PLAN_RUN_ENDED:
 		return PLAN_CLEAN;
 	}

@@ -39,7 +39,7 @@ struct plan_seen {
 	bool keeper; /* it can be asked */
 	enum plan_need image, network;
 	enum plan_run run;
-	bool attached;      /* the network of this run was made */
+	bool attached;      /* the network of this run was made, and knows its present name */
 	uint64_t start_seq; /* carried out, or being carried out by this run */
 	bool doomed;        /* this run cannot become what is wanted: it must end */
 	bool failed;        /* the last attempt to start did not succeed */

@@ -58,3 +58,23 @@ int instance_delete(struct request *req, struct error *err)
 				reply_new(req, KIND_INSTANCE, name));
 	return 0;
 }
+
+int instance_rename(struct request *req, struct error *err)
+{
+	const char *name = request_arg(req, 0);
+	AUTO(json_decref) json_t *body = NULL;
+	AUTO(free) char *new_name = NULL;
+	int64_t revision = 0;
+	int r = request_if_match(req, &revision, err);
+
+	if (r == 0)
+		r = request_json(req, &body, err);
+	if (r == 0)
+		r = rename_request_decode(body, &new_name, err);
+	if (r < 0)
+		return r;
+	control_instance_rename(request_api(req)->control, request_project(req), name, new_name,
+				(uint64_t) revision, reply_done,
+				reply_new(req, KIND_INSTANCE, name));
+	return 0;
+}

@@ -12,6 +12,7 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/instances/{name}", NULL, ROUTE_PLAIN, instance_show },
 	{ "DELETE", "/1.0/instances/{name}", "force", ROUTE_PLAIN, instance_delete },
 	{ "PUT", "/1.0/instances/{name}/state", NULL, ROUTE_PLAIN, instance_act },
+	{ "POST", "/1.0/instances/{name}/rename", NULL, ROUTE_PLAIN, instance_rename },
 	{ "GET", "/1.0/instances/{name}/exec", NULL, ROUTE_WEBSOCKET, instance_exec },
 	{ "GET", "/1.0/instances/{name}/logs", "follow tail timestamps", ROUTE_WEBSOCKET,
 	  instance_logs },

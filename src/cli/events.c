@@ -58,6 +58,10 @@ static void events_print(struct cli *cli, const json_t *event)
 	human_text(&line, name ? name : "?");
 	strbuf_puts(&line, tabs ? "\t" : " ");
 	human_text(&line, action ? action : "?");
+	if (resource_text(event, "old_name")) {
+		strbuf_puts(&line, " from ");
+		human_text(&line, resource_text(event, "old_name"));
+	}
 	strbuf_puts(&line, tabs ? "\t" : " ");
 	if (state && state_matters) {
 		const char *colour = cli->style.colour ? table_state_colour(state) : "";

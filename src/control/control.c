@@ -77,19 +77,36 @@ void control_tick(struct control *control)
 
 /* ---- following the store */
 
+/*
+ * The changes of one transaction come in any order.  What is put goes first: a resource whose key
+ * is put in one place and deleted in another was renamed, and must not seem to end in between.
+ */
+static int apply_transaction(struct control *control, const struct store_event *events,
+			     size_t count, struct error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		int r = events[i].deleted ? 0
+					  : mirror_put(control, events[i].key, events[i].value,
+						       events[i].mod_revision, err);
+
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (events[i].deleted)
+			mirror_delete(control, events[i].key);
+	return 0;
+}
+
 static void on_events(const struct store_event *events, size_t count, uint64_t revision, void *data)
 {
 	struct control *control = data;
 	struct error err = {};
 
-	for (size_t i = 0; i < count; i++) {
-		int r = 0;
+	for (size_t i = 0, n; i < count; i += n) {
+		n = store_events_of_transaction(events + i, count - i);
+		int r = apply_transaction(control, events + i, n, &err);
 
-		if (events[i].deleted)
-			mirror_delete(control, events[i].key);
-		else
-			r = mirror_put(control, events[i].key, events[i].value,
-				       events[i].mod_revision, &err);
 		if (r < 0) {
 			control_fail(control, r, &err);
 			return;

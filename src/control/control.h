@@ -119,6 +119,11 @@ void control_instance_action(struct control *control, const char *project, const
 void control_instance_delete(struct control *control, const char *project, const char *name,
 			     bool force, uint64_t if_match, control_done_fn done, void *data);
 
+/* Its uid, its addresses and what it does stay. */
+void control_instance_rename(struct control *control, const char *project, const char *name,
+			     const char *new_name, uint64_t if_match, control_done_fn done,
+			     void *data);
+
 void control_image_pull(struct control *control, const char *project,
 			const struct pull_request *request, control_done_fn done, void *data);
 

@@ -143,6 +143,7 @@ struct draft_item {
 	struct item *item; /* NULL: a new resource */
 	enum kind kind;
 	char *key;
+	char *old_key;  /* it had before this draft, NULL = the same */
 	void *resource; /* the copy */
 	bool remove;
 	bool touch; /* write it though nothing changed: others that compare it must look again */
@@ -160,6 +161,9 @@ void *draft_edit(struct draft *draft, struct item *item);
 struct draft_item *draft_find(struct draft *draft, const struct item *item);
 void draft_remove(struct draft *draft, struct item *item);
 void draft_touch(struct draft *draft, struct item *item);
+
+/* Gives it another name, whose key must be absent. */
+void draft_rename(struct draft *draft, struct item *item, const char *name);
 
 /* The transaction holds only if the item is as it is now. */
 void draft_require(struct draft *draft, const struct item *item);

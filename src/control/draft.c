@@ -55,6 +55,17 @@ void draft_touch(struct draft *draft, struct item *item)
 	draft_add(draft, item)->touch = true;
 }
 
+void draft_rename(struct draft *draft, struct item *item, const char *name)
+{
+	struct draft_item *d = draft_add(draft, item);
+	struct meta *meta = resource_meta(d->kind, d->resource);
+
+	mem_replace(&meta->name, name);
+	meta->generation++;
+	d->old_key = d->key;
+	d->key = resource_key(d->kind, meta->project, name);
+}
+
 void draft_require(struct draft *draft, const struct item *item)
 {
 	store_txn_compare(&draft->txn, STORE_MOD_REVISION, item->key, item->meta->revision);
@@ -117,6 +128,10 @@ int draft_finish(struct draft *draft, struct error *err)
 				continue;
 			draft_require(draft, d->item);
 		}
+		if (d->old_key) {
+			store_txn_compare(&draft->txn, STORE_MOD_REVISION, d->key, 0);
+			store_ops_delete(&draft->txn.then, d->old_key);
+		}
 		r = check_readable(d, text, err);
 		if (r < 0)
 			return r;
@@ -133,6 +148,7 @@ void draft_done(struct draft *draft)
 		draft->items = d->next;
 		resource_free(d->kind, d->resource);
 		free(d->key);
+		free(d->old_key);
 		free(d);
 	}
 	store_txn_done(&draft->txn);

@@ -147,3 +147,44 @@ void control_instance_delete(struct control *control, const char *project, const
 	request->if_match = if_match;
 	request_start(control, request, prepare_delete);
 }
+
+static int prepare_rename(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	const char *name = request->body;
+	struct operation *operation;
+	struct instance *instance;
+	struct item *item, *other;
+	int r = request_item(request, KIND_INSTANCE, &item, err);
+
+	if (r < 0)
+		return r;
+	if (item->meta->deleted_ms)
+		return error_say(err, -EBUSY, "instance \"%s\" is being deleted", request->name);
+	other = mirror_find(work->control, KIND_INSTANCE, request->project, name);
+	if (other && other != item)
+		return error_say(err, -EEXIST, "instance \"%s\" %s", name,
+				 other->meta->deleted_ms ? "is still being deleted"
+							 : "exists already");
+	instance = draft_edit(draft, item);
+	if (!other)
+		draft_rename(draft, item, name);
+	draft_require(draft, item);
+	operation = draft_operation(draft, OPERATION_RENAME, KIND_INSTANCE, &instance->meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	if (other)
+		operation_end(draft, operation, OPERATION_DONE, NULL);
+	return WORK_COMMIT;
+}
+
+void control_instance_rename(struct control *control, const char *project, const char *name,
+			     const char *new_name, uint64_t if_match, control_done_fn done,
+			     void *data)
+{
+	struct request *request = request_new(project, name, done, data);
+
+	request->body = mem_strdup(new_name);
+	request->body_free = free;
+	request->if_match = if_match;
+	request_start(control, request, prepare_rename);
+}

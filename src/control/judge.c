@@ -110,6 +110,10 @@ static void judge_other(const struct operation *operation, const struct instance
 	bool ended = state == INSTANCE_STOPPED || state == INSTANCE_FAILED;
 
 	switch (operation->action) {
+	case OPERATION_RENAME:
+		/* The node knows the name: its generation says so. */
+		ret->state = OPERATION_DONE;
+		break;
 	case OPERATION_STOP:
 		if (ended)
 			ret->state = OPERATION_DONE;

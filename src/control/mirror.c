@@ -166,6 +166,25 @@ static void item_free(struct control *control, struct item *item)
 	free(item);
 }
 
+/*
+ * A resource that is known under another name was renamed: it stays the same item, so that what is
+ * not in the store stays with it.  A work that settles the old name finds nothing there and ends.
+ */
+static struct item *rename_item(struct control *control, enum kind kind, const char *uid,
+				const char *key)
+{
+	struct item *item = mirror_find_uid(control, uid);
+
+	if (!item || item->kind != kind)
+		return NULL;
+	HASH_DELETE(by_key, control->items, item);
+	free(item->key);
+	item->key = mem_strdup(key);
+	HASH_ADD_KEYPTR(by_key, control->items, item->key, strlen(item->key), item);
+	item->settling = item->dirty_again = false;
+	return item;
+}
+
 static int put_item(struct control *control, enum kind kind, const char *key, const char *value,
 		    uint64_t revision, struct error *err)
 {
@@ -175,6 +194,8 @@ static int put_item(struct control *control, enum kind kind, const char *key, co
 
 	if (r < 0)
 		return error_wrap(err, r, "%s", key);
+	if (!item)
+		item = rename_item(control, kind, resource_meta(kind, resource)->uid, key);
 	if (item) {
 		HASH_DELETE(by_uid, control->items_by_uid, item);
 		resource_free(kind, item->resource);

@@ -20,13 +20,16 @@ struct control_subscription {
 	bool freed;
 };
 
-static bool wanted(const struct control_subscription *sub, enum kind kind, const struct meta *meta)
+/* `old_name` is NULL, or what a renamed resource was called. */
+static bool wanted(const struct control_subscription *sub, enum kind kind, const struct meta *meta,
+		   const char *old_name)
 {
 	bool global = kind == KIND_PROJECT || kind == KIND_NODE;
 
 	return (sub->kind < 0 || sub->kind == (int) kind) &&
 	       (!sub->project || global || strcmp(sub->project, meta->project) == 0) &&
-	       (!sub->name || strcmp(sub->name, meta->name) == 0);
+	       (!sub->name || strcmp(sub->name, meta->name) == 0 ||
+		(old_name && strcmp(sub->name, old_name) == 0));
 }
 
 /* The kind in front of a key; -ENOENT for what is not a resource. */
@@ -38,32 +41,98 @@ static int event_kind(const char *key, enum kind *ret)
 	return text && kind_parse(text, ret) == 0 ? 0 : -ENOENT;
 }
 
-static void tell(struct control_subscription *sub, const struct store_event *change)
-{
-	void *resource = NULL;
+/* A change of the store as the resource it is about. */
+struct change {
+	const struct store_event *event;
 	enum kind kind;
+	void *resource; /* NULL: it is none */
+	bool told;
+};
 
-	if (event_kind(change->key, &kind) < 0 ||
-	    resource_decode(kind, change->value, change->mod_revision, &resource, NULL) < 0)
+static struct change read_change(const struct store_event *event)
+{
+	struct change change = { .event = event };
+
+	if (event_kind(event->key, &change.kind) < 0 ||
+	    resource_decode(change.kind, event->value, event->mod_revision, &change.resource,
+			    NULL) < 0)
+		change.resource = NULL;
+	return change;
+}
+
+static const struct meta *meta_of(const struct change *change)
+{
+	return resource_meta(change->kind, change->resource);
+}
+
+static void tell(struct control_subscription *sub, const struct change *change,
+		 enum event_action action, const char *old_name)
+{
+	const struct meta *meta = meta_of(change);
+	AUTO(json_decref) json_t *doc = NULL;
+
+	if (!wanted(sub, change->kind, meta, old_name))
 		return;
-	struct meta *meta = resource_meta(kind, resource);
-	if (wanted(sub, kind, meta)) {
-		AUTO(json_decref) json_t *doc = resource_encode(kind, resource, ENCODE_SHOW);
-		struct event event = {
-			.revision = change->mod_revision,
-			.kind = kind,
-			.action = change->deleted                                   ? EVENT_DELETED
-				  : change->create_revision == change->mod_revision ? EVENT_CREATED
-										    : EVENT_UPDATED,
-			.project = meta->project,
-			.name = meta->name,
-			.resource = doc,
-		};
+	doc = resource_encode(change->kind, change->resource, ENCODE_SHOW);
+	struct event event = {
+		.revision = change->event->mod_revision,
+		.kind = change->kind,
+		.action = action,
+		.project = meta->project,
+		.name = meta->name,
+		.old_name = (char *) old_name,
+		.resource = doc,
+	};
+	memcpy(event.uid, meta->uid, UID_SIZE);
+	sub->event(&event, sub->data);
+}
 
-		memcpy(event.uid, meta->uid, UID_SIZE);
-		sub->event(&event, sub->data);
+/* The other half of a renaming: the same resource, put under one key and deleted under another. */
+static struct change *other_half(struct change *changes, size_t count, const struct change *one)
+{
+	for (size_t i = 0; i < count; i++)
+		if (changes[i].resource && changes[i].kind == one->kind &&
+		    changes[i].event->deleted != one->event->deleted &&
+		    strcmp(meta_of(&changes[i])->uid, meta_of(one)->uid) == 0)
+			return &changes[i];
+	return NULL;
+}
+
+static void tell_change(struct control_subscription *sub, struct change *changes, size_t count,
+			struct change *change)
+{
+	bool created = change->event->create_revision == change->event->mod_revision;
+	struct change *other =
+		change->event->deleted || created ? other_half(changes, count, change) : NULL;
+
+	if (other) {
+		const struct change *after = change->event->deleted ? other : change;
+		const struct change *before = change->event->deleted ? change : other;
+
+		other->told = true;
+		tell(sub, after, EVENT_RENAMED, meta_of(before)->name);
+		return;
 	}
-	resource_free(kind, resource);
+	tell(sub, change,
+	     change->event->deleted ? EVENT_DELETED
+	     : created              ? EVENT_CREATED
+				    : EVENT_UPDATED,
+	     NULL);
+}
+
+static void tell_transaction(struct control_subscription *sub, const struct store_event *events,
+			     size_t count)
+{
+	AUTO(free) struct change *changes = mem_new0_array(struct change, count);
+
+	for (size_t i = 0; i < count; i++)
+		changes[i] = read_change(&events[i]);
+	for (size_t i = 0; i < count && !sub->freed; i++)
+		if (changes[i].resource && !changes[i].told)
+			tell_change(sub, changes, count, &changes[i]);
+	for (size_t i = 0; i < count; i++)
+		if (changes[i].resource)
+			resource_free(changes[i].kind, changes[i].resource);
 }
 
 static void release(struct control_subscription *sub)
@@ -80,8 +149,10 @@ static void on_events(const struct store_event *events, size_t count, uint64_t r
 
 	(void) revision;
 	sub->delivering = true;
-	for (size_t i = 0; i < count && !sub->freed; i++)
-		tell(sub, &events[i]);
+	for (size_t i = 0, n; i < count && !sub->freed; i += n) {
+		n = store_events_of_transaction(events + i, count - i);
+		tell_transaction(sub, events + i, n);
+	}
 	sub->delivering = false;
 	if (sub->freed)
 		release(sub);

@@ -7,7 +7,7 @@
 
 enum { NAME_MAX_BYTES = 512 };
 
-static const char *const action_names[] = { "created", "updated", "deleted", NULL };
+static const char *const action_names[] = { "created", "updated", "deleted", "renamed", NULL };
 
 const char *event_action_name(enum event_action action)
 {
@@ -26,6 +26,7 @@ int event_decode(const json_t *doc, struct event **ret, struct error *err)
 	member_read_enum(&in, doc, "action", action_names, &action);
 	member_read_text(&in, doc, "project", NAME_MAX_BYTES, &event->project);
 	member_read_text(&in, doc, "name", NAME_MAX_BYTES, &event->name);
+	member_read_text(&in, doc, "old_name", NAME_MAX_BYTES, &event->old_name);
 	member_read_uid(&in, doc, "uid", event->uid);
 	json_read_object(&in, doc, "resource", &resource);
 	if (json_reader_finish(&in, doc) < 0)
@@ -46,6 +47,7 @@ json_t *event_encode(const struct event *event)
 	json_put_string(doc, "action", action_names[event->action]);
 	json_put_string(doc, "project", event->project);
 	json_put_string(doc, "name", event->name);
+	json_put_string(doc, "old_name", event->old_name);
 	json_put_string(doc, "uid", event->uid);
 	if (event->resource)
 		json_object_set(doc, "resource", event->resource);
@@ -58,6 +60,7 @@ void event_free(struct event *event)
 		return;
 	free(event->project);
 	free(event->name);
+	free(event->old_name);
 	json_decref(event->resource);
 	free(event);
 }

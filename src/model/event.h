@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "model/meta.h"
 
-enum event_action { EVENT_CREATED, EVENT_UPDATED, EVENT_DELETED };
+enum event_action { EVENT_CREATED, EVENT_UPDATED, EVENT_DELETED, EVENT_RENAMED };
 const char *event_action_name(enum event_action action);
 
 struct event {
@@ -20,6 +20,7 @@ struct event {
 	enum event_action action;
 	char *project;
 	char *name;
+	char *old_name; /* of "renamed" */
 	char uid[UID_SIZE];
 	json_t *resource; /* after the change; for "deleted" the last one; a reference */
 };

@@ -112,6 +112,24 @@ json_t *action_request_encode(const struct action_request *request)
 	return doc;
 }
 
+int rename_request_decode(const json_t *doc, char **ret_name, struct error *err)
+{
+	struct json_reader in = { .err = err };
+	AUTO(free) char *name = NULL;
+	int r;
+
+	member_read_text(&in, doc, "name", TEXT_MAX_BYTES, &name);
+	r = json_reader_finish(&in, doc);
+	if (r == 0 && !name)
+		r = error_say(err, -EINVAL, "name: is missing");
+	if (r == 0)
+		r = name_check(name, "name", err);
+	if (r < 0)
+		return r;
+	*ret_name = TAKE_PTR(name);
+	return 0;
+}
+
 int pull_request_decode(const json_t *doc, struct pull_request **ret, struct error *err)
 {
 	AUTO(pull_request_free) struct pull_request *request = mem_new0(struct pull_request);

@@ -51,6 +51,9 @@ struct action_request {
 int action_request_decode(const json_t *doc, struct action_request *request, struct error *err);
 json_t *action_request_encode(const struct action_request *request);
 
+/* POST /1.0/instances/N/rename: a new text, freed by the caller. */
+int rename_request_decode(const json_t *doc, char **ret_name, struct error *err);
+
 /* POST /1.0/images */
 struct pull_request {
 	char *reference;

@@ -198,3 +198,12 @@ void store_free(struct store *store)
 	if (store)
 		store->backend->free(store);
 }
+
+size_t store_events_of_transaction(const struct store_event *events, size_t count)
+{
+	size_t n = 0;
+
+	while (n < count && events[n].mod_revision == events[0].mod_revision)
+		n++;
+	return n;
+}

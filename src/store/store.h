@@ -120,6 +120,9 @@ struct store_event {
 	uint64_t mod_revision; /* of this change */
 };
 
+/* How many events at the start of `events` are of one transaction. */
+size_t store_events_of_transaction(const struct store_event *events, size_t count);
+
 struct store_watch_ops {
 	/* Changes of one or more transactions, complete up to `revision`. */
 	void (*events)(const struct store_event *events, size_t count, uint64_t revision,

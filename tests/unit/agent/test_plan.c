@@ -178,6 +178,13 @@ static void pauses_and_resumes(void **state)
 	seen.run = PLAN_RUN_PAUSED;
 	assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
 	assert_true(plan_settled(&want, &seen));
+	/* Renamed while it is frozen. */
+	seen.attached = false;
+	assert_int_equal(plan_next(&want, &seen), PLAN_ATTACH);
+	seen.network = PLAN_NEED_WAIT;
+	assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
+	seen.network = PLAN_NEED_READY;
+	seen.attached = true;
 	want.target = INSTANCE_TARGET_RUNNING;
 	assert_int_equal(plan_next(&want, &seen), PLAN_RESUME);
 	want.target = INSTANCE_TARGET_STOPPED;

@@ -39,7 +39,10 @@ static void run_script(struct world *world)
 	}
 	world_action(world, "a", INSTANCE_RESTART);
 	world_delete(world, "c", true);
+	control_instance_rename(world->control, "default", "a", "renamed", 0, world_answer, world);
+	world_await(world);
 	world_delete(world, "a", true);
+	world_delete(world, "renamed", true);
 	control_image_prune(world->control, "default", world_answer, world);
 	world_await(world);
 	control_image_import(world->control, "default", "mine", world_answer, world);
