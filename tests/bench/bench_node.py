@@ -1,7 +1,9 @@
 """launch, delete and exec on a running node, against podman with its bridge and a published port."""
+import concurrent.futures
 import functools
 import json
 import subprocess
+import time
 
 import images
 from common import Podman
@@ -23,6 +25,7 @@ def run(bench):
         try:
             prepare_podman(podman, layout)
             measure(bench, node, podman, reference)
+            measure_lives(bench, node, podman, reference)
         finally:
             podman.close()
 
@@ -63,3 +66,28 @@ def measure(bench, node, podman, reference):
     ours, theirs = bench.pairs(delete, podman_delete, rounds=count)
     bench.row("delete of what runs", ours, theirs, 0.1, "podman rm -f -t 0")
     assert json.loads(node.out("list", "-f", "json")) == []
+
+
+def rate(count, at_once, live):
+    """How many lives a second; live(number) goes through one from launch to deleted."""
+    begin = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(live, range(count)))
+    return count / (time.perf_counter() - begin)
+
+
+def measure_lives(bench, node, podman, reference):
+    def live(number):
+        port = {"port": 80, "host_port": 22000 + number, "protocol": "tcp"}
+        for request in (("POST", "/1.0/instances", {"name": f"l{number}", "image": reference,
+                                                    "publish": [port]}),
+                        ("DELETE", f"/1.0/instances/l{number}?force=1")):
+            done = node.wait_operation(node.api(*request), timeout=300)
+            assert done["status"]["state"] == "done", done
+
+    def podman_live(number):
+        podman("run", "-d", "--name", f"l{number}", "-p", f"{32000 + number}:80", "localhost/web:1")
+        podman("rm", "-f", "-t", "0", f"l{number}")
+    ours, theirs = rate(bench.rounds(100), 4, live), rate(bench.rounds(12), 4, podman_live)
+    bench.rate("lives with a published port, 4 at once", ours, 20, "/s")
+    bench.at_least("lives with a published port, 4 at once", ours, theirs, 3.3, "podman", "/s")
