@@ -1,8 +1,6 @@
 #include "client/transport.h"
 
 #include <errno.h>
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,14 +13,14 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "client/endpoint.h"
+#include "client/tls.h"
 
 enum { CONNECT_TIMEOUT_MS = 10000 };
 
 struct transport {
 	int fd;
 	int wakeup_fd;
-	gnutls_session_t tls; /* NULL for a Unix socket */
-	gnutls_certificate_credentials_t credentials;
+	struct tls *tls; /* NULL for a Unix socket */
 };
 
 static int transport_wait(struct transport *transport, short events, int timeout_ms,
@@ -104,76 +102,20 @@ static int transport_connect_tcp(struct transport *transport, const struct endpo
 	return 0;
 }
 
-static int transport_tls_error(int code, struct error *err)
+static int transport_secure(struct transport *transport, const struct endpoint *endpoint,
+			    const char *ca_file, struct error *err)
 {
-	return error_say(err, -EPROTO, "TLS connection failed: %s", gnutls_strerror(code));
-}
-
-static int transport_certificate_error(struct transport *transport, const char *host,
-				       struct error *err)
-{
-	gnutls_datum_t words = {};
-	unsigned int status = gnutls_session_get_verify_cert_status(transport->tls);
-	int r;
-
-	if (gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &words, 0) < 0)
-		return error_say(err, -EPROTO, "the certificate of %s is not trusted", host);
-	r = error_say(err, -EPROTO, "the certificate of %s is not trusted: %s", host, words.data);
-	gnutls_free(words.data);
-	return r;
-}
-
-static int transport_tls_trust(struct transport *transport, const char *ca_file, struct error *err)
-{
-	int r = gnutls_certificate_allocate_credentials(&transport->credentials);
-
-	if (r < 0)
-		return transport_tls_error(r, err);
-	if (!ca_file) {
-		r = gnutls_certificate_set_x509_system_trust(transport->credentials);
-		return r < 0 ? transport_tls_error(r, err) : 0;
-	}
-	r = gnutls_certificate_set_x509_trust_file(transport->credentials, ca_file,
-						   GNUTLS_X509_FMT_PEM);
-	if (r <= 0)
-		return error_say(err, -EINVAL, "CA file %s: %s", ca_file,
-				 r == 0 ? "it has no certificate in PEM format"
-					: gnutls_strerror(r));
-	return 0;
-}
-
-static int transport_handshake(struct transport *transport, const struct endpoint *endpoint,
-			       const char *ca_file, struct error *err)
-{
-	static const gnutls_datum_t protocol = { (unsigned char *) "http/1.1", 8 };
-	int r = transport_tls_trust(transport, ca_file, err);
+	short events;
+	int r = tls_new(transport->fd, endpoint->host, ca_file, &transport->tls, err);
 
 	if (r < 0)
 		return r;
-	r = gnutls_init(&transport->tls, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
-	if (r < 0)
-		return transport_tls_error(r, err);
-	gnutls_set_default_priority(transport->tls);
-	gnutls_credentials_set(transport->tls, GNUTLS_CRD_CERTIFICATE, transport->credentials);
-	gnutls_server_name_set(transport->tls, GNUTLS_NAME_DNS, endpoint->host,
-			       strlen(endpoint->host));
-	gnutls_alpn_set_protocols(transport->tls, &protocol, 1, 0);
-	gnutls_session_set_verify_cert(transport->tls, endpoint->host, 0);
-	gnutls_transport_set_int(transport->tls, transport->fd);
-	while ((r = gnutls_handshake(transport->tls)) < 0) {
-		if (r == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
-			return transport_certificate_error(transport, endpoint->host, err);
-		if (gnutls_error_is_fatal(r))
-			return transport_tls_error(r, err);
-		if (r != GNUTLS_E_AGAIN)
-			continue;
-		r = transport_wait(transport,
-				   gnutls_record_get_direction(transport->tls) ? POLLOUT : POLLIN,
-				   CONNECT_TIMEOUT_MS, err);
+	while ((r = tls_handshake(transport->tls, &events, err)) == -EAGAIN) {
+		r = transport_wait(transport, events, CONNECT_TIMEOUT_MS, err);
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return r;
 }
 
 int transport_open(const struct endpoint *endpoint, const char *ca_file, struct transport **ret,
@@ -189,7 +131,7 @@ int transport_open(const struct endpoint *endpoint, const char *ca_file, struct 
 	} else {
 		r = transport_connect_tcp(transport, endpoint, err);
 		if (r == 0)
-			r = transport_handshake(transport, endpoint, ca_file, err);
+			r = transport_secure(transport, endpoint, ca_file, err);
 	}
 	if (r < 0)
 		return r;
@@ -206,20 +148,14 @@ ssize_t transport_try_read(struct transport *transport, void *data, size_t size,
 {
 	ssize_t n;
 
-	if (!transport->tls) {
-		do
-			n = recv(transport->fd, data, size, MSG_DONTWAIT);
-		while (n < 0 && errno == EINTR);
-		if (n < 0 && errno != EAGAIN)
-			return error_set(err, -errno, "cannot read from the server");
-		return n < 0 ? -EAGAIN : n;
-	}
+	if (transport->tls)
+		return tls_read(transport->tls, data, size, err);
 	do
-		n = gnutls_record_recv(transport->tls, data, size);
-	while (n == GNUTLS_E_INTERRUPTED);
-	if (n >= 0)
-		return n;
-	return gnutls_error_is_fatal((int) n) ? transport_tls_error((int) n, err) : -EAGAIN;
+		n = recv(transport->fd, data, size, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != EAGAIN)
+		return error_set(err, -errno, "cannot read from the server");
+	return n < 0 ? -EAGAIN : n;
 }
 
 ssize_t transport_try_write(struct transport *transport, const void *data, size_t size,
@@ -227,20 +163,14 @@ ssize_t transport_try_write(struct transport *transport, const void *data, size_
 {
 	ssize_t n;
 
-	if (!transport->tls) {
-		do
-			n = send(transport->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-		while (n < 0 && errno == EINTR);
-		if (n < 0 && errno != EAGAIN)
-			return error_set(err, -errno, "cannot write to the server");
-		return n < 0 ? -EAGAIN : n;
-	}
+	if (transport->tls)
+		return tls_write(transport->tls, data, size, err);
 	do
-		n = gnutls_record_send(transport->tls, data, size);
-	while (n == GNUTLS_E_INTERRUPTED);
-	if (n >= 0)
-		return n;
-	return gnutls_error_is_fatal((int) n) ? transport_tls_error((int) n, err) : -EAGAIN;
+		n = send(transport->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != EAGAIN)
+		return error_set(err, -errno, "cannot write to the server");
+	return n < 0 ? -EAGAIN : n;
 }
 
 ssize_t transport_read(struct transport *transport, void *data, size_t size, struct error *err)
@@ -284,17 +214,14 @@ int transport_fd(const struct transport *transport)
 
 bool transport_pending(const struct transport *transport)
 {
-	return transport->tls && gnutls_record_check_pending(transport->tls) > 0;
+	return transport->tls && tls_pending(transport->tls);
 }
 
 void transport_free(struct transport *transport)
 {
 	if (!transport)
 		return;
-	if (transport->tls)
-		gnutls_deinit(transport->tls);
-	if (transport->credentials)
-		gnutls_certificate_free_credentials(transport->credentials);
+	tls_free(transport->tls);
 	fd_close(transport->fd);
 	free(transport);
 }
