@@ -20,6 +20,9 @@ struct agent_options {
 	const char *oci;    /* path of brume-oci */
 	const char *keeper; /* path of brume-keeper */
 	const char *image_worker;
+	const char *tini;     /* path of brume-tini, the init of instances that want one */
+	const char *probe;    /* path of brume-probe */
+	const char *policy;   /* what the node gives to instances; NULL: STATE/policy.json */
 	const char *registry; /* completes short image references; NULL: none */
 	const char *levels;   /* log levels, handed on to the keeper; may be NULL */
 };

@@ -4,7 +4,7 @@
  *
  * Writes RUN/instances/UID/config.json, hosts, resolv.conf and hostname.  The profile: all eight
  * namespaces (users mapped to the slot's own range), 14 capabilities, a system call allow-list,
- * no new privileges, masked and read-only paths, limits.  Used by agent/instance_steps.c and
+ * no new privileges, masked and read-only paths, limits.  Used by agent/instance_task.c and
  * exec.c; blocking, for any thread.
  */
 #include <jansson.h>
@@ -14,6 +14,10 @@
 #include "model/instance.h"
 
 struct error;
+struct grants;
+
+/* Where the small init of ours is seen inside; /dev is a file system of the instance's own. */
+#define BUNDLE_INIT_PATH "/dev/init"
 
 struct bundle {
 	const char *dir; /* RUN/instances/UID, exists */
@@ -26,6 +30,8 @@ struct bundle {
 	uint32_t slot;
 	const char *nameserver4, *nameserver6; /* "" = none */
 	const char *dns_domain;                /* "" = none */
+	const char *init;                      /* path of brume-tini on the node */
+	const struct grants *grants; /* of the node's policy, for the spec's mounts and devices */
 };
 
 /* The first host id of the user that the instance runs as goes to *ret_owner. */
@@ -35,7 +41,7 @@ int bundle_write(const struct bundle *bundle, uint32_t *ret_owner, struct error 
 int bundle_config(const struct bundle *bundle, uint32_t *ret_owner, json_t **ret,
 		  struct error *err);
 
-/* Entrypoint and command after docker's rules; -EINVAL when nothing is left to run. */
+/* Appends entrypoint and command after docker's rules; -EINVAL when nothing is left to run. */
 int bundle_args(const struct instance_spec *spec, const struct oci_image_config *image, char ***ret,
 		struct error *err);
 

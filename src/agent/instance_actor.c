@@ -111,7 +111,7 @@ static void actor_free(struct instance_actor *actor)
 	retry_stop(&actor->timer);
 	retry_stop(&actor->again);
 	actor_want_unref(actor->want);
-	fd_close(actor->rootfs_fd);
+	run_close_fds(actor);
 	record_done(&actor->record);
 	free(actor);
 }

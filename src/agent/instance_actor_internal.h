@@ -45,6 +45,7 @@ struct instance_actor {
 	bool kill_sent;
 	pid_t pid;
 	int rootfs_fd;
+	struct grants *grants; /* of the node's policy, until the run is spawned */
 	uint32_t owner;
 	struct instance_task *task;
 	struct want *task_want;
@@ -72,6 +73,8 @@ void run_doom(struct instance_actor *actor, const char *message);
 void run_begin(struct instance_actor *actor);
 void run_take_back(struct instance_actor *actor);
 bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper);
+/* What the present run was to be spawned with. */
+void run_close_fds(struct instance_actor *actor);
 void run_signal(struct instance_actor *actor, struct keeper_client *keeper);
 void run_kill(struct instance_actor *actor, struct keeper_client *keeper);
 

@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/grant.h"
 #include "agent/instance_actor_internal.h"
+#include "agent/settings.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/member.h"
@@ -73,6 +75,14 @@ void run_take_back(struct instance_actor *actor)
 	actor->record.ended = true;
 }
 
+void run_close_fds(struct instance_actor *actor)
+{
+	fd_close(actor->rootfs_fd);
+	actor->rootfs_fd = -1;
+	grants_free(actor->grants);
+	actor->grants = NULL;
+}
+
 /* False: the keeper has just died; the next one will be asked. */
 bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 {
@@ -86,7 +96,9 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 		"--pid-file",          pid_file, "--rootfs-fd", "3",      actor->uid, NULL
 	};
 	char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
-	int as = ROOTFS_FD_IN_CHILD;
+	int fds[1 + GRANTS_MAX] = { actor->rootfs_fd };
+	int as[1 + GRANTS_MAX] = { ROOTFS_FD_IN_CHILD };
+	unsigned int fd_count = 1 + grants_list(actor->grants, fds + 1, as + 1);
 	char job[KEEPER_JOB_MAX + 1];
 	struct error err = {};
 
@@ -101,9 +113,9 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 				      .log = log,
 				      .owner_uid = actor->owner,
 				      .owner_gid = actor->owner,
-				      .fd_count = 1,
-				      .fds = &actor->rootfs_fd,
-				      .fds_as = &as };
+				      .fd_count = fd_count,
+				      .fds = fds,
+				      .fds_as = as };
 	int r = keeper_client_spawn(keeper, &spawn, &err);
 	if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN)
 		return false;
@@ -115,16 +127,15 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 		actor->listed = true;
 		retry_in(&actor->timer, actor->agent->event, CREATE_TIMEOUT_MS);
 	}
-	fd_close(actor->rootfs_fd);
-	actor->rootfs_fd = -1;
+	run_close_fds(actor);
 	return true;
 }
 
 void run_signal(struct instance_actor *actor, struct keeper_client *keeper)
 {
 	uint32_t timeout_s = instance_stop_timeout_s(actor_spec(actor));
-	const char *name = actor_spec(actor)->stop_signal;
-	int number = name ? signal_parse(name) : SIGTERM;
+	AUTO(free) char *path = agent_run_path(actor->agent, actor->uid, "settings.json");
+	AUTO(settings_done) struct settings settings = {};
 	char job[KEEPER_JOB_MAX + 1];
 
 	run_job(actor, job);
@@ -134,7 +145,8 @@ void run_signal(struct instance_actor *actor, struct keeper_client *keeper)
 		return;
 	}
 	log_debug("instance %s: stopping, %u s of grace", actor->uid, timeout_s);
-	keeper_client_signal(keeper, job, number > 0 ? number : SIGTERM);
+	(void) settings_read(path, &settings, NULL);
+	keeper_client_signal(keeper, job, settings.stop_signal);
 	retry_in(&actor->timer, actor->agent->event, (uint64_t) timeout_s * 1000);
 }
 

@@ -10,7 +10,9 @@
 
 #include "agent/agent_internal.h"
 #include "agent/bundle.h"
+#include "agent/grant.h"
 #include "agent/oci.h"
+#include "agent/settings.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -67,6 +69,33 @@ static int open_rootfs(struct instance_task *task, const struct image_info *imag
 			   &task->rootfs_fd, &task->err);
 }
 
+/* What the launch wants of the node, as far as the policy gives it. */
+static int open_grants(struct instance_task *task)
+{
+	const struct agent_options *options = task->agent->options;
+	const struct run_options *run = &task->instance->spec.run;
+	AUTO(free) char *policy = mem_printf("%s/policy.json", options->state);
+	AUTO(free) char *devices = agent_state_path(task->agent, task->uid, "devices");
+	struct grants_args args = { .policy_path = options->policy ? options->policy : policy,
+				    .project = task->instance->meta.project,
+				    .run = run,
+				    .devices_dir = devices,
+				    .root_uid = rootfs_slot_uid(task->record.slot),
+				    .state = options->state,
+				    .run_dir = options->run };
+
+	if (run_options_grants(run) == 0 && !run->cap_add && !run->privileged)
+		return 0;
+	return grants_open(&args, &task->grants, &task->err);
+}
+
+static int write_settings(struct instance_task *task, const struct image_info *image)
+{
+	AUTO(free) char *path = agent_run_path(task->agent, task->uid, "settings.json");
+
+	return settings_write(path, &task->instance->spec, &image->config, &task->err);
+}
+
 static int write_bundle(struct instance_task *task, const struct image_info *image)
 {
 	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
@@ -81,9 +110,13 @@ static int write_bundle(struct instance_task *task, const struct image_info *ima
 				 .slot = task->record.slot,
 				 .nameserver4 = task->network.gateway4,
 				 .nameserver6 = task->network.gateway6,
-				 .dns_domain = task->network.dns_domain };
+				 .dns_domain = task->network.dns_domain,
+				 .init = task->agent->options->tini,
+				 .grants = task->grants };
 	int r = make_folder(root, &task->err);
 
+	if (r == 0)
+		r = write_settings(task, image);
 	return r < 0 ? r : bundle_write(&bundle, &task->owner, &task->err);
 }
 
@@ -103,6 +136,8 @@ static int prepare(struct instance_task *task)
 		return r;
 	digest_format(&image.manifest, task->record.image_digest);
 	r = open_rootfs(task, &image);
+	if (r == 0)
+		r = open_grants(task);
 	if (r == 0)
 		r = write_bundle(task, &image);
 	return r;
@@ -351,6 +386,7 @@ void instance_task_free(struct instance_task *task)
 	if (!task)
 		return;
 	fd_close(task->rootfs_fd);
+	grants_free(task->grants);
 	record_done(&task->record);
 	free(task);
 }

@@ -17,6 +17,7 @@
 #include "model/instance.h"
 
 struct agent;
+struct grants;
 
 struct instance_task {
 	const struct agent *agent; /* options, images, net, cgroups, boot_id */
@@ -34,9 +35,10 @@ struct instance_task {
 	struct record record; /* PREPARE and CLEAN write it to disk, changed */
 	int result;
 	struct error err;
-	int rootfs_fd;      /* PREPARE */
-	uint32_t owner;     /* PREPARE: the user it runs as, on the host */
-	int64_t started_ms; /* START */
+	int rootfs_fd;         /* PREPARE */
+	struct grants *grants; /* PREPARE; NULL: nothing of the node was asked for */
+	uint32_t owner;        /* PREPARE: the user it runs as, on the host */
+	int64_t started_ms;    /* START */
 };
 
 /* Carries out task->step. */

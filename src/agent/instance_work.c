@@ -22,6 +22,7 @@ static void after_prepare(struct instance_actor *actor, struct instance_task *ta
 	       sizeof(actor->record.image_digest));
 	actor->has_image = true;
 	actor->rootfs_fd = TAKE_FD(task->rootfs_fd);
+	actor->grants = TAKE_PTR(task->grants);
 	actor->owner = task->owner;
 }
 
@@ -161,8 +162,7 @@ void actor_submit(struct instance_actor *actor, enum plan_step step, const char 
 		actor->task_want = actor->want;
 		task->instance = actor->want->instance;
 	}
-	fd_close(actor->rootfs_fd);
-	actor->rootfs_fd = -1;
+	run_close_fds(actor);
 	actor->task = task;
 	pool_submit(actor->agent->pool, work, done, actor);
 }

@@ -49,6 +49,9 @@ int image_export(struct request *req, struct error *err);
 int network_create(struct request *req, struct error *err);
 int network_delete(struct request *req, struct error *err);
 
+/* projects.c */
+int project_set(struct request *req, struct error *err);
+
 /* operations.c */
 int operation_await(struct request *req, struct error *err);
 int operation_cancel(struct request *req, struct error *err);

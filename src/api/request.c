@@ -134,6 +134,11 @@ const char *request_who(const struct request *req)
 	return req->who;
 }
 
+bool request_is_root(const struct request *req)
+{
+	return req->peer->root;
+}
+
 void request_keep(struct request *req, void *state, void (*free_state)(void *state))
 {
 	req->state = state;

@@ -22,6 +22,7 @@ struct peer {
 	int fd;
 	char who[64];
 	bool allowed;         /* by the credentials of the Unix socket */
+	bool root;            /* the superuser, on the Unix socket */
 	bool token_needed;    /* TCP: each request carries a bearer token */
 	uint64_t deadline_us; /* the next request must be complete by then; 0: none */
 	struct peer *prev, *next;

@@ -43,6 +43,7 @@ static const struct route routes[] = {
 
 	{ "GET", "/1.0/projects", "recursion", ROUTE_PLAIN, projects_list },
 	{ "GET", "/1.0/projects/{name}", NULL, ROUTE_PLAIN, project_show },
+	{ "PUT", "/1.0/projects/{name}", NULL, ROUTE_PLAIN, project_set },
 	{ "GET", "/1.0/nodes", "recursion", ROUTE_PLAIN, nodes_list },
 	{ "GET", "/1.0/nodes/{name}", NULL, ROUTE_PLAIN, node_show },
 };

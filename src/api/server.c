@@ -109,6 +109,7 @@ static void peer_identify(struct peer *peer)
 	if (auth_peer_read(peer->fd, &cred) < 0)
 		return;
 	snprintf(peer->who, sizeof(peer->who), "uid %u pid %d", cred.uid, cred.pid);
+	peer->root = cred.uid == 0;
 	peer->allowed = auth_peer_allowed(&cred, geteuid(), config->group);
 	auth_peer_done(&cred);
 }

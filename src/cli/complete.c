@@ -12,6 +12,9 @@
 #include "cli/human.h"
 #include "cli/resource.h"
 #include "cli/verb.h"
+#include "model/capability.h"
+#include "model/health.h"
+#include "model/run_options.h"
 
 /* Where the command line stands at the word to complete. */
 struct complete_place {
@@ -51,6 +54,13 @@ static void complete_offer_resources(struct cli *cli, const char *path, const ch
 	}
 }
 
+static void complete_offer_capabilities(struct cli *cli, const char *begin)
+{
+	complete_offer(cli, "ALL", begin);
+	for (unsigned int i = 0; i < CAPABILITY_COUNT; i++)
+		complete_offer(cli, capability_name(i) + strlen("CAP_"), begin);
+}
+
 static void complete_offer_kind(struct cli *cli, enum completion completion, const char *begin)
 {
 	static const char *const formats[] = { "table", "json", "csv", "plain", NULL };
@@ -83,6 +93,15 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 		break;
 	case COMPLETE_PULL:
 		complete_offer_list(cli, pulls, begin);
+		break;
+	case COMPLETE_CAPABILITY:
+		complete_offer_capabilities(cli, begin);
+		break;
+	case COMPLETE_SECCOMP:
+		complete_offer_list(cli, seccomp_mode_names, begin);
+		break;
+	case COMPLETE_HEALTH:
+		complete_offer_list(cli, health_on_failure_names, begin);
 		break;
 	case COMPLETE_KIND:
 		complete_offer_list(cli, kinds, begin);

@@ -204,6 +204,10 @@ int launch_build(const struct launch_options *options, const struct arguments *a
 		r = launch_build_limits(options, spec, err);
 	if (r == 0)
 		r = launch_build_texts(options, request, err);
+	if (r == 0)
+		r = launch_build_run(options, &spec->run, err);
+	if (r == 0)
+		r = launch_build_health(options, &spec->health, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(request);

@@ -15,7 +15,21 @@ struct launch_options {
 		*network;
 	const char *pull, *stop_signal, *stop_timeout;
 	bool remove_on_exit, insecure, no_start, detach;
+	/* How it is run: cli/launch_run.c. */
+	char **mounts, **volumes, **tmpfs, **devices, **cap_add, **cap_drop, **sysctls, **ulimits,
+		**dns;
+	const char *shm_size, *seccomp;
+	bool init, read_only, privileged;
+	const char *health_cmd, *health_http, *health_tcp, *health_interval, *health_timeout,
+		*health_retries, *health_start_period, *health_on_failure;
+	bool no_healthcheck;
 };
+
+/* The options that say how it is run, and its health check. */
+int launch_build_run(const struct launch_options *options, struct run_options *run,
+		     struct error *err);
+int launch_build_health(const struct launch_options *options, struct health_check *health,
+			struct error *err);
 
 /* Checks everything that can be checked here; errors name the option. */
 int launch_build(const struct launch_options *options, const struct arguments *arguments,

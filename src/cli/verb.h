@@ -53,5 +53,6 @@ extern const struct verb verb_image_pull, verb_image_import, verb_image_export, 
 extern const struct verb verb_image_info, verb_image_delete, verb_image_prune;
 extern const struct verb verb_network_create, verb_network_list, verb_network_info;
 extern const struct verb verb_network_delete;
+extern const struct verb verb_project_list, verb_project_info, verb_project_set;
 extern const struct verb verb_operation_list, verb_operation_info, verb_operation_wait;
 extern const struct verb verb_operation_cancel;

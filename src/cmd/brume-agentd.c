@@ -22,9 +22,13 @@ static const char help[] =
 	"  --run DIR            what a reboot ends (default /run/brume)\n"
 	"  --prefix NAME        of bridges, firewall tables and cgroups (default brume)\n"
 	"  --node NAME          name of this node (default local)\n"
-	"  --oci PATH           brume-oci           (default: all three beside\n"
+	"  --policy FILE        what this node gives to instances: folders, devices (default\n"
+	"                       STATE/policy.json; without it nothing)\n"
+	"  --oci PATH           brume-oci           (default: all five beside\n"
 	"  --keeper PATH        brume-keeper         the running executable)\n"
 	"  --image-worker PATH  brume-image-worker\n"
+	"  --tini PATH          brume-tini\n"
+	"  --probe PATH         brume-probe\n"
 	"  --registry HOST      completes short image references (default: none)\n"
 	"  --log LEVELS         for example \"info\" or \"warning,agent=debug\"\n"
 	"  --version, --help\n"
@@ -67,6 +71,8 @@ static int check(const struct agent_options *options)
 		return usage("--prefix must be 1 to 8 of a-z and 0-9, not", options->prefix);
 	if (!options->node[0])
 		return usage("--node must not be empty:", options->node);
+	if (options->policy && options->policy[0] != '/')
+		return usage("--policy must be an absolute path, not", options->policy);
 	return 0;
 }
 
@@ -82,6 +88,9 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		OPT_KEEPER,
 		OPT_WORKER,
 		OPT_REGISTRY,
+		OPT_TINI,
+		OPT_PROBE,
+		OPT_POLICY,
 		OPT_LOG,
 		OPT_VERSION,
 		OPT_HELP
@@ -95,6 +104,9 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		{ "keeper", required_argument, NULL, OPT_KEEPER },
 		{ "image-worker", required_argument, NULL, OPT_WORKER },
 		{ "registry", required_argument, NULL, OPT_REGISTRY },
+		{ "tini", required_argument, NULL, OPT_TINI },
+		{ "probe", required_argument, NULL, OPT_PROBE },
+		{ "policy", required_argument, NULL, OPT_POLICY },
 		{ "log", required_argument, NULL, OPT_LOG },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, OPT_HELP },
@@ -102,7 +114,8 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 	};
 	const char **const targets[] = { &agent->state,        &agent->run,      &agent->prefix,
 					 &agent->node,         &agent->oci,      &agent->keeper,
-					 &agent->image_worker, &agent->registry, &agent->levels };
+					 &agent->image_worker, &agent->registry, &agent->tini,
+					 &agent->probe,        &agent->policy,   &agent->levels };
 	int option;
 
 	opterr = 0;
@@ -132,6 +145,8 @@ int main(int argc, char **argv)
 	AUTO(free) char *oci = beside("brume-oci");
 	AUTO(free) char *keeper = beside("brume-keeper");
 	AUTO(free) char *worker = beside("brume-image-worker");
+	AUTO(free) char *tini = beside("brume-tini");
+	AUTO(free) char *probe = beside("brume-probe");
 
 	struct agent_options options = { .state = "/var/lib/brume",
 					 .run = "/run/brume",
@@ -139,7 +154,9 @@ int main(int argc, char **argv)
 					 .node = "local",
 					 .oci = oci,
 					 .keeper = keeper,
-					 .image_worker = worker };
+					 .image_worker = worker,
+					 .tini = tini,
+					 .probe = probe };
 	struct error err = {};
 	int code;
 

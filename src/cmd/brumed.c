@@ -59,6 +59,8 @@ static const char help[] =
 	"  --ipv6 SUBNET        likewise (default: a random fd00::/8 one)\n"
 	"  --supervise          stay root, keep brumed and brume-agentd running\n"
 	"  --no-supervise       only serve (the default; for a service manager)\n"
+	"  --policy FILE        with --supervise: what the node gives to instances; see\n"
+	"                       brume-agentd(8)\n"
 	"  --agentd PATH        program to supervise (default: brume-agentd next to brumed)\n"
 	"  --log LEVELS         for example \"info\" or \"warning,api=debug\"\n"
 	"  --version, --help\n";
@@ -66,7 +68,7 @@ static const char help[] =
 struct options {
 	const char *state, *run, *prefix, *node, *user, *group;
 	const char *listen, *cert, *key, *token_file;
-	const char *registry, *ipv4, *ipv6, *agentd, *levels;
+	const char *registry, *ipv4, *ipv6, *agentd, *policy, *levels;
 	bool supervise;
 };
 
@@ -143,6 +145,7 @@ static const struct option long_options[] = {
 	{ "ipv4", MEMBER(ipv4) },
 	{ "ipv6", MEMBER(ipv6) },
 	{ "agentd", MEMBER(agentd) },
+	{ "policy", MEMBER(policy) },
 	{ "log", MEMBER(levels) },
 	{ "supervise", no_argument, NULL, OPT_SUPERVISE },
 	{ "no-supervise", no_argument, NULL, OPT_NO_SUPERVISE },
@@ -434,6 +437,7 @@ static int supervise(const struct options *o, const struct identity *id, char **
 	append_option(&agentd_argv, "--prefix", o->prefix);
 	append_option(&agentd_argv, "--node", o->node);
 	append_option(&agentd_argv, "--registry", o->registry);
+	append_option(&agentd_argv, "--policy", o->policy);
 	append_option(&agentd_argv, "--log", o->levels);
 	struct supervise_program programs[] = {
 		{ .name = "brumed",

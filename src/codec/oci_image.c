@@ -260,7 +260,7 @@ static int check_words(const struct oci_image *image, struct error *err)
 static int config_decode(const json_t *object, struct oci_image_config *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "image configuration: config" };
-	json_t *exposed = NULL, *labels = NULL;
+	json_t *exposed = NULL, *labels = NULL, *healthcheck = NULL;
 	int r;
 
 	json_read_strv(&in, object, "Entrypoint", &ret->entrypoint);
@@ -269,6 +269,7 @@ static int config_decode(const json_t *object, struct oci_image_config *ret, str
 	json_read_string(&in, object, "WorkingDir", &ret->workdir);
 	json_read_string(&in, object, "User", &ret->user);
 	json_read_string(&in, object, "StopSignal", &ret->stop_signal);
+	json_read_object(&in, object, "Healthcheck", &healthcheck);
 	json_read_object(&in, object, "ExposedPorts", &exposed);
 	r = json_read_object(&in, object, "Labels", &labels);
 	if (r < 0)
@@ -277,6 +278,11 @@ static int config_decode(const json_t *object, struct oci_image_config *ret, str
 		ret->exposed_ports = read_set(exposed);
 	if (labels)
 		r = read_labels(labels, &ret->labels, err);
+	if (r == 0 && healthcheck) {
+		r = oci_healthcheck_decode(healthcheck, &ret->healthcheck, err);
+		if (r < 0)
+			r = error_wrap(err, r, "image configuration");
+	}
 	return r < 0 ? r : check_config(ret, err);
 }
 
@@ -563,6 +569,9 @@ json_t *oci_image_config_json(const struct oci_image_config *config)
 	json_put_strv(object, "exposed", config->exposed_ports);
 	json_put_strv(object, "labels", config->labels);
 	json_put_string(object, "stop_signal", config->stop_signal);
+	json_t *healthcheck = oci_healthcheck_json(&config->healthcheck);
+	if (healthcheck)
+		json_object_set_new(object, "healthcheck", healthcheck);
 	return object;
 }
 
@@ -570,6 +579,7 @@ int oci_image_config_read(const json_t *object, struct oci_image_config *ret, st
 {
 	AUTO(oci_image_config_done) struct oci_image_config config = {};
 	struct json_reader in = { .err = err, .where = "config" };
+	json_t *healthcheck = NULL;
 	int r;
 
 	json_read_strv(&in, object, "entrypoint", &config.entrypoint);
@@ -580,7 +590,10 @@ int oci_image_config_read(const json_t *object, struct oci_image_config *ret, st
 	json_read_strv(&in, object, "exposed", &config.exposed_ports);
 	json_read_strv(&in, object, "labels", &config.labels);
 	json_read_string(&in, object, "stop_signal", &config.stop_signal);
+	json_read_object(&in, object, "healthcheck", &healthcheck);
 	r = json_reader_finish(&in, object);
+	if (r == 0 && healthcheck)
+		r = oci_healthcheck_read(healthcheck, &config.healthcheck, err);
 	if (r == 0)
 		r = check_config(&config, err);
 	if (r < 0)
@@ -600,6 +613,7 @@ void oci_image_config_done(struct oci_image_config *config)
 	strv_free(config->exposed_ports);
 	strv_free(config->labels);
 	free(config->stop_signal);
+	oci_healthcheck_done(&config->healthcheck);
 	*config = (struct oci_image_config){};
 }
 

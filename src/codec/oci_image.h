@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "codec/digest.h"
+#include "codec/oci_healthcheck.h"
 
 struct error;
 
@@ -67,6 +68,7 @@ struct oci_image_config {
 	char **exposed_ports; /* "80/tcp" */
 	char **labels;        /* NAME=value */
 	char *stop_signal;
+	struct oci_healthcheck healthcheck;
 };
 
 /* The image configuration document. */

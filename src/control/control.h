@@ -152,6 +152,12 @@ void control_network_create(struct control *control, const char *project,
 void control_network_delete(struct control *control, const char *project, const char *name,
 			    uint64_t if_match, control_done_fn done, void *data);
 
+/* Sets what a project may and is; `project` is where the operation stands.  For root only: the
+ * caller has checked that. */
+void control_project_set(struct control *control, const char *project, const char *name,
+			 const struct project_request *request, uint64_t if_match,
+			 control_done_fn done, void *data);
+
 /* Asks for the cancellation; the operation ends as cancelled when what it began is undone. */
 void control_operation_cancel(struct control *control, const char *project, const char *id,
 			      control_done_fn done, void *data);

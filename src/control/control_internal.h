@@ -132,6 +132,10 @@ static inline struct network *item_network(const struct item *item)
 {
 	return item->resource;
 }
+static inline struct project *item_project(const struct item *item)
+{
+	return item->resource;
+}
 static inline struct operation *item_operation(const struct item *item)
 {
 	return item->resource;

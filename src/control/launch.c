@@ -190,6 +190,24 @@ static void copy_user_spec(struct instance *instance, const struct launch_reques
 	free(copy);
 }
 
+/* What gives the seat belts up needs the project's leave; granting it is root's. */
+static int check_privileges(struct request *request, const struct run_options *run,
+			    struct error *err)
+{
+	struct item *item = mirror_find(request->work.control, KIND_PROJECT, "_", request->project);
+	const struct project *project = item ? item_project(item) : NULL;
+	const char *what = run->privileged                      ? "privileged"
+			   : run->seccomp == SECCOMP_UNCONFINED ? "seccomp unconfined"
+								: NULL;
+
+	if (!what || (project && project->allow_privileged))
+		return 0;
+	return error_say(err, -EACCES,
+			 "%s: project \"%s\" may not; root can allow it: brume project set %s "
+			 "allow_privileged true",
+			 what, request->project, request->project);
+}
+
 static int prepare_launch(struct work *work, struct draft *draft, struct error *err)
 {
 	struct request *request = (struct request *) work;
@@ -204,6 +222,8 @@ static int prepare_launch(struct work *work, struct draft *draft, struct error *
 	instance_status_init(&instance->status);
 	copy_user_spec(instance, launch);
 	r = require_project(work->control, request->project, err);
+	if (r == 0)
+		r = check_privileges(request, &spec->run, err);
 	if (r == 0)
 		r = choose_name(request, instance, err);
 	if (r == 0 && networked)

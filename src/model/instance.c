@@ -121,6 +121,8 @@ static void check_strings(struct json_reader *in, const struct instance_spec *sp
 			    spec->stop_signal);
 	if (spec->remove_on_exit && spec->restart_policy != RESTART_NO)
 		member_fail(in, "remove_on_exit", "does not go with a restart policy");
+	if (spec->remove_on_exit && spec->health.on_failure == HEALTH_ON_FAILURE_RESTART)
+		member_fail(in, "remove_on_exit", "does not go with health.on_failure \"restart\"");
 }
 
 int instance_spec_read_user(struct json_reader *in, const json_t *object,
@@ -143,6 +145,8 @@ int instance_spec_read_user(struct json_reader *in, const json_t *object,
 	json_read_bool(in, object, "remove_on_exit", &spec->remove_on_exit);
 	member_read_text(in, object, "stop_signal", TEXT_MAX_BYTES, &spec->stop_signal);
 	json_read_uint32(in, object, "stop_timeout_s", STOP_TIMEOUT_MAX_S, &spec->stop_timeout_s);
+	run_options_read(in, object, &spec->run);
+	health_check_read(in, object, "health", &spec->health);
 	if (in->result == 0 && (!spec->image || !spec->image[0]))
 		member_fail(in, "image", "must name the image to start from");
 	check_strings(in, spec);
@@ -242,6 +246,9 @@ void instance_spec_put_user(json_t *object, const struct instance_spec *spec)
 		json_object_set_new(object, "remove_on_exit", json_true());
 	json_put_string(object, "stop_signal", spec->stop_signal);
 	json_object_set_new(object, "stop_timeout_s", json_integer(spec->stop_timeout_s));
+	run_options_put(object, &spec->run);
+	if (!health_check_is_empty(&spec->health))
+		json_object_set_new(object, "health", health_check_encode(&spec->health));
 }
 
 json_t *instance_spec_encode(const struct instance_spec *spec)
@@ -287,6 +294,8 @@ void instance_spec_done(struct instance_spec *spec)
 	free(spec->network);
 	free(spec->publish);
 	free(spec->stop_signal);
+	run_options_done(&spec->run);
+	health_check_done(&spec->health);
 	instance_spec_init(spec);
 }
 
@@ -316,6 +325,7 @@ int instance_status_decode(const json_t *object, struct instance_status *status,
 	member_read_text(&in, object, "error", ERROR_MAX_BYTES, &status->error);
 	member_read_text(&in, object, "image_digest", TEXT_MAX_BYTES, &status->image_digest);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &status->node);
+	health_status_read(&in, object, "health", &status->health);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
 	status->state = state;
@@ -339,6 +349,8 @@ json_t *instance_status_encode(const struct instance_status *status)
 	json_put_string(object, "error", status->error);
 	json_put_string(object, "image_digest", status->image_digest);
 	json_put_string(object, "node", status->node);
+	if (status->health.state != HEALTH_NONE)
+		json_object_set_new(object, "health", health_status_encode(&status->health));
 	return object;
 }
 
@@ -347,6 +359,7 @@ void instance_status_done(struct instance_status *status)
 	free(status->error);
 	free(status->image_digest);
 	free(status->node);
+	health_status_done(&status->health);
 	instance_status_init(status);
 }
 
@@ -395,6 +408,8 @@ static void spec_copy(struct instance_spec *to, const struct instance_spec *from
 		memcpy(to->publish, from->publish, from->publish_count * sizeof(*to->publish));
 	}
 	to->stop_signal = mem_strdup(from->stop_signal);
+	run_options_copy(&to->run, &from->run);
+	health_check_copy(&to->health, &from->health);
 }
 
 struct instance *instance_copy(const struct instance *instance)
@@ -407,6 +422,7 @@ struct instance *instance_copy(const struct instance *instance)
 	copy->status.error = mem_strdup(instance->status.error);
 	copy->status.image_digest = mem_strdup(instance->status.image_digest);
 	copy->status.node = mem_strdup(instance->status.node);
+	health_status_copy(&copy->status.health, &instance->status.health);
 	return copy;
 }
 

@@ -11,9 +11,11 @@
 
 #include "base/cleanup.h"
 #include "model/address.h"
+#include "model/health.h"
 #include "model/meta.h"
 #include "model/publish.h"
 #include "model/quantity.h"
+#include "model/run_options.h"
 
 enum instance_target { INSTANCE_TARGET_RUNNING, INSTANCE_TARGET_STOPPED, INSTANCE_TARGET_PAUSED };
 
@@ -63,6 +65,8 @@ struct instance_spec {
 	char *stop_signal;       /* NULL = the image's, or TERM */
 	uint32_t stop_timeout_s; /* then it is killed */
 	int64_t stop_override_s; /* the time-out of the last stop, restart or delete; -1 = none */
+	struct run_options run;
+	struct health_check health;
 };
 
 struct instance_status {
@@ -77,6 +81,7 @@ struct instance_status {
 	char *error;        /* one line */
 	char *image_digest; /* of the manifest it runs */
 	char *node;
+	struct health_status health;
 };
 
 struct instance {

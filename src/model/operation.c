@@ -9,8 +9,8 @@
 enum { NAME_MAX_BYTES = 512, TEXT_MAX_BYTES = 1024 };
 
 static const char *const action_names[] = { "launch", "start",  "stop",   "restart", "pause",
-					    "resume", "create", "delete", "pull",    "import",
-					    "prune",  "rename", NULL };
+					    "resume", "create", "set",    "delete",  "pull",
+					    "import", "prune",  "rename", NULL };
 static const char *const state_names[] = { "running", "done", "failed", "cancelled", NULL };
 
 const char *operation_action_name(enum operation_action action)

@@ -19,6 +19,7 @@ int project_decode(const json_t *doc, struct project **ret, struct error *err)
 	if (r == 0 && spec) {
 		member_read_text(&in, spec, "description", DESCRIPTION_MAX_BYTES,
 				 &project->description);
+		json_read_bool(&in, spec, "allow_privileged", &project->allow_privileged);
 		r = json_reader_finish(&in, spec);
 	}
 	if (r < 0)
@@ -32,6 +33,8 @@ json_t *project_encode(const struct project *project)
 	json_t *spec = json_object();
 
 	json_put_string(spec, "description", project->description);
+	if (project->allow_privileged)
+		json_object_set_new(spec, "allow_privileged", json_true());
 	return meta_encode_resource(KIND_PROJECT, &project->meta, spec, NULL);
 }
 

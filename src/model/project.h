@@ -5,6 +5,7 @@
  * No state, thread-safe.
  */
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/cleanup.h"
 #include "model/meta.h"
@@ -12,6 +13,7 @@
 struct project {
 	struct meta meta; /* project "_" */
 	char *description;
+	bool allow_privileged; /* its instances may give up their seat belts */
 };
 
 int project_decode(const json_t *doc, struct project **ret, struct error *err);

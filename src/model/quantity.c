@@ -4,12 +4,15 @@
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/error.h"
 #include "model/member.h"
+
+#define DURATION_MAX_MS (24.0 * 3600 * 1000)
 
 const char *const restart_policy_names[] = { "no", "on-failure", "always", "unless-stopped", NULL };
 
@@ -71,6 +74,44 @@ int cpus_parse(const char *text, const char *what, double *ret, struct error *er
 				 "for example 0.5",
 				 what, text);
 	*ret = value;
+	return 0;
+}
+
+static double unit_ms(const char *unit, size_t size)
+{
+	if (size == 2 && strncmp(unit, "ms", 2) == 0)
+		return 1;
+	if (size == 0 || (size == 1 && unit[0] == 's'))
+		return 1000;
+	if (size == 1 && unit[0] == 'm')
+		return 60 * 1000;
+	return size == 1 && unit[0] == 'h' ? 3600 * 1000 : 0;
+}
+
+int duration_parse(const char *text, const char *what, uint32_t *ret_ms, struct error *err)
+{
+	const char *rest = text;
+	double total = 0, value;
+	bool good = *rest != '\0';
+
+	while (good && *rest) {
+		good = decimal_parse(rest, &value, &rest) == 0;
+		if (!good)
+			break;
+		size_t size = strspn(rest, "abcdefghijklmnopqrstuvwxyz");
+		double unit = unit_ms(rest, size);
+		/* Only a number that stands alone needs no unit. */
+		good = unit > 0 && (size > 0 || (total == 0 && !*rest));
+		total += value * unit;
+		rest += size;
+	}
+	if (!good || total > DURATION_MAX_MS)
+		return error_say(
+			err, -EINVAL,
+			"%s: \"%.64s\" is not a time of at most a day: use ms, s, m and h, "
+			"for example 1m30s",
+			what, text);
+	*ret_ms = (uint32_t) llround(total);
 	return 0;
 }
 

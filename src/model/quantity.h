@@ -15,6 +15,9 @@ int memory_parse(const char *text, const char *what, uint64_t *ret_bytes, struct
 /* "2", "0.5"; at least 0.01. */
 int cpus_parse(const char *text, const char *what, double *ret, struct error *err);
 
+/* "30s", "500ms", "1m30s", "2h"; a bare number is seconds.  At most a day. */
+int duration_parse(const char *text, const char *what, uint32_t *ret_ms, struct error *err);
+
 /* "TERM", "SIGTERM", "15", "RTMIN+3"; the number or -EINVAL. */
 int signal_parse(const char *text);
 

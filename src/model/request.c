@@ -172,6 +172,44 @@ void pull_request_free(struct pull_request *request)
 	free(request);
 }
 
+int project_request_decode(const json_t *doc, struct project_request *request, struct error *err)
+{
+	struct json_reader in = { .err = err };
+	struct project_request decoded = { .allow_privileged = -1 };
+	bool allow = false;
+
+	member_read_text(&in, doc, "description", TEXT_MAX_BYTES, &decoded.description);
+	json_read_bool(&in, doc, "allow_privileged", &allow);
+	if (json_is_boolean(json_object_get(doc, "allow_privileged")))
+		decoded.allow_privileged = allow;
+	if (in.result == 0 && json_is_object(doc) && json_object_size(doc) == 0)
+		member_fail(&in, "allow_privileged", "nothing is given to be set");
+	if (json_reader_finish(&in, doc) < 0) {
+		project_request_done(&decoded);
+		return in.result;
+	}
+	*request = decoded;
+	return 0;
+}
+
+json_t *project_request_encode(const struct project_request *request)
+{
+	json_t *doc = json_object();
+
+	if (request->description)
+		json_object_set_new(doc, "description", json_string(request->description));
+	if (request->allow_privileged >= 0)
+		json_object_set_new(doc, "allow_privileged",
+				    json_boolean(request->allow_privileged));
+	return doc;
+}
+
+void project_request_done(struct project_request *request)
+{
+	free(request->description);
+	*request = (struct project_request){};
+}
+
 struct network_request *network_request_new(void)
 {
 	struct network_request *request = mem_new0(struct network_request);

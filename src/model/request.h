@@ -68,6 +68,16 @@ json_t *pull_request_encode(const struct pull_request *request);
 void pull_request_free(struct pull_request *request);
 DEFINE_AUTO(struct pull_request *, pull_request_free)
 
+/* PUT /1.0/projects/NAME: what is not given stays as it is. */
+struct project_request {
+	char *description;    /* NULL: not given */
+	int allow_privileged; /* -1: not given */
+};
+
+int project_request_decode(const json_t *doc, struct project_request *request, struct error *err);
+json_t *project_request_encode(const struct project_request *request);
+void project_request_done(struct project_request *request);
+
 /* POST /1.0/networks */
 struct network_request {
 	char *name;

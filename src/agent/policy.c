@@ -1,0 +1,280 @@
+#include "agent/policy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "kern/caps.h"
+#include "model/member.h"
+#include "model/run_options.h"
+
+enum { POLICY_MAX_BYTES = 256 * 1024, ENTRIES_MAX = 1000 };
+
+/* ---- decoding ---- */
+
+static bool path_is_plain(const char *path)
+{
+	if (!path || path[0] != '/' || (path[1] && path[strlen(path) - 1] == '/'))
+		return false;
+	return !strstr(path, "//") && !strstr(path, "/./") && !strstr(path, "/../") &&
+	       (strlen(path) < 2 || strcmp(path + strlen(path) - 2, "/.") != 0) &&
+	       (strlen(path) < 3 || strcmp(path + strlen(path) - 3, "/..") != 0);
+}
+
+static void read_path(struct json_reader *in, const json_t *object, char **ret)
+{
+	json_read_string(in, object, "path", ret);
+	if (in->result == 0 && !path_is_plain(*ret))
+		member_fail(in, "path",
+			    "must be an absolute path without \"..\", \".\", double slashes and "
+			    "a slash at its end");
+}
+
+static void read_idmap(struct json_reader *in, const json_t *object, struct policy_mount *mount)
+{
+	AUTO(free) char *text = NULL;
+	unsigned int uid, gid;
+	int end = 0;
+
+	json_read_string(in, object, "idmap", &text);
+	if (in->result < 0 || !text || strcmp(text, "none") == 0)
+		return;
+	if (strcmp(text, "same") == 0) {
+		mount->idmap = POLICY_IDMAP_SAME;
+	} else if (strspn(text, "0123456789:") == strlen(text) &&
+		   sscanf(text, "%9u:%9u%n", &uid, &gid, &end) == 2 && !text[end]) {
+		mount->idmap = POLICY_IDMAP_USER;
+		mount->uid = uid;
+		mount->gid = gid;
+	} else {
+		member_fail(in, "idmap", "must be \"none\", \"same\" or \"UID:GID\"");
+	}
+}
+
+static int read_mount(const json_t *item, const char *where, struct policy_mount *mount,
+		      struct error *err)
+{
+	struct json_reader in = { .err = err, .where = where };
+
+	read_path(&in, item, &mount->path);
+	json_read_bool(&in, item, "read_only", &mount->read_only);
+	read_idmap(&in, item, mount);
+	json_read_strv(&in, item, "projects", &mount->projects);
+	return json_reader_finish(&in, item);
+}
+
+static int read_device(const json_t *item, const char *where, struct policy_device *device,
+		       struct error *err)
+{
+	struct json_reader in = { .err = err, .where = where };
+	AUTO(free) char *access = NULL;
+
+	read_path(&in, item, &device->path);
+	json_read_string(&in, item, "access", &access);
+	json_read_strv(&in, item, "projects", &device->projects);
+	if (in.result == 0 && access && instance_device_access_check(access) < 0)
+		member_fail(&in, "access", "must be letters of \"rwm\"");
+	if (in.result == 0)
+		snprintf(device->access, sizeof(device->access), "%s", access ? access : "rwm");
+	return json_reader_finish(&in, item);
+}
+
+static int read_mounts(struct policy *policy, const json_t *array, struct error *err)
+{
+	const json_t *item;
+	char where[32];
+	size_t i;
+
+	policy->mounts = mem_new0_array(struct policy_mount, json_array_size(array) + 1);
+	json_array_foreach(array, i, item)
+	{
+		snprintf(where, sizeof(where), "mounts[%zu]", i);
+		policy->mount_count = i + 1;
+		int r = read_mount(item, where, &policy->mounts[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_devices(struct policy *policy, const json_t *array, struct error *err)
+{
+	const json_t *item;
+	char where[32];
+	size_t i;
+
+	policy->devices = mem_new0_array(struct policy_device, json_array_size(array) + 1);
+	json_array_foreach(array, i, item)
+	{
+		snprintf(where, sizeof(where), "devices[%zu]", i);
+		policy->device_count = i + 1;
+		int r = read_device(item, where, &policy->devices[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_capabilities(struct policy *policy, char *const *names, struct error *err)
+{
+	AUTO(strv_free) char **list = NULL;
+
+	for (; names && *names; names++) {
+		int r = run_options_add_capability(&list, *names, err);
+
+		if (r < 0)
+			return error_wrap(err, r, "deny_capabilities");
+	}
+	for (size_t i = 0; list && list[i]; i++)
+		policy->denied_capabilities |= strcmp(list[i], "ALL") == 0
+						       ? caps_all()
+						       : UINT64_C(1) << caps_number(list[i]);
+	return 0;
+}
+
+int policy_decode(const json_t *document, struct policy **ret, struct error *err)
+{
+	AUTO(policy_free) struct policy *policy = mem_new0(struct policy);
+	struct json_reader in = { .err = err, .where = "" };
+	AUTO(strv_free) char **denied = NULL;
+	json_t *mounts = NULL, *devices = NULL;
+	int r;
+
+	json_read_array(&in, document, "mounts", &mounts);
+	json_read_array(&in, document, "devices", &devices);
+	json_read_strv(&in, document, "deny_capabilities", &denied);
+	r = json_reader_finish(&in, document);
+	if (r == 0 && json_array_size(mounts) + json_array_size(devices) > ENTRIES_MAX)
+		r = error_say(err, -EINVAL, "at most %d entries are allowed", ENTRIES_MAX);
+	if (r == 0)
+		r = read_mounts(policy, mounts, err);
+	if (r == 0)
+		r = read_devices(policy, devices, err);
+	if (r == 0)
+		r = read_capabilities(policy, denied, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(policy);
+	return 0;
+}
+
+int policy_load(const char *path, struct policy **ret, struct error *err)
+{
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	AUTO(json_decref) json_t *document = NULL;
+	AUTO(free) char *text = NULL;
+	struct stat st;
+	size_t size;
+	int r;
+
+	if (fd < 0 && errno == ENOENT) {
+		*ret = mem_new0(struct policy);
+		return 0;
+	}
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set(err, -errno, "the node's policy %s", path);
+	if (!S_ISREG(st.st_mode) || (st.st_uid != 0 && st.st_uid != geteuid()) ||
+	    (st.st_mode & (S_IWGRP | S_IWOTH)))
+		return error_say(err, -EPERM,
+				 "the node's policy %s must be a file of root that nobody else may "
+				 "write",
+				 path);
+	r = file_read_fd(fd, POLICY_MAX_BYTES, &text, &size);
+	if (r < 0)
+		return error_set(err, r, "the node's policy %s", path);
+	r = json_parse(text, size, POLICY_MAX_BYTES, &document, err);
+	if (r == 0)
+		r = policy_decode(document, ret, err);
+	return r < 0 ? error_wrap(err, r, "the node's policy %s", path) : 0;
+}
+
+/* ---- searching ---- */
+
+static bool has_project(char *const *projects, const char *project)
+{
+	if (!projects)
+		return true;
+	for (; *projects; projects++)
+		if (strcmp(*projects, project) == 0)
+			return true;
+	return false;
+}
+
+static bool covers(const char *folder, const char *path)
+{
+	size_t size = strlen(folder);
+
+	if (size == 1)
+		return path[0] == '/';
+	return strncmp(folder, path, size) == 0 && (path[size] == '/' || !path[size]);
+}
+
+const struct policy_mount *policy_find_mount(const struct policy *policy, const char *project,
+					     const char *source)
+{
+	const struct policy_mount *best = NULL;
+
+	for (size_t i = 0; i < policy->mount_count; i++) {
+		const struct policy_mount *mount = &policy->mounts[i];
+
+		if (covers(mount->path, source) && has_project(mount->projects, project) &&
+		    (!best || strlen(mount->path) > strlen(best->path)))
+			best = mount;
+	}
+	return best;
+}
+
+const struct policy_device *policy_find_device(const struct policy *policy, const char *project,
+					       const char *source)
+{
+	for (size_t i = 0; i < policy->device_count; i++)
+		if (strcmp(policy->devices[i].path, source) == 0 &&
+		    has_project(policy->devices[i].projects, project))
+			return &policy->devices[i];
+	return NULL;
+}
+
+int policy_check_capabilities(const struct policy *policy, const struct run_options *run,
+			      struct error *err)
+{
+	uint64_t denied = policy->denied_capabilities;
+
+	if (denied && run->privileged)
+		return error_say(err, -EPERM,
+				 "privileged: this node's policy denies capabilities, so an "
+				 "instance cannot have all");
+	for (char *const *name = run->cap_add; denied && name && *name; name++) {
+		bool all = strcmp(*name, "ALL") == 0;
+
+		if (all || (denied & UINT64_C(1) << caps_number(*name)))
+			return error_say(err, -EPERM, "cap_add: this node's policy denies %s",
+					 all ? "some of ALL" : *name);
+	}
+	return 0;
+}
+
+void policy_free(struct policy *policy)
+{
+	if (!policy)
+		return;
+	for (size_t i = 0; i < policy->mount_count; i++) {
+		free(policy->mounts[i].path);
+		strv_free(policy->mounts[i].projects);
+	}
+	for (size_t i = 0; i < policy->device_count; i++) {
+		free(policy->devices[i].path);
+		strv_free(policy->devices[i].projects);
+	}
+	free(policy->mounts);
+	free(policy->devices);
+	free(policy);
+}
