@@ -70,7 +70,13 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 	static const char *const kinds[] = { "instance", "network", "image", "operation",
 					     "project",  "node",    NULL };
 
+	static const char *const conditions[] = { "stopped", "running", "healthy", "deleted",
+						  NULL };
+
 	switch (completion) {
+	case COMPLETE_CONDITION:
+		complete_offer_list(cli, conditions, begin);
+		break;
 	case COMPLETE_NOTHING:
 		break;
 	case COMPLETE_INSTANCE:

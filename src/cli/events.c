@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -10,7 +9,6 @@
 #include "cli/human.h"
 #include "cli/number.h"
 #include "cli/resource.h"
-#include "cli/signals.h"
 #include "cli/stream.h"
 #include "cli/verb.h"
 #include "client/client.h"
@@ -144,19 +142,6 @@ static int events_follow(struct events *events, const struct events_options *opt
 	return stream_follow(websocket, err);
 }
 
-/* Waits before the next attempt; 1 when Ctrl-C came. */
-static int events_pause(int pause_ms)
-{
-	AUTO(signals_end) struct signals signals = { .fd = -1 };
-	struct pollfd pollfd = { .events = POLLIN };
-
-	if (signals_begin(&signals, (const int[]){ SIGINT, SIGTERM, 0 }, NULL) < 0)
-		return 1;
-	pollfd.fd = signals.fd;
-	poll(&pollfd, 1, pause_ms);
-	return signals_take(&signals) != 0;
-}
-
 static int events_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		      struct error *err)
 {
@@ -192,7 +177,7 @@ static int events_run(struct cli *cli, const void *userdata, const struct argume
 			cli_note(cli,
 				 "the server has closed the stream, waiting for it to come back");
 		}
-		if (events_pause(pause_ms) > 0)
+		if (stream_pause(pause_ms) > 0)
 			return 0;
 		pause_ms =
 			pause_ms * 2 < EVENTS_RETRY_LAST_MS ? pause_ms * 2 : EVENTS_RETRY_LAST_MS;

@@ -4,12 +4,20 @@
  *
  * Used by logs and events.
  */
+#include <stdint.h>
+
 #include "client/websocket.h"
 
 struct error;
 
 /* 0 when the server has ended the stream, 1 after Ctrl-C or a TERM, -errno. */
 int stream_follow(struct websocket *websocket, struct error *err);
+
+/* The same for as long as *timeout_ms (-1: no end), which is counted down; then -ETIMEDOUT. */
+int stream_follow_for(struct websocket *websocket, int64_t *timeout_ms, struct error *err);
+
+/* Waits before the server is asked again; 1 when Ctrl-C came. */
+int stream_pause(int pause_ms);
 
 /*
  * A text message that ends a stream: {"error": "..."} or {"error": {"message"}} gives -EIO with
