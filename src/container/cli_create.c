@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "container/cli_internal.h"
 #include "container/launch.h"
 #include "container/lifecycle.h"
+#include "container/process.h"
 #include "container/self.h"
 
 enum {
@@ -19,6 +21,9 @@ enum {
 	OPT_PRESERVE,
 	OPT_NO_KEYRING,
 	OPT_ROOTFS_FD,
+	OPT_PIDFD_SOCKET,
+	OPT_KEEP,
+	OPT_NO_SUBREAPER,
 };
 
 static const struct option longs[] = {
@@ -30,12 +35,17 @@ static const struct option longs[] = {
 	{ "preserve-fds", required_argument, NULL, OPT_PRESERVE },
 	{ "no-new-keyring", no_argument, NULL, OPT_NO_KEYRING },
 	{ "rootfs-fd", required_argument, NULL, OPT_ROOTFS_FD },
+	{ "pidfd-socket", required_argument, NULL, OPT_PIDFD_SOCKET },
+	{ "keep", no_argument, NULL, OPT_KEEP },
+	/* We never leave children to be adopted, so runc's choice about that is no choice here. */
+	{ "no-subreaper", no_argument, NULL, OPT_NO_SUBREAPER },
 	{},
 };
 
 struct words {
 	struct launch_options launch;
 	bool detach;
+	bool keep;
 	int preserve;
 };
 
@@ -81,6 +91,14 @@ static int read_words(const struct runtime_options *options, int argc, char **ar
 		case OPT_ROOTFS_FD:
 			r = read_number(options, "rootfs-fd", &words->launch.rootfs_fd);
 			break;
+		case OPT_PIDFD_SOCKET:
+			words->launch.pidfd_socket = optarg;
+			break;
+		case OPT_KEEP:
+			words->keep = true;
+			break;
+		case OPT_NO_SUBREAPER:
+			break;
 		default:
 			r = CLI_USAGE;
 		}
@@ -90,6 +108,17 @@ static int read_words(const struct runtime_options *options, int argc, char **ar
 	words->launch.root = options->root;
 	words->launch.id = cli_only_word(options, argc, argv, "container id");
 	return words->launch.id ? 0 : CLI_USAGE;
+}
+
+/* Sockets that were opened for the program (sd_listen_fds): they come before --preserve-fds. */
+static unsigned int listen_fds(void)
+{
+	const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+	int number = count ? cli_number(count) : 0;
+
+	if (number <= 0 || (pid && strtol(pid, NULL, 10) != (long) getpid()))
+		return 0;
+	return (unsigned int) number;
 }
 
 /* Relative paths of the command line are the caller's, not the bundle's. */
@@ -109,19 +138,22 @@ static int begin(const struct runtime_options *options, struct words *words, str
 	AUTO(free) char *root = absolute(options->root);
 	AUTO(free) char *pid_file = absolute(words->launch.pid_file);
 	AUTO(free) char *console = absolute(words->launch.console_socket);
+	AUTO(free) char *pidfd = absolute(words->launch.pidfd_socket);
 	int r;
 
 	r = self_protect(err);
 	if (r < 0)
 		return r;
-	cli_seal_fds((unsigned int) words->preserve);
+	words->launch.listen = listen_fds();
+	words->launch.preserve = (unsigned int) words->preserve + words->launch.listen;
+	cli_seal_fds(words->launch.preserve);
 	/* Also when it is among the preserved ones: the program must not have it. */
 	if (words->launch.rootfs_fd >= 0 && fcntl(words->launch.rootfs_fd, F_SETFD, FD_CLOEXEC) < 0)
 		return error_set(err, -errno, "--rootfs-fd %d", words->launch.rootfs_fd);
-	words->launch.preserve = (unsigned int) words->preserve;
 	words->launch.root = root;
 	words->launch.pid_file = pid_file;
 	words->launch.console_socket = console;
+	words->launch.pidfd_socket = pidfd;
 	return launch_create(&words->launch, ret, err);
 }
 
@@ -140,8 +172,8 @@ static int create(const struct runtime_options *options, int argc, char **argv)
 
 const struct cli_verb cli_create = {
 	.name = "create",
-	.usage = "[-b BUNDLE] [--console-socket PATH] [--pid-file FILE] [--no-pivot] "
-		 "[--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] ID",
+	.usage = "[-b BUNDLE] [--console-socket PATH] [--pid-file FILE] [--pidfd-socket PATH] "
+		 "[--no-pivot] [--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] ID",
 	.help = "make a container whose program waits for `start`",
 	.run = create,
 };
@@ -159,19 +191,22 @@ static int run(const struct runtime_options *options, int argc, char **argv)
 	if (!words.detach)
 		cli_block_signals();
 	r = begin(options, &words, &launch, &err);
-	if (r < 0)
-		return cli_fail(options, &err);
+	if (r < 0) {
+		(void) cli_fail(options, &err);
+		return process_exit_code(r);
+	}
 	r = launch_start(launch, &err);
 	if (r < 0) {
 		(void) lifecycle_destroy(launch->record, launch->spec, NULL);
-		return cli_fail(options, &err);
+		(void) cli_fail(options, &err);
+		return process_exit_code(r);
 	}
 	if (words.detach)
 		return CLI_OK;
 	/* Others may want to kill, pause or look while we wait. */
 	record_unlock(launch->record);
 	r = cli_wait(launch->pidfd, launch->console_fd, &code, &err);
-	if (lifecycle_destroy(launch->record, launch->spec, &late) < 0 && r == 0) {
+	if (!words.keep && lifecycle_destroy(launch->record, launch->spec, &late) < 0 && r == 0) {
 		r = late.code;
 		err = late;
 	}
@@ -180,8 +215,9 @@ static int run(const struct runtime_options *options, int argc, char **argv)
 
 const struct cli_verb cli_run = {
 	.name = "run",
-	.usage = "[-d] [-b BUNDLE] [--console-socket PATH] [--pid-file FILE] [--no-pivot] "
-		 "[--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] ID",
+	.usage = "[-d] [-b BUNDLE] [--console-socket PATH] [--pid-file FILE] "
+		 "[--pidfd-socket PATH] [--no-pivot] [--preserve-fds N] [--no-new-keyring] "
+		 "[--rootfs-fd N] [--keep] ID",
 	.help = "make a container, start it, wait for its end (-d: do not) and take it away",
 	.run = run,
 };

@@ -13,9 +13,24 @@
 #include "container/cli_internal.h"
 #include "container/exec.h"
 #include "container/lifecycle.h"
+#include "container/process.h"
 #include "container/self.h"
 
-enum { OPT_CONSOLE = 256, OPT_PID_FILE, OPT_CWD, OPT_CAP, OPT_PRESERVE, OPT_NO_KEYRING, OPT_NNP };
+enum { GROUPS_MAX = 1024 };
+
+enum {
+	OPT_CONSOLE = 256,
+	OPT_PID_FILE,
+	OPT_CWD,
+	OPT_PRESERVE,
+	OPT_NO_KEYRING,
+	OPT_NNP,
+	OPT_APPARMOR,
+	OPT_LABEL,
+	OPT_CGROUP,
+	OPT_IGNORE_PAUSED,
+	OPT_PIDFD_SOCKET,
+};
 
 static const struct option longs[] = {
 	{ "process", required_argument, NULL, 'p' },
@@ -23,7 +38,13 @@ static const struct option longs[] = {
 	{ "cwd", required_argument, NULL, OPT_CWD },
 	{ "env", required_argument, NULL, 'e' },
 	{ "user", required_argument, NULL, 'u' },
-	{ "cap", required_argument, NULL, OPT_CAP },
+	{ "additional-gids", required_argument, NULL, 'g' },
+	{ "cap", required_argument, NULL, 'c' },
+	{ "apparmor", required_argument, NULL, OPT_APPARMOR },
+	{ "process-label", required_argument, NULL, OPT_LABEL },
+	{ "cgroup", required_argument, NULL, OPT_CGROUP },
+	{ "ignore-paused", no_argument, NULL, OPT_IGNORE_PAUSED },
+	{ "pidfd-socket", required_argument, NULL, OPT_PIDFD_SOCKET },
 	{ "detach", no_argument, NULL, 'd' },
 	{ "console-socket", required_argument, NULL, OPT_CONSOLE },
 	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
@@ -39,12 +60,18 @@ struct words {
 	const char *user;
 	const char *console_socket;
 	const char *pid_file;
+	const char *pidfd_socket;
+	const char *cgroup;
+	const char *apparmor;
+	const char *label;
 	char **env;
 	char **caps;
+	char **groups;
 	bool tty;
 	bool detach;
 	bool no_new_keyring;
 	bool no_new_privs;
+	bool ignore_paused;
 	int preserve;
 	const char *id;
 	char **args;
@@ -54,14 +81,45 @@ static inline void words_done_autop(struct words *words)
 {
 	strv_free(words->env);
 	strv_free(words->caps);
+	strv_free(words->groups);
+}
+
+/* The options that say only a name. */
+static const char **text_of(struct words *words, int c)
+{
+	switch (c) {
+	case 'p':
+		return &words->process_file;
+	case 'u':
+		return &words->user;
+	case OPT_CWD:
+		return &words->cwd;
+	case OPT_CONSOLE:
+		return &words->console_socket;
+	case OPT_PID_FILE:
+		return &words->pid_file;
+	case OPT_PIDFD_SOCKET:
+		return &words->pidfd_socket;
+	case OPT_CGROUP:
+		return &words->cgroup;
+	case OPT_APPARMOR:
+		return &words->apparmor;
+	case OPT_LABEL:
+		return &words->label;
+	default:
+		return NULL;
+	}
 }
 
 static int read_word(const struct runtime_options *options, int c, struct words *words)
 {
+	const char **text = text_of(words, c);
+
+	if (text) {
+		*text = optarg;
+		return 0;
+	}
 	switch (c) {
-	case 'p':
-		words->process_file = optarg;
-		break;
 	case 't':
 		words->tty = true;
 		break;
@@ -70,23 +128,17 @@ static int read_word(const struct runtime_options *options, int c, struct words 
 			return cli_usage(options, "exec: --env: \"%s\" is not NAME=VALUE", optarg);
 		strv_append(&words->env, optarg);
 		break;
-	case 'u':
-		words->user = optarg;
+	case 'g':
+		strv_append(&words->groups, optarg);
 		break;
 	case 'd':
 		words->detach = true;
 		break;
-	case OPT_CWD:
-		words->cwd = optarg;
-		break;
-	case OPT_CAP:
+	case 'c':
 		strv_append(&words->caps, optarg);
 		break;
-	case OPT_CONSOLE:
-		words->console_socket = optarg;
-		break;
-	case OPT_PID_FILE:
-		words->pid_file = optarg;
+	case OPT_IGNORE_PAUSED:
+		words->ignore_paused = true;
 		break;
 	case OPT_PRESERVE:
 		words->preserve = cli_number(optarg);
@@ -111,7 +163,7 @@ static int read_words(const struct runtime_options *options, int argc, char **ar
 {
 	int c, r;
 
-	while ((c = cli_option(options, argc, argv, "+p:te:u:d", longs)) != -1) {
+	while ((c = cli_option(options, argc, argv, "+p:te:u:dg:c:", longs)) != -1) {
 		r = read_word(options, c, words);
 		if (r > 0)
 			return r;
@@ -148,6 +200,39 @@ static int read_user(const char *text, struct oci_process *process, struct error
 	process->uid = (uint32_t) uid;
 	process->gid = (uint32_t) gid;
 	process->group_count = 0;
+	return 0;
+}
+
+/* One number each, or several with commas. */
+static int read_groups(char **texts, uint32_t **ret, struct oci_process *process, struct error *err)
+{
+	AUTO(free) uint32_t *list = NULL;
+	size_t count = 0;
+
+	for (char **text = texts; text && *text; text++) {
+		const char *p = *text;
+
+		do {
+			unsigned long gid;
+			char *end;
+
+			errno = 0;
+			gid = strtoul(p, &end, 10);
+			if (errno || end == p || (*end && *end != ',') || p[0] == '-' ||
+			    gid >= UINT32_MAX || count == GROUPS_MAX)
+				return error_say(
+					err, -EINVAL,
+					"--additional-gids: \"%s\" is not a list of numbers",
+					*text);
+			list = mem_realloc(list, count + 1, sizeof(uint32_t));
+			list[count++] = (uint32_t) gid;
+			p = *end ? end + 1 : end;
+		} while (*p);
+	}
+	if (count == 0)
+		return 0;
+	process->groups = *ret = TAKE_PTR(list);
+	process->group_count = count;
 	return 0;
 }
 
@@ -202,12 +287,15 @@ static int start(const struct runtime_options *options, const struct words *word
 {
 	AUTO(oci_spec_free) struct oci_spec *own = NULL;
 	AUTO(strv_free) char **env = NULL;
+	AUTO(free) uint32_t *groups = NULL;
 	char **storage[OCI_CAPS_COUNT] = {};
 	struct oci_process process = *spec->process;
 	struct exec_options exec_options = {
 		.root = options->root,
 		.console_socket = words->console_socket,
 		.pid_file = words->pid_file,
+		.pidfd_socket = words->pidfd_socket,
+		.cgroup = words->cgroup,
 		.no_new_keyring = words->no_new_keyring,
 		.detach = words->detach,
 		.preserve = (unsigned int) words->preserve,
@@ -233,6 +321,12 @@ static int start(const struct runtime_options *options, const struct words *word
 		process.cwd = words->cwd;
 	if (words->user)
 		r = read_user(words->user, &process, err);
+	if (r == 0)
+		r = read_groups(words->groups, &groups, &process, err);
+	if (words->apparmor)
+		process.apparmor_profile = words->apparmor;
+	if (words->label)
+		process.selinux_label = words->label;
 	add_caps(&process, words->caps, process.capabilities, storage);
 	if (r == 0)
 		r = exec_start(record, spec, &exec_options, ret, err);
@@ -253,7 +347,8 @@ static int exec_in(const struct runtime_options *options, const struct words *wo
 		r = record_status(record, &status, err);
 	if (r < 0)
 		return r;
-	if (status != OCI_STATUS_RUNNING && status != OCI_STATUS_CREATED)
+	if (status != OCI_STATUS_RUNNING && status != OCI_STATUS_CREATED &&
+	    !(status == OCI_STATUS_PAUSED && words->ignore_paused))
 		return error_say(err, -EINVAL, "container \"%s\" is %s, not running", words->id,
 				 oci_status_name(status));
 	r = lifecycle_spec(record, &spec, err);
@@ -279,14 +374,20 @@ static int exec_verb(const struct runtime_options *options, int argc, char **arg
 	if (r == 0 && !words.detach)
 		r = cli_wait(exec.pidfd, exec.console_fd, &code, &err);
 	exec_done(&exec);
-	return r < 0 ? cli_fail(options, &err) : code;
+	if (r < 0) {
+		(void) cli_fail(options, &err);
+		return process_exit_code(r);
+	}
+	return code;
 }
 
 const struct cli_verb cli_exec = {
 	.name = "exec",
 	.usage = "[--process FILE] [--tty] [--cwd DIR] [--env NAME=VALUE] [--user UID[:GID]] "
-		 "[--cap CAP] [--detach] [--pid-file FILE] [--console-socket PATH] "
-		 "[--preserve-fds N] ID [COMMAND...]",
+		 "[--additional-gids GID] [--cap CAP] [--no-new-privs] [--apparmor PROFILE] "
+		 "[--process-label LABEL] [--cgroup SUB] [--ignore-paused] [--detach] "
+		 "[--pid-file FILE] [--pidfd-socket PATH] [--console-socket PATH] "
+		 "[--preserve-fds N] [--no-new-keyring] ID [COMMAND...]",
 	.help = "run another program in a container",
 	.run = exec_verb,
 };

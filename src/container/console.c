@@ -27,6 +27,15 @@ int console_connect(const char *path, struct error *err)
 	return fd < 0 ? error_set(err, fd, "--console-socket %s", path) : fd;
 }
 
+int console_send_pidfd(const char *path, int pidfd, struct error *err)
+{
+	AUTO(fd_close) int fd = sock_connect(path, SOCK_STREAM);
+	static const char name[] = "pidfd";
+	int r = fd < 0 ? fd : sock_send(fd, name, sizeof(name) - 1, &pidfd, 1);
+
+	return r < 0 ? error_set(err, r, "--pidfd-socket %s", path) : 0;
+}
+
 /* One byte with the descriptor; the name is for people who look at it. */
 static int send_master(int socket_fd, int master)
 {

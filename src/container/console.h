@@ -12,6 +12,9 @@
 struct error;
 
 /* Connects to --console-socket. */
+/* Connects to `path` and hands out a pidfd (--pidfd-socket). */
+int console_send_pidfd(const char *path, int pidfd, struct error *err);
+
 int console_connect(const char *path, struct error *err);
 
 /*

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -94,14 +95,21 @@ static int open_init(struct work *work, struct error *err)
 
 static int open_cgroup(struct work *work, struct error *err)
 {
-	const char *path = work->record->state->cgroup;
+	const char *own = work->record->state->cgroup, *below = work->options->cgroup;
+	AUTO(free) char *path = NULL;
 	int r;
 
-	if (!path)
-		return 0;
+	if (!own)
+		return below ? error_say(err, -EINVAL,
+					 "--cgroup: the container has no control group")
+			     : 0;
+	path = below ? mem_printf("%s/%s", own, below) : mem_strdup(own);
 	r = cgroup_host_read(&work->host);
 	if (r == 0)
 		r = cgroup_open(work->host, path, false, &work->cgroup);
+	/* Where it is missing the program would stay in our own group, without any limit. */
+	if (r == 0 && below && !cgroup_everywhere(work->cgroup))
+		r = -ENOENT;
 	if (r == 0)
 		r = cgroup_open_tasks(work->cgroup, work->tasks);
 	if (r < 0)
@@ -217,10 +225,54 @@ static void child(struct work *work)
 		r = process_execute(&work->process, program, work->record->state, pid, &err);
 	if (err.code < 0)
 		(void) sync_send_error(work->sync[1], &err);
-	_exit(r == -ENOENT ? 127 : 126);
+	_exit(process_exit_code(r));
 }
 
 /* ---- the parent ---- */
+
+/*
+ * A group of version 2 that has given controllers to groups below it takes no processes itself:
+ * an init like systemd has moved into one of those, and the new process goes where it is.
+ */
+static int open_init_group(const struct work *work)
+{
+	char path[48];
+	AUTO(free) char *text = NULL;
+	char *line;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int) work->record->state->pid);
+	r = file_read(AT_FDCWD, path, 1 << 16, &text, NULL);
+	if (r < 0)
+		return r;
+	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!line)
+		return -ENOENT;
+	line = strchr(line, '/');
+	if (!line)
+		return -ENOENT;
+	line[strcspn(line, "\n")] = '\0';
+	return cgroup_open_v2(work->host, line);
+}
+
+static pid_t clone_into_group(struct work *work, struct ns_clone *clone)
+{
+	AUTO(fd_close) int group = -1;
+	pid_t pid = ns_clone(clone);
+
+	if (pid != -EBUSY || clone->cgroup_fd < 0 || work->options->cgroup)
+		return pid;
+	group = open_init_group(work);
+	if (group < 0)
+		return pid;
+	clone->cgroup_fd = group;
+	return ns_clone(clone);
+}
+
+static int send_pidfd(const struct exec_options *options, int pidfd, struct error *err)
+{
+	return options->pidfd_socket ? console_send_pidfd(options->pidfd_socket, pidfd, err) : 0;
+}
 
 static int fork_child(struct work *work, struct exec *exec, struct error *err)
 {
@@ -241,7 +293,7 @@ static int fork_child(struct work *work, struct exec *exec, struct error *err)
 		if (setns(work->init_pidfd, CLONE_NEWPID) < 0)
 			return error_set(err, -errno, "joining the pid namespace");
 	}
-	pid = ns_clone(&clone);
+	pid = clone_into_group(work, &clone);
 	if (pid == 0) {
 		close(work->sync[0]);
 		work->sync[0] = -1;
@@ -279,6 +331,8 @@ static int attend(struct work *work, const struct exec *exec, struct error *err)
 		r = process_adjust(&work->process, exec->pid, err);
 	if (r == 0)
 		r = write_pid_file(work->options, exec->pid, err);
+	if (r == 0)
+		r = send_pidfd(work->options, exec->pidfd, err);
 	if (r == 0) {
 		r = sync_send(work->sync[0], SYNC_START, exec->pid);
 		if (r < 0)

@@ -18,6 +18,8 @@ struct exec_options {
 	const char *root;
 	const char *console_socket; /* or NULL */
 	const char *pid_file;       /* or NULL */
+	const char *pidfd_socket;   /* or NULL */
+	const char *cgroup;         /* below the container's, or NULL */
 	bool no_new_keyring;
 	bool detach;
 	unsigned int preserve;             /* descriptors after stdio that the program inherits */

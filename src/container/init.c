@@ -200,5 +200,5 @@ void init_main(struct init_context *init)
 	}
 	if (err.code < 0 && fd >= 0)
 		(void) sync_send_error(fd, &err);
-	_exit(r == -ENOENT ? 127 : 126);
+	_exit(process_exit_code(r));
 }

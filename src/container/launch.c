@@ -385,6 +385,8 @@ static int make(struct work *work, struct error *err)
 		r = record_save(launch->record, err);
 	if (r == 0)
 		r = write_pid_file(work, err);
+	if (r == 0 && work->options->pidfd_socket)
+		r = console_send_pidfd(work->options->pidfd_socket, launch->pidfd, err);
 	if (r == 0 && !work->options->direct) {
 		r = sync_send(launch->sync_fd, SYNC_GO, launch->record->state->pid);
 		if (r < 0)

@@ -20,6 +20,7 @@ struct launch_options {
 	const char *bundle;
 	const char *console_socket; /* or NULL */
 	const char *pid_file;       /* or NULL */
+	const char *pidfd_socket;   /* or NULL */
 	int rootfs_fd;              /* a detached mount instead of root.path, or -1 */
 	unsigned int preserve;      /* descriptors after stdio that the program inherits */
 	unsigned int listen;        /* of these, the sockets that LISTEN_FDS tells it of */

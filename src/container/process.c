@@ -290,6 +290,21 @@ static void make_environment(const struct process_plan *plan)
 	setenv("HOME", home ? home : "/", 1);
 }
 
+int process_exit_code(int r)
+{
+	return r == PROCESS_MISSING ? 127 : r == PROCESS_UNUSABLE ? 126 : 1;
+}
+
+/* To be said when err->msg is set already. */
+static int no_program(int r, struct error *err)
+{
+	int code = r == -ENOENT || r == -ENOTDIR ? PROCESS_MISSING : PROCESS_UNUSABLE;
+
+	if (err)
+		err->code = code;
+	return code;
+}
+
 static int check_program(const char *path)
 {
 	struct stat st;
@@ -311,7 +326,9 @@ static int find_program(const char *name, char **ret, struct error *err)
 	if (strchr(name, '/')) {
 		r = check_program(name);
 		if (r < 0)
-			return error_set(err, r, "executable file \"%s\" cannot be run", name);
+			return no_program(
+				error_set(err, r, "executable file \"%s\" cannot be run", name),
+				err);
 		*ret = mem_strdup(name);
 		return 0;
 	}
@@ -334,7 +351,8 @@ static int find_program(const char *name, char **ret, struct error *err)
 			break;
 		search += n + 1;
 	}
-	return error_set(err, worst, "executable file \"%s\" not found in $PATH", name);
+	error_set(err, worst, "executable file \"%s\" not found in $PATH", name);
+	return no_program(worst, err);
 }
 
 int process_prepare(const struct process_plan *plan, const char *id, char **ret_path,
@@ -465,5 +483,6 @@ int process_execute(const struct process_plan *plan, const char *path,
 			return error_set(err, r, "process.capabilities");
 	}
 	execve(path, (char *const *) process->args, environ);
-	return error_set(err, -errno, "exec \"%s\"", path);
+	r = -errno;
+	return no_program(error_set(err, r, "exec \"%s\"", path), err);
 }

@@ -17,6 +17,15 @@
 
 struct error;
 
+/*
+ * Codes of struct error for a program that is not there or cannot be executed.  No errno says it
+ * unmistakably, and callers make the exit codes of it that shells use (127, 126).
+ */
+enum { PROCESS_MISSING = -10127, PROCESS_UNUSABLE = -10126 };
+
+/* 127, 126, or 1 for any other failure. */
+int process_exit_code(int r);
+
 struct process_limit {
 	int resource;
 	struct rlimit limit;

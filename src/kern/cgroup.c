@@ -405,6 +405,22 @@ int cgroup_v2_fd(const struct cgroup *cgroup)
 	return -1;
 }
 
+bool cgroup_everywhere(const struct cgroup *cgroup)
+{
+	for (size_t i = 0; i < cgroup->host->count; i++)
+		if (cgroup->fds[i] < 0)
+			return false;
+	return true;
+}
+
+int cgroup_open_v2(const struct cgroup_host *host, const char *path)
+{
+	for (size_t i = 0; cgroup_path_good(path) && i < host->count; i++)
+		if (host->list[i].v2)
+			return open_existing(&host->list[i], path);
+	return -ENOENT;
+}
+
 int cgroup_write(const struct cgroup *cgroup, const char *controller, const char *file,
 		 const char *text)
 {

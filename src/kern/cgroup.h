@@ -67,6 +67,11 @@ int cgroup_fd(const struct cgroup *cgroup, const char *controller);
 /* Folder in the version 2 tree, -1 when not used. */
 int cgroup_v2_fd(const struct cgroup *cgroup);
 
+/* Whether it has a folder in every hierarchy. */
+bool cgroup_everywhere(const struct cgroup *cgroup);
+/* A folder of the version 2 tree; -ENOENT when there is none. */
+int cgroup_open_v2(const struct cgroup_host *host, const char *path);
+
 /* -EOPNOTSUPP when there is no such controller. */
 int cgroup_write(const struct cgroup *cgroup, const char *controller, const char *file,
 		 const char *text);

@@ -61,7 +61,7 @@ def test_exec(bundle):
                                     "env": ["PATH=/bin"]}))
     assert bundle.exec("--process", document, bundle.id).stdout == "33\n"
     missing = bundle.exec(bundle.id, "no-such-program")
-    assert missing.returncode == 1 and "executable file" in missing.stderr
+    assert missing.returncode == 127 and "executable file" in missing.stderr
     pid_file = bundle.folder / "pid"
     with open(os.devnull, "r+b") as null:
         subprocess.check_call(bundle.command("exec", "-d", "--pid-file", pid_file, bundle.id,
