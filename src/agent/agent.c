@@ -31,6 +31,8 @@ enum {
 	/* One step of this many instances at a time: more only fight for the kernel's locks. */
 	STEP_THREADS = 6,
 	SLOW_THREADS = 8,
+	/* Each waits for a client that may be slow. */
+	FILES_THREADS = 32,
 
 	SLOT_BITS = 32,
 	BOOT_ID_FILE_MAX = 64,
@@ -285,6 +287,8 @@ static int open_loop(struct agent *agent, struct error *err)
 	r = pool_new(agent->event, STEP_THREADS, &agent->pool, err);
 	if (r == 0)
 		r = pool_new(agent->event, SLOW_THREADS, &agent->slow_pool, err);
+	if (r == 0)
+		r = pool_new(agent->event, FILES_THREADS, &agent->files_pool, err);
 	return r;
 }
 
@@ -300,6 +304,7 @@ static void agent_free(struct agent *agent)
 	image_actors_cancel(agent);
 	pool_free(agent->pool);
 	pool_free(agent->slow_pool);
+	pool_free(agent->files_pool);
 	instance_actors_free(agent);
 	network_actors_free(agent);
 	image_actors_free(agent);

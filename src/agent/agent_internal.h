@@ -16,6 +16,7 @@
 #include "keeper/client.h"
 
 struct cgroup_host;
+struct files;
 struct hold;
 struct image_actor;
 struct image_store;
@@ -40,6 +41,7 @@ struct agent {
 	sd_event *event;
 	struct pool *pool;      /* steps: milliseconds */
 	struct pool *slow_pool; /* pulls, imports, exports: minutes */
+	struct pool *files_pool; /* copies: as long as their clients take */
 	struct link *link;
 	struct keeper_watch *keeper;
 	struct net_watch *net_watch;
@@ -49,6 +51,7 @@ struct agent {
 	struct image_actor *image_actors;
 	struct hold *holds; /* hash by job */
 	struct stream *streams;
+	struct files *files;
 	uint32_t *slots; /* bitmap of id slots in use */
 	uint32_t slot_words;
 	uint32_t salt;    /* in the names of exec jobs: those of an earlier agent are told apart */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/instance_actor_internal.h"
+#include "agent/instance_files.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/strv.h"
@@ -190,6 +191,14 @@ static bool carry_out(struct instance_actor *actor, enum plan_step step, const c
 		else
 			run_doom(actor, why);
 		return true;
+	case PLAN_PREPARE:
+	case PLAN_REMOVE:
+		/* Two mounts of the same changed files would not know of each other. */
+		if (files_stop(actor->agent, actor->uid,
+			       step == PLAN_REMOVE ? "the instance is being deleted"
+						   : "the instance is being started"))
+			return false;
+		/* fall through */
 	default:
 		actor_submit(actor, step, image_uid, network);
 		return false;

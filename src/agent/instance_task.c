@@ -32,6 +32,23 @@ static int make_folder(const char *path, struct error *err)
 	return r < 0 ? error_set(err, r, "make %s", path) : 0;
 }
 
+int instance_image_read(const struct agent *agent, const char *uid, struct image_info *ret,
+			struct error *err)
+{
+	AUTO(free) char *path = agent_state_path(agent, uid, "image.json");
+	AUTO(json_decref) json_t *document = NULL;
+	AUTO(free) char *text = NULL;
+	size_t size;
+	int r = file_read(AT_FDCWD, path, IMAGE_RECORD_MAX, &text, &size);
+
+	if (r < 0)
+		return error_set(err, r, "%s", path);
+	r = json_parse(text, size, IMAGE_RECORD_MAX, &document, err);
+	if (r == 0)
+		r = image_info_read(document, ret, err);
+	return r < 0 ? error_wrap(err, r, "%s", path) : 0;
+}
+
 /*
  * The image as the first run of this instance saw it: later pulls under the same name must not
  * change what its upper layer lies on.
@@ -41,15 +58,10 @@ static int load_image(struct instance_task *task, struct image_info *ret)
 	AUTO(free) char *path = agent_state_path(task->agent, task->uid, "image.json");
 	AUTO(json_decref) json_t *document = NULL;
 	AUTO(free) char *text = NULL;
-	size_t size;
-	int r = file_read(AT_FDCWD, path, IMAGE_RECORD_MAX, &text, &size);
+	int r;
 
-	if (r == 0) {
-		r = json_parse(text, size, IMAGE_RECORD_MAX, &document, &task->err);
-		if (r == 0)
-			r = image_info_read(document, ret, &task->err);
-		return r < 0 ? error_wrap(&task->err, r, "%s", path) : 0;
-	}
+	if (access(path, F_OK) == 0)
+		return instance_image_read(task->agent, task->uid, ret, &task->err);
 	r = image_store_lookup(task->agent->images, task->image_uid, ret, &task->err);
 	if (r < 0)
 		return error_wrap(&task->err, r, "image %s", task->instance->spec.image);

@@ -44,6 +44,11 @@ struct instance_task {
 /* Carries out task->step. */
 void instance_task_run(struct instance_task *task);
 
+/* image.json: what the instance's changed files lie on. */
+struct image_info;
+int instance_image_read(const struct agent *agent, const char *uid, struct image_info *ret,
+			struct error *err);
+
 /* What the run folder says about a running instance: -ENOENT when it was not started yet. */
 int instance_read_started(const struct agent *agent, const char *uid, int64_t *ret_started_ms,
 			  bool *ret_paused);

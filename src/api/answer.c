@@ -28,6 +28,9 @@ static const struct error_kind error_kinds[] = {
 	{ -ENAMETOOLONG, 400, "use a shorter URL" },
 	{ -EDOM, 400, "correct the request; docs/api.md describes every member" },
 	{ -ERANGE, 400, "correct the request; docs/api.md describes every member" },
+	{ -ENOTDIR, 400, "name a folder, or leave the rest of the path away" },
+	{ -ELOOP, 400, "name what the links lead to" },
+	{ -EROFS, 403, "write to a volume, or to an instance that is not read-only" },
 	{ -EACCES, 403, "ask an administrator for access" },
 	{ -EPERM, 403, "ask an administrator for access" },
 	{ -ENOENT, 404, "list what there is with GET on the collection" },
@@ -66,8 +69,16 @@ static void set_response(struct request *req, unsigned int status, struct MHD_Re
 	}
 	req->response = response;
 	req->status = status;
+	if (req->header)
+		MHD_add_response_header(response, req->header, req->header_value);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 	request_resume(req);
+}
+
+void request_set_header(struct request *req, const char *name, const char *value)
+{
+	req->header = name;
+	mem_replace(&req->header_value, value);
 }
 
 /* Takes over the text. */

@@ -35,6 +35,11 @@ int stats_follow(struct request *req, struct error *err);
 int instance_stats(struct request *req, struct error *err);
 int instance_processes(struct request *req, struct error *err);
 
+/* files.c */
+int instance_file_stat(struct request *req, struct error *err);
+int instance_files_get(struct request *req, struct error *err);
+int instance_files_put(struct request *req, struct error *err);
+
 /* images.c */
 int image_show(struct request *req, struct error *err);
 int image_pull(struct request *req, struct error *err);

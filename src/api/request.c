@@ -30,6 +30,7 @@ void http_request_free(struct request *req)
 		MHD_destroy_response(req->response);
 	sd_event_source_disable_unref(req->hangup);
 	strbuf_done(&req->body);
+	free(req->header_value);
 	uri_done(&req->uri);
 	free(req);
 }
@@ -42,6 +43,11 @@ struct api *request_api(const struct request *req)
 sd_event *request_event(const struct request *req)
 {
 	return req->api->event;
+}
+
+bool request_is_head(const struct request *req)
+{
+	return req->head;
 }
 
 const char *request_arg(const struct request *req, unsigned int i)

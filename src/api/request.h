@@ -28,6 +28,9 @@ enum { REQUEST_BODY_MAX = 1024 * 1024 };
 struct api *request_api(const struct request *req);
 sd_event *request_event(const struct request *req);
 
+/* Only the head of the answer is wanted; what costs much need not be done for it. */
+bool request_is_head(const struct request *req);
+
 /* Path variable number `i` of the route, decoded: "/1.0/instances/{name}" has one. */
 const char *request_arg(const struct request *req, unsigned int i);
 
@@ -57,6 +60,9 @@ void request_keep(struct request *req, void *state, void (*free_state)(void *sta
 void *request_kept(const struct request *req);
 
 /* -- answers; each may be called once ------------------------------------------------------- */
+
+/* One more header of the answer that comes; `name` is not copied.  At most one. */
+void request_set_header(struct request *req, const char *name, const char *value);
 
 /* 200 with `metadata`, which is handed over.  etag <= 0: none. */
 void request_answer(struct request *req, json_t *metadata, int64_t etag);

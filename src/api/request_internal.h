@@ -40,6 +40,7 @@ struct request {
 	struct route_match match;
 	bool begun;
 	bool handled;
+	bool head; /* HEAD: the answer's body is not sent */
 
 	struct strbuf body;
 	bool body_too_large;
@@ -49,6 +50,8 @@ struct request {
 	void *state;
 	void (*free_state)(void *state);
 
+	const char *header; /* one more of the answer, or NULL */
+	char *header_value;
 	struct MHD_Response *response;
 	unsigned int status;
 	bool queued;

@@ -19,6 +19,12 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/instances/{name}/stats", NULL, ROUTE_PLAIN, instance_stats },
 	{ "GET", "/1.0/instances/{name}/processes", NULL, ROUTE_PLAIN, instance_processes },
 
+	{ "GET", "/1.0/instances/{name}/files", "path follow stat", ROUTE_PLAIN, instance_file_stat,
+	  "stat" },
+	{ "GET", "/1.0/instances/{name}/files", "path follow stat", ROUTE_PLAIN,
+	  instance_files_get },
+	{ "PUT", "/1.0/instances/{name}/files", "path keep_ids", ROUTE_UPLOAD, instance_files_put },
+
 	{ "GET", "/1.0/images", "recursion", ROUTE_PLAIN, images_list },
 	{ "POST", "/1.0/images", "import name", ROUTE_UPLOAD, image_import, "import" },
 	{ "POST", "/1.0/images", NULL, ROUTE_PLAIN, image_pull },

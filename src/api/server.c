@@ -281,6 +281,7 @@ static void request_begin(struct request *req, const char *method)
 			"write bytes beyond A-Z a-z 0-9 - . _ ~ as %XX of their UTF-8");
 		return;
 	}
+	req->head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 	route_find(method, &req->uri, &req->match);
 	if (!req->match.route) {
 		if (req->match.path_known && strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0)

@@ -37,7 +37,8 @@ static void complete_offer_list(struct cli *cli, const char *const *list, const 
 		complete_offer(cli, *list, begin);
 }
 
-static void complete_offer_resources(struct cli *cli, const char *path, const char *begin)
+static void complete_offer_resources(struct cli *cli, const char *path, const char *behind,
+				     const char *begin)
 {
 	AUTO(json_decref) json_t *list = NULL;
 	const json_t *one;
@@ -50,6 +51,7 @@ static void complete_offer_resources(struct cli *cli, const char *path, const ch
 		AUTO(strbuf_done) struct strbuf name = {};
 
 		human_text(&name, resource_name(one));
+		strbuf_puts(&name, behind);
 		complete_offer(cli, strbuf_str(&name), begin);
 	}
 }
@@ -59,6 +61,15 @@ static void complete_offer_capabilities(struct cli *cli, const char *begin)
 	complete_offer(cli, "ALL", begin);
 	for (unsigned int i = 0; i < CAPABILITY_COUNT; i++)
 		complete_offer(cli, capability_name(i) + strlen("CAP_"), begin);
+}
+
+/* A file here, when it looks like one; else an instance's name and a colon. */
+static void complete_offer_place(struct cli *cli, const char *begin)
+{
+	if (begin[0] == '.' || strchr(begin, '/'))
+		fputs("@files\n", cli->out);
+	else
+		complete_offer_resources(cli, "/instances?recursion=1", ":", begin);
 }
 
 static void complete_offer_kind(struct cli *cli, enum completion completion, const char *begin)
@@ -80,16 +91,19 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 	case COMPLETE_NOTHING:
 		break;
 	case COMPLETE_INSTANCE:
-		complete_offer_resources(cli, "/instances?recursion=1", begin);
+		complete_offer_resources(cli, "/instances?recursion=1", "", begin);
+		break;
+	case COMPLETE_INSTANCE_FILE:
+		complete_offer_place(cli, begin);
 		break;
 	case COMPLETE_IMAGE:
-		complete_offer_resources(cli, "/images?recursion=1", begin);
+		complete_offer_resources(cli, "/images?recursion=1", "", begin);
 		break;
 	case COMPLETE_NETWORK:
-		complete_offer_resources(cli, "/networks?recursion=1", begin);
+		complete_offer_resources(cli, "/networks?recursion=1", "", begin);
 		break;
 	case COMPLETE_OPERATION:
-		complete_offer_resources(cli, "/operations?recursion=1", begin);
+		complete_offer_resources(cli, "/operations?recursion=1", "", begin);
 		break;
 	case COMPLETE_FORMAT:
 		complete_offer_list(cli, formats, begin);
@@ -197,7 +211,8 @@ static int complete_run(struct cli *cli, const void *userdata, const struct argu
 				complete_offer(cli, (*v)->name, begin);
 	} else if (place.verb && place.words < place.verb->words_max) {
 		/* The second word of launch and import is a new name. */
-		if (place.words == 0 || place.verb->words_max == VERB_WORDS_ANY)
+		if (place.words == 0 || place.verb->words_max == VERB_WORDS_ANY ||
+		    place.verb->completion == COMPLETE_INSTANCE_FILE)
 			complete_offer_kind(cli, place.verb->completion, begin);
 	}
 	return 0;

@@ -13,73 +13,12 @@
 #include "cli/human.h"
 #include "cli/listing.h"
 #include "cli/resource.h"
-#include "cli/terminal.h"
+#include "cli/transfer.h"
 #include "cli/verb.h"
 #include "cli/wait.h"
 #include "client/client.h"
 #include "client/tar.h"
 #include "codec/uri.h"
-
-enum { TRANSFER_REDRAW_BYTES = 4 * 1024 * 1024 };
-
-/* Bytes on their way to or from the server. */
-struct transfer {
-	struct cli *cli;
-	const char *title;
-	struct tar *tar; /* or */
-	int fd;
-	uint64_t done_bytes, drawn_bytes;
-	uint64_t total_bytes; /* 0 = not known */
-};
-
-static void transfer_moved(struct transfer *transfer, size_t size)
-{
-	char done[HUMAN_SIZE], total[HUMAN_SIZE];
-
-	transfer->done_bytes += size;
-	if (!transfer->cli->progress ||
-	    transfer->done_bytes - transfer->drawn_bytes < TRANSFER_REDRAW_BYTES)
-		return;
-	transfer->drawn_bytes = transfer->done_bytes;
-	human_bytes(transfer->done_bytes, done);
-	human_bytes(transfer->total_bytes, total);
-	fprintf(transfer->cli->err, "\r%s: %s%s%s\033[K", transfer->title, done,
-		transfer->total_bytes ? " / " : "", transfer->total_bytes ? total : "");
-}
-
-static void transfer_clear(const struct transfer *transfer)
-{
-	if (transfer->drawn_bytes > 0)
-		fputs("\r\033[K", transfer->cli->err);
-}
-
-static ssize_t transfer_source(void *userdata, void *data, size_t size, struct error *err)
-{
-	struct transfer *transfer = userdata;
-	ssize_t n;
-
-	if (transfer->tar) {
-		n = tar_read(transfer->tar, data, size, err);
-	} else {
-		do
-			n = read(transfer->fd, data, size);
-		while (n < 0 && errno == EINTR);
-		if (n < 0)
-			n = error_set(err, -errno, "cannot read the image");
-	}
-	if (n > 0)
-		transfer_moved(transfer, (size_t) n);
-	return n;
-}
-
-static int transfer_sink(void *userdata, const void *data, size_t size)
-{
-	struct transfer *transfer = userdata;
-	int r = terminal_write(transfer->fd, data, size);
-
-	transfer_moved(transfer, size);
-	return r;
-}
 
 /* "dir/web.tar.gz" -> "web"; the caller frees. */
 static char *image_name_of_file(const char *path)
@@ -146,7 +85,7 @@ static int image_import_send(struct cli *cli, struct transfer *transfer, const c
 
 	if (r < 0)
 		return r;
-	r = client_upload(client, path, transfer_source, transfer, ret, err);
+	r = client_upload(client, "POST", path, transfer_source, transfer, ret, err);
 	transfer_clear(transfer);
 	return r < 0 ? cli_failed(cli, path, r) : 0;
 }

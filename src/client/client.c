@@ -394,13 +394,13 @@ static int client_send_source(struct transport *transport, client_source_fn sour
 	return n < 0 ? (int) n : 0;
 }
 
-int client_upload(struct client *client, const char *path, client_source_fn source, void *userdata,
-		  json_t **ret, struct error *err)
+int client_upload(struct client *client, const char *method, const char *path,
+		  client_source_fn source, void *userdata, json_t **ret, struct error *err)
 {
 	AUTO(client_answer_done) struct client_answer answer = {};
 	AUTO(transport_free) struct transport *transport = NULL;
 	AUTO(free)
-	char *head = client_head(client, "POST", path,
+	char *head = client_head(client, method, path,
 				 "Content-Type: application/x-tar\r\nTransfer-Encoding: "
 				 "chunked\r\nConnection: close\r\n");
 	int r;

@@ -41,9 +41,9 @@ int client_request(struct client *client, const char *method, const char *path, 
 /* Delivers the next bytes of a body: a count, 0 at its end, -errno. */
 typedef ssize_t (*client_source_fn)(void *userdata, void *data, size_t size, struct error *err);
 
-/* POST with a body that is made while it is sent (an image's tar). */
-int client_upload(struct client *client, const char *path, client_source_fn source, void *userdata,
-		  json_t **ret, struct error *err);
+/* POST or PUT with a body that is made while it is sent (a tar). */
+int client_upload(struct client *client, const char *method, const char *path,
+		  client_source_fn source, void *userdata, json_t **ret, struct error *err);
 
 typedef int (*client_sink_fn)(void *userdata, const void *data, size_t size);
 

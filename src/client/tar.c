@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <uthash.h>
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -17,23 +18,42 @@ enum {
 	TAR_BLOCK = 512,
 	TAR_NAME_MAX = 100,
 	TAR_DEPTH_MAX = 64,
+	TAR_TREE_DEPTH_MAX = 500,
+	TAR_LINK_MAX = 4096,
+	TAR_ID_MAX = 07777777,
 };
 
 /* What the eleven octal digits of ustar can say. */
 #define TAR_OCTAL_MAX UINT64_C(077777777777)
 
 struct tar_entry {
-	char *name; /* relative; folders end with '/' */
+	char *path;       /* relative to the folder */
+	char *name;       /* in the tar; folders end with '/' */
+	const char *link; /* name of the entry that this is a hard link to, or NULL */
 	uint64_t size;
 	int64_t mtime;
-	mode_t mode;
+	uint32_t mtime_ns;
+	mode_t mode; /* with the type */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* A file with several names. */
+struct tar_inode {
+	UT_hash_handle hh;
+	struct {
+		uint64_t dev, ino;
+	} key;
+	char *name; /* of the first one */
 };
 
 struct tar {
 	int folder_fd;
 	char *folder;
+	bool tree; /* everything that a tar can say, with owners and modes */
 	struct tar_entry *entries;
 	size_t count, capacity;
+	struct tar_inode *inodes;
 	size_t next;         /* entry whose header comes next */
 	struct strbuf ready; /* headers and padding on their way out */
 	int file_fd;         /* of the entry being copied, or -1 */
@@ -42,51 +62,99 @@ struct tar {
 	bool ended;          /* the end mark is in `ready` */
 };
 
-static int tar_walk(struct tar *tar, int dir_fd, const char *prefix, unsigned int depth,
-		    struct error *err);
+static int tar_walk(struct tar *tar, int dir_fd, const char *path, const char *name,
+		    unsigned int depth, struct error *err);
 
-static void tar_add(struct tar *tar, char *name, const struct stat *st)
+/* The first name of a file that has several, NULL when this is it. */
+static const char *tar_find_inode(struct tar *tar, const char *name, const struct stat *st)
 {
+	struct tar_inode *inode, look;
+
+	if (!tar->tree || S_ISDIR(st->st_mode) || st->st_nlink < 2)
+		return NULL;
+	memset(&look, 0, sizeof(look));
+	look.key.dev = st->st_dev;
+	look.key.ino = st->st_ino;
+	HASH_FIND(hh, tar->inodes, &look.key, sizeof(look.key), inode);
+	if (inode)
+		return inode->name;
+	inode = mem_new0(struct tar_inode);
+	inode->key = look.key;
+	inode->name = mem_strdup(name);
+	HASH_ADD(hh, tar->inodes, key, sizeof(inode->key), inode);
+	return NULL;
+}
+
+static void tar_add(struct tar *tar, const char *path, char *name, const struct stat *st)
+{
+	const char *link = tar_find_inode(tar, name, st);
+
 	if (tar->count == tar->capacity) {
 		tar->capacity = tar->capacity ? tar->capacity * 2 : 64;
 		tar->entries = mem_realloc(tar->entries, tar->capacity, sizeof(struct tar_entry));
 	}
 	tar->entries[tar->count++] = (struct tar_entry){
+		.path = mem_strdup(path),
 		.name = name,
-		.size = S_ISREG(st->st_mode) ? (uint64_t) st->st_size : 0,
+		.link = link,
+		.size = S_ISREG(st->st_mode) && !link ? (uint64_t) st->st_size : 0,
 		.mtime = st->st_mtime > 0 ? st->st_mtime : 0,
-		.mode = st->st_mode & 0777,
+		.mtime_ns = tar->tree ? (uint32_t) st->st_mtim.tv_nsec : 0,
+		.mode = tar->tree ? st->st_mode : st->st_mode & (S_IFMT | 0777),
+		.uid = tar->tree ? st->st_uid : 0,
+		.gid = tar->tree ? st->st_gid : 0,
 	};
 }
 
-static int tar_walk_entry(struct tar *tar, int dir_fd, const char *prefix, const char *name,
-			  unsigned int depth, struct error *err)
+/* What is neither file nor folder: 1: it is left out. */
+static int tar_check_kind(const struct tar *tar, const char *path, const struct stat *st,
+			  struct error *err)
 {
-	AUTO(free) char *path = mem_printf("%s%s", prefix, name);
-	AUTO(fd_close) int fd = -1;
-	struct stat st;
-
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return error_set(err, -errno, "cannot look at %s/%s", tar->folder, path);
-	if (tar->count >= TAR_ENTRIES_MAX)
-		return error_say(err, -E2BIG, "folder %s has more than %d files", tar->folder,
-				 TAR_ENTRIES_MAX);
-	if (S_ISREG(st.st_mode)) {
-		tar_add(tar, TAKE_PTR(path), &st);
+	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
 		return 0;
-	}
-	if (!S_ISDIR(st.st_mode))
+	if (!tar->tree)
 		return error_say(
 			err, -EINVAL,
 			"%s/%s is neither a file nor a folder; an OCI layout has nothing else",
 			tar->folder, path);
-	if (depth >= TAR_DEPTH_MAX)
-		return error_say(err, -ELOOP, "folder %s/%s is too deep", tar->folder, path);
-	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode))
+		return error_say(err, -EINVAL, "%s/%s is a device: it is not copied", tar->folder,
+				 path);
+	return S_ISSOCK(st->st_mode);
+}
+
+/* `path` and `name` of the folder, "" or with '/' at the end; `file` in it. */
+static int tar_walk_entry(struct tar *tar, int dir_fd, const char *path, const char *name,
+			  const char *file, unsigned int depth, struct error *err)
+{
+	AUTO(free) char *inside = mem_printf("%s%s", path, file);
+	AUTO(free) char *inside_name = mem_printf("%s%s", name, file);
+	size_t max = tar->tree ? TAR_TREE_ENTRIES_MAX : TAR_ENTRIES_MAX;
+	AUTO(fd_close) int fd = -1;
+	struct stat st;
+	int r;
+
+	if (fstatat(dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return error_set(err, -errno, "cannot look at %s/%s", tar->folder, inside);
+	if (tar->count >= max)
+		return error_say(err, -E2BIG, "folder %s has more than %zu files", tar->folder,
+				 max);
+	r = tar_check_kind(tar, inside, &st, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (!S_ISDIR(st.st_mode)) {
+		tar_add(tar, inside, TAKE_PTR(inside_name), &st);
+		return 0;
+	}
+	if (depth >= (tar->tree ? TAR_TREE_DEPTH_MAX : TAR_DEPTH_MAX))
+		return error_say(err, -ELOOP, "folder %s/%s is too deep", tar->folder, inside);
+	fd = openat(dir_fd, file, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return error_set(err, -errno, "cannot open %s/%s", tar->folder, path);
-	tar_add(tar, mem_printf("%s/", path), &st);
-	return tar_walk(tar, fd, tar->entries[tar->count - 1].name, depth + 1, err);
+		return error_set(err, -errno, "cannot open %s/%s", tar->folder, inside);
+	AUTO(free) char *deeper = mem_printf("%s/", inside);
+	AUTO(free) char *deeper_name = mem_printf("%s/", inside_name);
+	tar_add(tar, inside, mem_strdup(deeper_name), &st);
+	return tar_walk(tar, fd, deeper, deeper_name, depth + 1, err);
 }
 
 static int tar_compare_names(const struct dirent **a, const struct dirent **b)
@@ -94,59 +162,126 @@ static int tar_compare_names(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static int tar_walk(struct tar *tar, int dir_fd, const char *prefix, unsigned int depth,
-		    struct error *err)
+static int tar_walk(struct tar *tar, int dir_fd, const char *path, const char *name,
+		    unsigned int depth, struct error *err)
 {
 	struct dirent **list = NULL;
 	int count = scandirat(dir_fd, ".", &list, NULL, tar_compare_names);
 	int r = 0;
 
 	if (count < 0)
-		return error_set(err, -errno, "cannot read the folder %s/%s", tar->folder, prefix);
+		return error_set(err, -errno, "cannot read the folder %s/%s", tar->folder, path);
 	for (int i = 0; i < count; i++) {
-		const char *name = list[i]->d_name;
+		const char *file = list[i]->d_name;
 
-		if (r == 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
-			r = tar_walk_entry(tar, dir_fd, prefix, name, depth, err);
+		if (r == 0 && strcmp(file, ".") != 0 && strcmp(file, "..") != 0)
+			r = tar_walk_entry(tar, dir_fd, path, name, file, depth, err);
 		free(list[i]);
 	}
 	free(list);
 	return r;
 }
 
+static struct tar *tar_alloc(const char *folder, bool tree)
+{
+	struct tar *tar = mem_new0(struct tar);
+
+	tar->file_fd = tar->folder_fd = -1;
+	tar->folder = mem_strdup(folder);
+	tar->tree = tree;
+	return tar;
+}
+
 int tar_new(const char *folder, struct tar **ret, struct error *err)
 {
-	AUTO(tar_free) struct tar *tar = mem_new0(struct tar);
+	AUTO(tar_free) struct tar *tar = tar_alloc(folder, false);
 	int r;
 
-	tar->file_fd = -1;
-	tar->folder = mem_strdup(folder);
 	tar->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (tar->folder_fd < 0)
 		return error_set(err, -errno, "cannot open the folder %s", folder);
-	r = tar_walk(tar, tar->folder_fd, "", 0, err);
+	r = tar_walk(tar, tar->folder_fd, "", "", 0, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(tar);
 	return 0;
 }
 
-static void tar_put_header(struct tar *tar, const char *name, char type, mode_t mode, uint64_t size,
-			   int64_t mtime)
+/* One thing that is no folder: its entry is read from the folder it is in. */
+static int tar_add_single(struct tar *tar, const char *path, const char *name, bool follow,
+			  const struct stat *st, struct error *err)
+{
+	const char *slash = strrchr(path, '/');
+	AUTO(free)
+	char *folder = slash ? mem_strndup(path, (size_t) (slash - path) + 1) : mem_strdup(".");
+	int r;
+
+	mem_replace(&tar->folder, folder);
+	tar->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (tar->folder_fd < 0)
+		return error_set(err, -errno, "cannot open the folder %s", folder);
+	r = tar_check_kind(tar, slash ? slash + 1 : path, st, err);
+	if (r > 0)
+		return error_say(err, -EINVAL, "%s is a socket: it is not copied", path);
+	if (r < 0)
+		return r;
+	/* Opened at once: a name that is a link is followed only here. */
+	if (S_ISREG(st->st_mode)) {
+		tar->file_fd =
+			open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
+		if (tar->file_fd < 0)
+			return error_set(err, -errno, "cannot open %s", path);
+	}
+	tar_add(tar, slash ? slash + 1 : path, mem_strdup(name), st);
+	return 0;
+}
+
+int tar_new_tree(const char *path, const char *name, bool follow, struct tar **ret,
+		 struct error *err)
+{
+	AUTO(tar_free) struct tar *tar = tar_alloc(path, true);
+	AUTO(free) char *prefix = name ? mem_printf("%s/", name) : mem_strdup("");
+	struct stat st;
+	int r;
+
+	if (fstatat(AT_FDCWD, path, &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0)
+		return error_set(err, -errno, "cannot open %s", path);
+	if (!S_ISDIR(st.st_mode)) {
+		if (!name)
+			return error_say(err, -ENOTDIR, "%s is no folder", path);
+		st.st_nlink = 1;
+		r = tar_add_single(tar, path, name, follow, &st, err);
+	} else {
+		tar->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (tar->folder_fd < 0)
+			return error_set(err, -errno, "cannot open the folder %s", path);
+		if (name)
+			tar_add(tar, "", mem_strdup(prefix), &st);
+		r = tar_walk(tar, tar->folder_fd, "", prefix, 0, err);
+	}
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(tar);
+	return 0;
+}
+
+static void tar_put_header(struct tar *tar, const char *name, const char *link, char type,
+			   const struct tar_entry *entry, uint64_t size)
 {
 	char *header = strbuf_reserve(&tar->ready, TAR_BLOCK);
 	unsigned int sum = 0;
 
 	memset(header, 0, TAR_BLOCK);
 	memcpy(header, name, strnlen(name, TAR_NAME_MAX));
-	snprintf(header + 100, 8, "%07o", (unsigned int) mode);
-	snprintf(header + 108, 8, "%07o", 0);
-	snprintf(header + 116, 8, "%07o", 0);
+	snprintf(header + 100, 8, "%07o", (unsigned int) (entry->mode & 07777));
+	snprintf(header + 108, 8, "%07o", entry->uid > TAR_ID_MAX ? 0 : entry->uid);
+	snprintf(header + 116, 8, "%07o", entry->gid > TAR_ID_MAX ? 0 : entry->gid);
 	snprintf(header + 124, 12, "%011llo",
 		 (unsigned long long) (size > TAR_OCTAL_MAX ? TAR_OCTAL_MAX : size));
-	snprintf(header + 136, 12, "%011llo", (unsigned long long) mtime & TAR_OCTAL_MAX);
+	snprintf(header + 136, 12, "%011llo", (unsigned long long) entry->mtime & TAR_OCTAL_MAX);
 	memset(header + 148, ' ', 8);
 	header[156] = type;
+	memcpy(header + 157, link, strnlen(link, TAR_NAME_MAX));
 	memcpy(header + 257, "ustar\00000", 8);
 	for (int i = 0; i < TAR_BLOCK; i++)
 		sum += (unsigned char) header[i];
@@ -172,48 +307,103 @@ static void tar_put_pax_record(struct strbuf *pax, const char *key, const char *
 	strbuf_printf(pax, "%zu %s=%s\n", size, key, value);
 }
 
-static void tar_put_entry(struct tar *tar, const struct tar_entry *entry)
+static void tar_put_pax_number(struct strbuf *pax, const char *key, uint64_t value)
 {
-	AUTO(strbuf_done) struct strbuf pax = {};
-	size_t size = strlen(entry->name);
-	bool folder = entry->name[size - 1] == '/';
+	AUTO(free) char *text = mem_printf("%llu", (unsigned long long) value);
 
-	if (size > TAR_NAME_MAX)
-		tar_put_pax_record(&pax, "path", entry->name);
-	if (entry->size > TAR_OCTAL_MAX) {
-		AUTO(free) char *text = mem_printf("%llu", (unsigned long long) entry->size);
+	tar_put_pax_record(pax, key, text);
+}
 
-		tar_put_pax_record(&pax, "size", text);
+/* What ustar has no room for. */
+static void tar_put_pax(struct strbuf *pax, const struct tar_entry *entry, const char *link)
+{
+	if (strlen(entry->name) > TAR_NAME_MAX)
+		tar_put_pax_record(pax, "path", entry->name);
+	if (strlen(link) > TAR_NAME_MAX)
+		tar_put_pax_record(pax, "linkpath", link);
+	if (entry->size > TAR_OCTAL_MAX)
+		tar_put_pax_number(pax, "size", entry->size);
+	if (entry->uid > TAR_ID_MAX)
+		tar_put_pax_number(pax, "uid", entry->uid);
+	if (entry->gid > TAR_ID_MAX)
+		tar_put_pax_number(pax, "gid", entry->gid);
+	if (entry->mtime_ns > 0) {
+		AUTO(free)
+		char *text = mem_printf("%lld.%09u", (long long) entry->mtime, entry->mtime_ns);
+
+		tar_put_pax_record(pax, "mtime", text);
 	}
+}
+
+static char tar_type(const struct tar_entry *entry)
+{
+	if (entry->link)
+		return '1';
+	switch (entry->mode & S_IFMT) {
+	case S_IFDIR:
+		return '5';
+	case S_IFLNK:
+		return '2';
+	case S_IFIFO:
+		return '6';
+	default:
+		return '0';
+	}
+}
+
+static int tar_put_entry(struct tar *tar, const struct tar_entry *entry, struct error *err)
+{
+	static const struct tar_entry plain = { .mode = 0644 };
+	AUTO(strbuf_done) struct strbuf pax = {};
+	char target[TAR_LINK_MAX + 1] = "";
+	const char *link = entry->link ? entry->link : target;
+
+	if (S_ISLNK(entry->mode) && !entry->link) {
+		ssize_t n = readlinkat(tar->folder_fd, entry->path, target, TAR_LINK_MAX);
+
+		if (n < 0)
+			return error_set(err, -errno, "cannot read the link %s/%s", tar->folder,
+					 entry->path);
+		target[n] = '\0';
+	}
+	tar_put_pax(&pax, entry, link);
 	if (pax.size > 0) {
-		tar_put_header(tar, "PaxHeaders/entry", 'x', 0644, pax.size, entry->mtime);
+		tar_put_header(tar, "PaxHeaders/entry", "", 'x', &plain, pax.size);
 		strbuf_append(&tar->ready, pax.data, pax.size);
 		tar_put_padding(tar, (TAR_BLOCK - pax.size % TAR_BLOCK) % TAR_BLOCK);
 	}
-	tar_put_header(tar, entry->name, folder ? '5' : '0', entry->mode, entry->size,
-		       entry->mtime);
+	tar_put_header(tar, entry->name, link, tar_type(entry), entry, entry->size);
+	return 0;
 }
 
 /* Opens below the folder without following a link that was put there meanwhile. */
-static int tar_open_file(struct tar *tar, const struct tar_entry *entry, struct error *err)
+static int tar_open_file(struct tar *tar, struct tar_entry *entry, struct error *err)
 {
 	struct stat st;
 
-	tar->file_fd = openat(tar->folder_fd, entry->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (tar->file_fd < 0)
+		tar->file_fd = openat(tar->folder_fd, entry->path,
+				      O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (tar->file_fd < 0 || fstat(tar->file_fd, &st) < 0)
-		return error_set(err, -errno, "cannot read %s/%s", tar->folder, entry->name);
+		return error_set(err, -errno, "cannot read %s/%s", tar->folder, entry->path);
+	/* A log that grows is copied as long as it is now. */
+	if (S_ISREG(st.st_mode) && tar->tree)
+		entry->size = (uint64_t) st.st_size;
 	if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size != entry->size)
 		return error_say(err, -ESTALE, "%s/%s was changed while it was read", tar->folder,
-				 entry->name);
+				 entry->path);
 	tar->file_left = entry->size;
 	tar->file_padding = (size_t) ((TAR_BLOCK - entry->size % TAR_BLOCK) % TAR_BLOCK);
+	if (entry->size == 0)
+		fd_close(TAKE_FD(tar->file_fd));
 	return 0;
 }
 
 /* Puts what comes next into `ready`, or opens the next file. */
 static int tar_advance(struct tar *tar, struct error *err)
 {
-	const struct tar_entry *entry;
+	struct tar_entry *entry;
+	int r = 0;
 
 	if (tar->next == tar->count) {
 		tar_put_padding(tar, 2 * (size_t) TAR_BLOCK);
@@ -221,13 +411,14 @@ static int tar_advance(struct tar *tar, struct error *err)
 		return 0;
 	}
 	entry = &tar->entries[tar->next++];
-	tar_put_entry(tar, entry);
-	return entry->size > 0 ? tar_open_file(tar, entry, err) : 0;
+	if (tar_type(entry) == '0' && (entry->size > 0 || tar->tree))
+		r = tar_open_file(tar, entry, err);
+	return r < 0 ? r : tar_put_entry(tar, entry, err);
 }
 
 static ssize_t tar_read_file(struct tar *tar, void *data, size_t size, struct error *err)
 {
-	const char *name = tar->entries[tar->next - 1].name;
+	const char *name = tar->entries[tar->next - 1].path;
 	ssize_t n;
 
 	if (size > tar->file_left)
@@ -260,7 +451,7 @@ ssize_t tar_read(struct tar *tar, void *data, size_t size, struct error *err)
 			strbuf_consume(&tar->ready, n);
 			return (ssize_t) n;
 		}
-		if (tar->file_fd >= 0)
+		if (tar->file_left > 0)
 			return tar_read_file(tar, data, size, err);
 		if (tar->ended)
 			return 0;
@@ -272,11 +463,21 @@ ssize_t tar_read(struct tar *tar, void *data, size_t size, struct error *err)
 
 void tar_free(struct tar *tar)
 {
+	struct tar_inode *inode, *next;
+
 	if (!tar)
 		return;
-	for (size_t i = 0; i < tar->count; i++)
+	for (size_t i = 0; i < tar->count; i++) {
 		free(tar->entries[i].name);
+		free(tar->entries[i].path);
+	}
 	free(tar->entries);
+	HASH_ITER(hh, tar->inodes, inode, next)
+	{
+		HASH_DEL(tar->inodes, inode);
+		free(inode->name);
+		free(inode);
+	}
 	free(tar->folder);
 	strbuf_done(&tar->ready);
 	fd_close(tar->file_fd);

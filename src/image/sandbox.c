@@ -59,6 +59,7 @@ static int copy_file(const char *path, int root_fd, struct error *err)
 	return r < 0 ? error_set(err, r, "copy %s", path) : 0;
 }
 
+/* What a worker with a folder of its own finds in its root. */
 static int fill_root(int root_fd, bool network, struct error *err)
 {
 	static const char *const folders[] = { "job", "etc", "etc/ssl", "etc/ssl/certs" };
@@ -88,11 +89,26 @@ static int make_root(int *ret_fd, struct error *err)
 	return *ret_fd < 0 ? error_set(err, -errno, "sandbox: tmpfs") : 0;
 }
 
+/* In a mount namespace of its own; the mount `job_fd`, if any, becomes /job. */
+static int pivot(int root_fd, int job_fd, struct error *err)
+{
+	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	/* The new root needs a place while the old one still stands; /proc is everywhere. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    move_mount(root_fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	    (job_fd >= 0 && move_mount(job_fd, "", root_fd, "job", MOVE_MOUNT_F_EMPTY_PATH) < 0) ||
+	    mount_setattr(root_fd, "", AT_EMPTY_PATH, &read_only, sizeof(read_only)) < 0 ||
+	    fchdir(root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return error_set(err, -errno, "sandbox: root folder");
+	return 0;
+}
+
 static int enter_root(const struct sandbox *sandbox, struct error *err)
 {
 	struct mount_attr harmless = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
 						   MOUNT_ATTR_NOEXEC };
-	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
 	AUTO(fd_close) int root_fd = -1;
 	/* While we are still in the mount namespace that the folder is in. */
 	AUTO(fd_close)
@@ -109,17 +125,22 @@ static int enter_root(const struct sandbox *sandbox, struct error *err)
 		return r;
 	if (mount_setattr(job_fd, "", AT_EMPTY_PATH, &harmless, sizeof(harmless)) < 0)
 		return error_set(err, -errno, "sandbox: job folder");
-	if (unshare(CLONE_NEWNS | (sandbox->network ? 0 : CLONE_NEWNET)) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+	if (unshare(CLONE_NEWNS | (sandbox->network ? 0 : CLONE_NEWNET)) < 0)
 		return error_set(err, -errno, "sandbox: namespaces");
-	/* The new root needs a place while the old one still stands; /proc is everywhere. */
-	if (move_mount(root_fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
-	    move_mount(job_fd, "", root_fd, "job", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
-	    mount_setattr(root_fd, "", AT_EMPTY_PATH, &read_only, sizeof(read_only)) < 0 ||
-	    fchdir(root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
-	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-		return error_set(err, -errno, "sandbox: root folder");
-	return 0;
+	return pivot(root_fd, job_fd, err);
+}
+
+/* Nothing at all: what the worker may see it has as descriptors. */
+static int enter_empty_root(struct error *err)
+{
+	AUTO(fd_close) int root_fd = -1;
+	int r = make_root(&root_fd, err);
+
+	if (r < 0)
+		return r;
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_set(err, -errno, "sandbox: namespaces");
+	return pivot(root_fd, -1, err);
 }
 
 static int become_layer_root(const struct sandbox *sandbox, struct error *err)
@@ -136,18 +157,21 @@ static int become_layer_root(const struct sandbox *sandbox, struct error *err)
 	return 0;
 }
 
-static int drop_capabilities(struct error *err)
+/* What writing a tree needs, and what reading one that belongs to many needs. */
+static const cap_value_t writer_caps[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
+					   CAP_SETFCAP };
+static const cap_value_t reader_caps[] = { CAP_DAC_READ_SEARCH,
+					   CAP_SYS_ADMIN /* attributes trusted.overlay.* */ };
+
+static int drop_capabilities(const cap_value_t *kept, int count, struct error *err)
 {
-	static const cap_value_t kept[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
-					    CAP_SETFCAP };
 	AUTO(cap_free) cap_t caps = cap_init();
 
 	for (cap_value_t cap = 0; cap <= CAP_LAST_CAP; cap++)
 		if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL)
 			return error_set(err, -errno, "sandbox: capabilities");
-	if (!caps || cap_set_flag(caps, CAP_PERMITTED, ARRAY_COUNT(kept), kept, CAP_SET) < 0 ||
-	    cap_set_flag(caps, CAP_EFFECTIVE, ARRAY_COUNT(kept), kept, CAP_SET) < 0 ||
-	    cap_set_proc(caps) < 0)
+	if (!caps || cap_set_flag(caps, CAP_PERMITTED, count, kept, CAP_SET) < 0 ||
+	    cap_set_flag(caps, CAP_EFFECTIVE, count, kept, CAP_SET) < 0 || cap_set_proc(caps) < 0)
 		return error_set(err, -errno, "sandbox: capabilities");
 	return 0;
 }
@@ -185,6 +209,8 @@ static const int allowed_calls[] = {
 	SCMP_SYS(renameat),
 	SCMP_SYS(renameat2),
 	SCMP_SYS(fsetxattr),
+	SCMP_SYS(fgetxattr),
+	SCMP_SYS(flistxattr),
 	SCMP_SYS(readlink),
 	SCMP_SYS(readlinkat),
 	SCMP_SYS(getdents64),
@@ -352,23 +378,62 @@ static int set_limits(struct error *err)
 	return r;
 }
 
+static void prepare_process(void)
+{
+	umask(0);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+static int close_sandbox(const cap_value_t *kept, int count, bool network, struct error *err)
+{
+	int r;
+
+	/* Only now: a change of user takes it back. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set(err, -errno, "sandbox");
+	r = set_limits(err);
+	if (r == 0)
+		r = drop_capabilities(kept, count, err);
+	return r < 0 ? r : limit_calls(network, err);
+}
+
 int sandbox_enter(const struct sandbox *sandbox, struct error *err)
 {
 	int r;
 
-	umask(0);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
+	prepare_process();
 	r = enter_root(sandbox, err);
 	if (r == 0)
 		r = become_layer_root(sandbox, err);
 	if (r < 0)
 		return r;
-	/* Only now: a change of user takes it back. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return error_set(err, -errno, "sandbox");
-	r = set_limits(err);
-	if (r == 0)
-		r = drop_capabilities(err);
-	return r < 0 ? r : limit_calls(sandbox->network, err);
+	return close_sandbox(writer_caps, ARRAY_COUNT(writer_caps), sandbox->network, err);
+}
+
+int sandbox_enter_instance(int userns_fd, struct error *err)
+{
+	int r;
+
+	prepare_process();
+	r = enter_empty_root(err);
+	if (r < 0)
+		return r;
+	if (setns(userns_fd, CLONE_NEWUSER) < 0 || setgroups(0, NULL) < 0 ||
+	    setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return error_set(err, -errno, "sandbox: user 0 of the instance");
+	close(userns_fd);
+	return close_sandbox(writer_caps, ARRAY_COUNT(writer_caps), false, err);
+}
+
+int sandbox_enter_reader(struct error *err)
+{
+	int r;
+
+	prepare_process();
+	r = enter_empty_root(err);
+	if (r < 0)
+		return r;
+	return close_sandbox(reader_caps, ARRAY_COUNT(reader_caps), false, err);
 }

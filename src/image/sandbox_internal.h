@@ -23,5 +23,19 @@ struct sandbox {
 
 int sandbox_enter(const struct sandbox *sandbox, struct error *err);
 
+/*
+ * For a worker that copies files out of or into an instance (image/files.h): user 0 of `userns_fd`,
+ * a namespace with the instance's ids that nobody else is in; an empty read-only root.  What it may
+ * touch it holds as descriptors.
+ */
+int sandbox_enter_instance(int userns_fd, struct error *err);
+
+/*
+ * For a worker that reads what an instance has changed: an empty read-only root, and the right to
+ * read every file and attribute of the read-only, device-free trees whose descriptors it holds.  No
+ * parser of a stranger's format runs with it.
+ */
+int sandbox_enter_reader(struct error *err);
+
 /* No file may become larger: called when the limits are known. */
 int sandbox_limit_files(uint64_t bytes, struct error *err);

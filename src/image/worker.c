@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "image/files_internal.h"
 #include "image/sandbox_internal.h"
 #include "image/worker_internal.h"
 
@@ -275,6 +276,34 @@ static int run(struct worker *worker, bool pull, struct error *err)
 	return pull ? worker_pull(worker, err) : worker_import(worker, err);
 }
 
+/* Those that work for one instance. */
+static const struct {
+	const char *name;
+	int (*run)(struct wire *wire, const char *action, struct error *err);
+} instance_actions[] = {
+	{ "stat", files_worker },
+	{ "get", files_worker },
+	{ "put", files_worker },
+};
+
+static int run_action(struct worker *worker, const char *action, struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(instance_actions); i++)
+		if (strcmp(instance_actions[i].name, action) == 0)
+			return instance_actions[i].run(&worker->wire, action, err);
+	/* Opens what it opens (entropy, configuration) before the sandbox closes. */
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	return run(worker, strcmp(action, "pull") == 0, err);
+}
+
+bool image_worker_knows(const char *action)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(instance_actions); i++)
+		if (strcmp(instance_actions[i].name, action) == 0)
+			return true;
+	return strcmp(action, "pull") == 0 || strcmp(action, "import") == 0;
+}
+
 void image_worker_main(const char *action)
 {
 	struct worker worker = { .wire = { .fd = WORKER_WIRE_FD } };
@@ -282,9 +311,7 @@ void image_worker_main(const char *action)
 	int r;
 
 	pthread_mutex_init(&worker.send_lock, NULL);
-	/* Opens what it opens (entropy, configuration) before the sandbox closes. */
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-	r = run(&worker, strcmp(action, "pull") == 0, &err);
+	r = run_action(&worker, action, &err);
 	if (r < 0)
 		worker_send(&worker, json_pack("{s:s, s:i, s:s%}", "type", "error", "code", r,
 					       "message", err.msg, strlen(err.msg)));

@@ -1,0 +1,239 @@
+#include "image/files_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "image/sandbox_internal.h"
+#include "image/worker.h"
+
+enum { LINK_MAX = 4096 };
+
+static int open_how(int dir_fd, const char *path, int flags, uint64_t resolve)
+{
+	struct open_how how = { .flags = (uint64_t) (flags | O_CLOEXEC),
+				.resolve = resolve | RESOLVE_NO_MAGICLINKS };
+	int fd;
+
+	if (!(flags & O_PATH))
+		how.flags |= O_NONBLOCK | O_NOCTTY;
+	fd = (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+	return fd < 0 ? -errno : fd;
+}
+
+int files_open(int root_fd, const char *path, int flags)
+{
+	return open_how(root_fd, path, flags, RESOLVE_IN_ROOT);
+}
+
+int files_open_child(int dir_fd, const char *name, int flags)
+{
+	return open_how(dir_fd, name, flags | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+}
+
+const char *files_kernel_fs(int fd)
+{
+	static const struct {
+		unsigned long magic;
+		const char *name;
+	} known[] = {
+		{ PROC_SUPER_MAGIC, "proc" },       { SYSFS_MAGIC, "sysfs" },
+		{ CGROUP_SUPER_MAGIC, "cgroup" },   { CGROUP2_SUPER_MAGIC, "cgroup2" },
+		{ DEVPTS_SUPER_MAGIC, "devpts" },   { 0x19800202, "mqueue" },
+		{ DEBUGFS_MAGIC, "debugfs" },       { TRACEFS_MAGIC, "tracefs" },
+		{ SECURITYFS_MAGIC, "securityfs" }, { BPF_FS_MAGIC, "bpf" },
+	};
+	struct statfs fs;
+
+	for (size_t i = 0; fstatfs(fd, &fs) == 0 && i < ARRAY_COUNT(known); i++)
+		if ((unsigned long) fs.f_type == known[i].magic)
+			return known[i].name;
+	return NULL;
+}
+
+/*
+ * A clone of the instance's mounts, without what opening a file could do: nobody else sees it, and
+ * it ends with us.  Afterwards we are again where we were.
+ */
+static int clone_mounts(int namespace_fd, struct error *err)
+{
+	AUTO(fd_close) int own_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int fd;
+
+	if (own_fd < 0 || setns(namespace_fd, CLONE_NEWNS) < 0)
+		return error_set(err, -errno, "the instance's mounts");
+	fd = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (fd < 0)
+		return error_set(err, -errno, "clone the instance's mounts");
+	if (setns(own_fd, CLONE_NEWNS) < 0) {
+		close(fd);
+		return error_set(err, -errno, "mount namespace");
+	}
+	return fd;
+}
+
+static int make_harmless(int fd, bool recursive, struct error *err)
+{
+	struct mount_attr attr = { .attr_set =
+					   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+				   .propagation = MS_PRIVATE };
+
+	if (mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr,
+			  sizeof(attr)) < 0)
+		return error_set(err, -errno, "the instance's root");
+	return 0;
+}
+
+static int open_root(bool is_namespace, int *ret_fd, struct error *err)
+{
+	int r;
+
+	*ret_fd = is_namespace ? clone_mounts(WORKER_JOB_FD, err) : dup(WORKER_JOB_FD);
+	if (*ret_fd < 0)
+		return is_namespace ? *ret_fd : error_set(err, -errno, "the instance's root");
+	close(WORKER_JOB_FD);
+	r = make_harmless(*ret_fd, is_namespace, err);
+	if (r == 0)
+		r = sandbox_enter_instance(WORKER_EXTRA_FD, err);
+	return r;
+}
+
+static int read_request(struct wire *wire, struct files_work *work, bool *ret_namespace,
+			struct error *err)
+{
+	AUTO(json_decref) json_t *request = NULL;
+	AUTO(free) char *path = NULL;
+	struct json_reader in = { .err = err, .where = "request" };
+	int r = wire_receive(wire, &request, err);
+
+	if (r < 0)
+		return r;
+	json_read_string(&in, request, "path", &path);
+	json_read_bool(&in, request, "namespace", ret_namespace);
+	json_read_bool(&in, request, "follow", &work->follow);
+	json_read_bool(&in, request, "keep_ids", &work->keep_ids);
+	r = json_reader_finish(&in, request);
+	if (r < 0)
+		return r;
+	if (!path || wire_path_decode(path, &work->path) < 0 || work->path[0] != '/')
+		return error_say(err, -EINVAL, "path: must be absolute, like \"/etc\"");
+	return 0;
+}
+
+/* The last component; "." for the root. */
+static char *name_of(const char *path)
+{
+	size_t size = strlen(path), start;
+
+	for (;;) {
+		while (size > 0 && path[size - 1] == '/')
+			size--;
+		if (size < 2 || path[size - 1] != '.' || path[size - 2] != '/')
+			break;
+		size--;
+	}
+	for (start = size; start > 0 && path[start - 1] != '/'; start--)
+		;
+	if (size == start || (size - start == 2 && memcmp(path + start, "..", 2) == 0))
+		return mem_strdup(".");
+	return mem_strndup(path + start, size - start);
+}
+
+/* Text for people: what is not UTF-8 becomes '?'. */
+static json_t *text_json(const char *text)
+{
+	json_t *value = json_string(text);
+
+	if (value)
+		return value;
+	AUTO(free) char *copy = mem_strdup(text);
+	for (char *p = copy; *p; p++)
+		if ((unsigned char) *p >= 0x80)
+			*p = '?';
+	return json_string(copy);
+}
+
+static const char *type_of(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "file";
+	case S_IFDIR:
+		return "folder";
+	case S_IFLNK:
+		return "symlink";
+	case S_IFIFO:
+		return "fifo";
+	case S_IFSOCK:
+		return "socket";
+	default:
+		return "device";
+	}
+}
+
+/* Writes the line that says what the path is. */
+static int describe(const struct files_work *work, const char *name, struct error *err)
+{
+	AUTO(fd_close)
+	int fd = files_open(work->root_fd, work->path, O_PATH | (work->follow ? 0 : O_NOFOLLOW));
+	char target[LINK_MAX + 1];
+	struct stat st;
+	ssize_t n;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set(err, fd < 0 ? fd : -errno, "%.300s", work->path);
+	if (files_kernel_fs(fd) && !S_ISDIR(st.st_mode))
+		return error_say(err, -EINVAL,
+				 "%.300s is made by the kernel (%s): read it with exec and cat",
+				 work->path, files_kernel_fs(fd));
+	AUTO(json_decref)
+	json_t *line = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I}", "name", text_json(name), "type",
+				 type_of(st.st_mode), "mode", (int) (st.st_mode & 07777), "uid",
+				 (json_int_t) st.st_uid, "gid", (json_int_t) st.st_gid,
+				 "size_bytes", (json_int_t) st.st_size);
+	json_put_time(line, "mtime",
+		      (int64_t) st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000);
+	n = S_ISLNK(st.st_mode) ? readlinkat(fd, "", target, LINK_MAX) : 0;
+	if (n > 0) {
+		target[n] = '\0';
+		json_object_set_new(line, "link_target", text_json(target));
+	}
+	AUTO(free) char *text = json_text(line);
+	AUTO(free) char *whole = mem_printf("%s\n", text);
+	r = file_write_all(WORKER_INPUT_FD, whole, strlen(whole));
+	return r < 0 ? error_set(err, r, "write to the stream") : 0;
+}
+
+int files_worker(struct wire *wire, const char *action, struct error *err)
+{
+	struct files_work work = { .root_fd = -1 };
+	AUTO(free) char *name = NULL;
+	bool is_namespace = false;
+	int r = read_request(wire, &work, &is_namespace, err);
+
+	if (r == 0)
+		r = open_root(is_namespace, &work.root_fd, err);
+	if (r < 0)
+		return r;
+	if (strcmp(action, "put") == 0)
+		return files_put(&work, err);
+	name = name_of(work.path);
+	r = describe(&work, name, err);
+	if (r == 0 && strcmp(action, "get") == 0)
+		r = files_get(&work, name, err);
+	return r;
+}
