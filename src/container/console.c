@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -10,7 +11,10 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -44,18 +48,38 @@ static int send_master(int socket_fd, int master)
 	return sock_send(socket_fd, name, sizeof(name) - 1, &master, 1);
 }
 
+/* The container's own multiplexer; what runs there may have put anything in its place. */
+static int open_master(struct error *err)
+{
+	static const char path[] = "/dev/pts/ptmx";
+	AUTO(fd_close)
+	int fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	struct statfs fs;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return error_set(err, -errno, "process.terminal: %s (is a devpts mounted there?)",
+				 path);
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2) || fs.f_type != DEVPTS_SUPER_MAGIC)
+		return error_say(err, -ENODEV, "process.terminal: %s is not that of a devpts",
+				 path);
+	/* It was for a pipe, on which opening would wait. */
+	if (fcntl(fd, F_SETFL, O_RDWR) < 0)
+		return error_set(err, -errno, "process.terminal: %s", path);
+	return TAKE_FD(fd);
+}
+
 int console_make(int socket_fd, uint32_t width, uint32_t height, uid_t owner, int *ret_tty,
 		 struct error *err)
 {
-	AUTO(fd_close) int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	AUTO(fd_close) int master = open_master(err);
 	AUTO(fd_close) int tty = -1;
 	struct winsize size = { .ws_row = (unsigned short) height,
 				.ws_col = (unsigned short) width };
 	int r, unlock = 0;
 
 	if (master < 0)
-		return error_set(err, -errno,
-				 "process.terminal: /dev/pts/ptmx (is a devpts mounted there?)");
+		return master;
 	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
 		return error_set(err, -errno, "process.terminal: unlocking");
 	tty = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);

@@ -31,10 +31,14 @@ static int copy_file(int from, int to, const char *name)
 	AUTO(fd_close) int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	AUTO(fd_close)
 	int out = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct stat st;
 	ssize_t n;
 
-	if (in < 0 || out < 0)
+	if (in < 0 || out < 0 || fstat(in, &st) < 0)
 		return -errno;
+	/* Whoever shares the root file system may have exchanged it since it was looked at. */
+	if (!S_ISREG(st.st_mode))
+		return -EAGAIN;
 	while ((n = sendfile(out, in, NULL, 1 << 20)) > 0)
 		;
 	return n < 0 ? -errno : 0;

@@ -16,6 +16,7 @@
 #include "container/console.h"
 #include "container/launch_ns.h"
 #include "container/process.h"
+#include "container/self.h"
 #include "container/sync.h"
 #include "kern/cgroup.h"
 #include "kern/ns.h"
@@ -38,6 +39,8 @@ struct work {
 	struct process_plan process;
 	int console_fd; /* the child's end */
 	int sync[2];    /* ours, the child's */
+	pid_t born;     /* the child, or -errno: written by middle() */
+	struct error *err;
 };
 
 static void work_done(struct work *work)
@@ -166,47 +169,30 @@ static int plan_console(struct work *work, struct exec *exec, struct error *err)
 
 /* ---- the child ---- */
 
-static int join(struct work *work, struct error *err)
+/* The one that the kernel lets nobody join who shares memory, as the go-between does. */
+static int join_time(struct work *work, struct error *err)
 {
-	int r = process_set_cpus(&work->process.cpus_initial, "process.execCPUAffinity.initial",
-				 err);
-
-	if (r < 0)
-		return r;
-	r = cgroup_enter(work->tasks, work->task_count);
-	if (r < 0)
-		return error_set(err, r, "entering the control groups");
-	r = process_set_cpus(&work->process.cpus_final, "process.execCPUAffinity.final", err);
-	if (r < 0)
-		return r;
-	if (setns(work->init_pidfd, (int) (work->joins & ~(uint64_t) CLONE_NEWPID)) < 0)
-		return error_set(err, -errno, "joining the namespaces");
-	if (fchdir(work->init_root) < 0 || chroot(".") < 0)
-		return error_set(err, -errno, "entering the root file system");
-	if (work->joins_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
-		return error_set(err, -errno, "root of the user namespace");
-	if (setsid() < 0)
-		return error_set(err, -errno, "new session");
-	return 0;
+	if (!(work->joins & CLONE_NEWTIME) || setns(work->init_pidfd, CLONE_NEWTIME) == 0)
+		return 0;
+	return error_set(err, -errno, "joining the time namespace");
 }
 
 static int set_up(struct work *work, char **ret_program, pid_t *ret_pid, struct error *err)
 {
 	const struct oci_process *process = work->options->process;
 	AUTO(fd_close) int tty = -1;
-	int r = work->joins & ~(uint64_t) CLONE_NEWPID ? join(work, err)
-						       : error_say(err, -EINVAL,
-								   "the container has no "
-								   "namespaces of its own");
+	int r = join_time(work, err);
 
+	if (r == 0 && setsid() < 0)
+		r = error_set(err, -errno, "new session");
 	if (r == 0 && process->terminal)
 		r = console_make(work->console_fd, process->console_width, process->console_height,
 				 process->uid, &tty, err);
 	if (r < 0)
 		return r;
 	fd_close(TAKE_FD(tty));
-	process_close_others(&work->process, (int[2]){ work->sync[1], -1 });
-	r = process_prepare(&work->process, work->record->state->id, ret_program, err);
+	process_close_others(&work->process, &work->sync[1], 1);
+	r = process_prepare(&work->process, ret_program, err);
 	if (r == 0)
 		r = sync_send(work->sync[1], SYNC_READY, 0);
 	if (r == 0)
@@ -226,6 +212,56 @@ static void child(struct work *work)
 	if (err.code < 0)
 		(void) sync_send_error(work->sync[1], &err);
 	_exit(process_exit_code(r));
+}
+
+/*
+ * What the container runs can see the child from its first moment on, because it is born into
+ * their pid namespace.  So everything of the host is left behind before: by then the root is the
+ * container's, and no descriptor leads out of it.
+ */
+static int join(struct work *work, struct error *err)
+{
+	int keep[] = { work->sync[1], work->console_fd, work->init_pidfd };
+	int r = process_set_cpus(&work->process.cpus_initial, "process.execCPUAffinity.initial",
+				 err);
+
+	if (r < 0)
+		return r;
+	r = cgroup_enter(work->tasks, work->task_count);
+	if (r < 0)
+		return error_set(err, r, "entering the control groups");
+	r = process_set_cpus(&work->process.cpus_final, "process.execCPUAffinity.final", err);
+	if (r < 0)
+		return r;
+	if (setns(work->init_pidfd, (int) (work->joins & ~(uint64_t) CLONE_NEWTIME)) < 0)
+		return error_set(err, -errno, "joining the namespaces");
+	if (fchdir(work->init_root) < 0 || chroot(".") < 0)
+		return error_set(err, -errno, "entering the root file system");
+	if (work->joins_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+		return error_set(err, -errno, "root of the user namespace");
+	process_close_others(&work->process, keep, ARRAY_COUNT(keep));
+	return self_hide(err);
+}
+
+/*
+ * Between us and the child: leaves the host, and gives birth to the child, which becomes ours.  It
+ * shares our memory while we wait, so what it writes to `work` is ours.
+ */
+static void middle(void *data)
+{
+	struct work *work = data;
+	struct ns_clone clone = { .flags = CLONE_PARENT, .cgroup_fd = -1, .pidfd = -1 };
+	pid_t pid = join(work, work->err);
+
+	if (pid == 0) {
+		pid = ns_clone(&clone);
+		if (pid == 0)
+			child(work);
+		if (pid < 0)
+			error_set(work->err, (int) pid, "clone3");
+	}
+	work->born = pid;
+	_exit(0);
 }
 
 /* ---- the parent ---- */
@@ -258,7 +294,7 @@ static int open_init_group(const struct work *work)
 static pid_t clone_into_group(struct work *work, struct ns_clone *clone)
 {
 	AUTO(fd_close) int group = -1;
-	pid_t pid = ns_clone(clone);
+	pid_t pid = ns_vfork(clone, middle, work);
 
 	if (pid != -EBUSY || clone->cgroup_fd < 0 || work->options->cgroup)
 		return pid;
@@ -266,7 +302,7 @@ static pid_t clone_into_group(struct work *work, struct ns_clone *clone)
 	if (group < 0)
 		return pid;
 	clone->cgroup_fd = group;
-	return ns_clone(clone);
+	return ns_vfork(clone, middle, work);
 }
 
 static int send_pidfd(const struct exec_options *options, int pidfd, struct error *err)
@@ -280,34 +316,28 @@ static int fork_child(struct work *work, struct exec *exec, struct error *err)
 		.cgroup_fd = work->cgroup ? cgroup_v2_fd(work->cgroup) : -1,
 		.pidfd = -1,
 	};
-	AUTO(fd_close) int own = -1;
 	pid_t pid;
 
+	if ((work->joins & ~(uint64_t) CLONE_NEWPID) == 0)
+		return error_say(err, -EINVAL, "the container has no namespaces of its own");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, work->sync) < 0)
 		return error_set(err, -errno, "socket to the new process");
-	/* A pid namespace is only ever entered by being born into it. */
-	if (work->joins & CLONE_NEWPID) {
-		own = ns_open_own(CLONE_NEWPID);
-		if (own < 0)
-			return error_set(err, own, "our own pid namespace");
-		if (setns(work->init_pidfd, CLONE_NEWPID) < 0)
-			return error_set(err, -errno, "joining the pid namespace");
-	}
+	work->err = err;
+	work->born = -EIO;
 	pid = clone_into_group(work, &clone);
-	if (pid == 0) {
-		close(work->sync[0]);
-		work->sync[0] = -1;
-		child(work);
-	}
 	if (pid < 0)
 		return error_set(err, (int) pid, "clone3");
-	exec->pid = pid;
-	exec->pidfd = clone.pidfd;
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	close(clone.pidfd);
+	if (work->born < 0)
+		return (int) work->born;
+	exec->pid = work->born;
+	exec->pidfd = pidfd_open_pid(exec->pid);
+	if (exec->pidfd < 0)
+		return error_set(err, exec->pidfd, "the new process");
 	close(work->sync[1]);
 	work->sync[1] = -1;
-	/* What we start from now on is ours again. */
-	if (own >= 0 && setns(own, CLONE_NEWPID) < 0)
-		return error_set(err, -errno, "going back to our own pid namespace");
 	return 0;
 }
 

@@ -12,7 +12,9 @@
 #include "base/mem.h"
 #include "container/console.h"
 #include "container/hooks.h"
+#include "container/self.h"
 #include "container/sync.h"
+#include "kern/procfs.h"
 
 /* The runtime says it once, right after the fork; who does not depend on it need not wait at once.
  */
@@ -52,7 +54,7 @@ static int join(struct init_context *init, struct error *err)
 		return error_set(err, -errno, "linux.namespaces: mount");
 	if (setsid() < 0)
 		return error_set(err, -errno, "new session");
-	return 0;
+	return self_hide(err);
 }
 
 static int set_names(const struct oci_spec *spec, struct error *err)
@@ -69,17 +71,25 @@ static int set_names(const struct oci_spec *spec, struct error *err)
 /* The kernel shows each process the values of its own namespaces; the old root's /proc will do. */
 static int set_sysctls(const struct oci_spec *spec, struct error *err)
 {
+	AUTO(fd_close) int proc = -1;
+
+	if (spec->linux_.sysctl_count) {
+		/* The old root is a container's when its mount namespace is joined. */
+		proc = procfs_open();
+		if (proc < 0)
+			return error_set(err, proc, "linux.sysctl: /proc");
+	}
 	for (size_t i = 0; i < spec->linux_.sysctl_count; i++) {
 		const struct oci_pair *pair = &spec->linux_.sysctl[i];
-		AUTO(free) char *path = mem_printf("/proc/sys/%s", pair->name);
+		AUTO(free) char *path = mem_printf("sys/%s", pair->name);
 		bool slashes = strchr(pair->name, '/') != NULL;
 		int r;
 
 		/* A name with slashes may have dots in it: an interface's. */
-		for (char *p = path + strlen("/proc/sys/"); !slashes && *p; p++)
+		for (char *p = path + strlen("sys/"); !slashes && *p; p++)
 			if (*p == '.')
 				*p = '/';
-		r = file_write_kernel(AT_FDCWD, path, pair->value);
+		r = procfs_write(proc, path, pair->value);
 		if (r < 0)
 			return error_set(err, r, "linux.sysctl: %s = \"%s\"", pair->name,
 					 pair->value);
@@ -145,8 +155,8 @@ static int set_up(struct init_context *init, char **ret_program, struct error *e
 		r = make_terminal(init, err);
 	if (r < 0)
 		return r;
-	process_close_others(init->process, (int[2]){ init->sync_fd, init->start_fd });
-	r = process_prepare(init->process, init->state->id, ret_program, err);
+	process_close_others(init->process, (int[]){ init->sync_fd, init->start_fd }, 2);
+	r = process_prepare(init->process, ret_program, err);
 	return r;
 }
 

@@ -1,16 +1,14 @@
 #include "container/lsm.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "kern/procfs.h"
 
 static bool is_set(const char *text)
 {
@@ -40,16 +38,9 @@ int lsm_check_selinux(const char *property, const char *label, struct error *err
  */
 static int write_attribute(const char *path, const char *text)
 {
-	AUTO(fd_close) int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct statfs fs;
-	ssize_t n;
+	AUTO(fd_close) int proc = procfs_open();
 
-	if (fd < 0 || fstatfs(fd, &fs) < 0)
-		return -errno;
-	if (fs.f_type != PROC_SUPER_MAGIC)
-		return -EXDEV;
-	n = write(fd, text, strlen(text));
-	return n < 0 ? -errno : 0;
+	return proc < 0 ? proc : procfs_write_self(proc, path, text);
 }
 
 int lsm_set_apparmor(const char *profile, struct error *err)
@@ -60,16 +51,16 @@ int lsm_set_apparmor(const char *profile, struct error *err)
 	if (!is_set(profile) || access("/sys/module/apparmor", F_OK) < 0)
 		return is_set(profile) ? lsm_check_apparmor(profile, err) : 0;
 	text = mem_printf("exec %s", profile);
-	r = write_attribute("/proc/thread-self/attr/apparmor/exec", text);
+	r = write_attribute("attr/apparmor/exec", text);
 	if (r == -ENOENT)
-		r = write_attribute("/proc/thread-self/attr/exec", text);
+		r = write_attribute("attr/exec", text);
 	return r < 0 ? error_set(err, r, "process.apparmorProfile \"%s\" (is it loaded?)", profile)
 		     : 0;
 }
 
 int lsm_set_selinux(const char *label, struct error *err)
 {
-	int r = is_set(label) ? write_attribute("/proc/thread-self/attr/exec", label) : 0;
+	int r = is_set(label) ? write_attribute("attr/exec", label) : 0;
 
 	return r < 0 ? error_set(err, r, "process.selinuxLabel \"%s\"", label) : 0;
 }

@@ -1,5 +1,6 @@
 #include "container/process.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -21,6 +22,7 @@
 #include "base/strv.h"
 #include "container/lsm.h"
 #include "container/process_internal.h"
+#include "container/self.h"
 #include "kern/sock.h"
 
 enum { PASSWD_LINE_MAX = 1024, PASSWD_LINES_MAX = 65536, UID_MAP_MAX = 65536 };
@@ -130,17 +132,19 @@ int process_set_cpus(const struct number_set *cpus, const char *property, struct
 	return 0;
 }
 
-static int join_keyring(const struct process_plan *plan, const char *id, struct error *err)
+/*
+ * One without a name: a name can be taken, and shared, by somebody who expected us.  Where the
+ * call is forbidden to us it is forbidden to the program as well.
+ */
+static int join_keyring(const struct process_plan *plan, struct error *err)
 {
-	AUTO(free) char *name = NULL;
-
 	if (!plan->new_keyring)
 		return 0;
-	name = mem_printf("_ses.%s", id);
-	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) < 0 && errno != ENOSYS &&
-	    errno != EPERM && errno != EDQUOT)
-		return error_set(err, -errno, "session keyring");
-	return 0;
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS ||
+	    errno == EPERM)
+		return 0;
+	return error_set(err, -errno,
+			 "session keyring (--no-new-keyring leaves the caller's to the program)");
 }
 
 static int set_scheduling(const struct process_plan *plan, struct error *err)
@@ -211,6 +215,9 @@ static int become_user(const struct process_plan *plan, struct error *err)
 		return error_set(err, -errno, "process.user.gid %u", process->gid);
 	if (setresuid(process->uid, process->uid, process->uid) < 0)
 		return error_set(err, -errno, "process.user.uid %u", process->uid);
+	r = self_hide(err);
+	if (r < 0)
+		return r;
 	r = caps_get_basic(&now);
 	if (r < 0)
 		return error_set(err, r, "capabilities");
@@ -245,9 +252,17 @@ static int enter_cwd(const struct process_plan *plan, struct error *err)
 /* The home folder of the user in the container's passwd; NULL when it does not say. */
 static char *find_home(uid_t uid)
 {
-	AUTO(file_close) FILE *f = fopen("/etc/passwd", "re");
+	/* What is there is the image's: opening a pipe must not wait, and a device is not read. */
+	AUTO(fd_close) int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	AUTO(file_close) FILE *f = NULL;
 	char line[PASSWD_LINE_MAX];
+	struct stat st;
 
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return NULL;
+	f = fdopen(fd, "r");
+	if (f)
+		(void) TAKE_FD(fd);
 	for (int n = 0; f && n < PASSWD_LINES_MAX && fgets(line, sizeof(line), f); n++) {
 		char *field = line, *part[6];
 		int i;
@@ -355,12 +370,11 @@ static int find_program(const char *name, char **ret, struct error *err)
 	return no_program(worst, err);
 }
 
-int process_prepare(const struct process_plan *plan, const char *id, char **ret_path,
-		    struct error *err)
+int process_prepare(const struct process_plan *plan, char **ret_path, struct error *err)
 {
 	const struct oci_process *process = plan->spec;
 	struct error first = {};
-	int early, r = join_keyring(plan, id, err);
+	int early, r = join_keyring(plan, err);
 
 	if (r == 0)
 		r = set_scheduling(plan, err);
@@ -386,13 +400,16 @@ static int compare_fds(const void *a, const void *b)
 	return *(const int *) a - *(const int *) b;
 }
 
-void process_close_others(const struct process_plan *plan, const int keep[2])
+void process_close_others(const struct process_plan *plan, const int *keep, size_t count)
 {
-	int fds[] = { keep[0], keep[1], plan->listener_fd };
+	int fds[PROCESS_KEEP_MAX + 1];
 	unsigned int next = 3 + plan->preserve;
 
-	qsort(fds, ARRAY_COUNT(fds), sizeof(int), compare_fds);
-	for (size_t i = 0; i < ARRAY_COUNT(fds); i++) {
+	assert(count <= PROCESS_KEEP_MAX);
+	memcpy(fds, keep, count * sizeof(int));
+	fds[count++] = plan->listener_fd;
+	qsort(fds, count, sizeof(int), compare_fds);
+	for (size_t i = 0; i < count; i++) {
 		if (fds[i] < 0 || (unsigned int) fds[i] < next)
 			continue;
 		if ((unsigned int) fds[i] > next)

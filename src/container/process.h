@@ -70,15 +70,15 @@ int process_adjust(const struct process_plan *plan, pid_t pid, struct error *err
  * For the child, inside the container's root: session keyring, scheduling, user and
  * groups, capabilities, working folder; finds the program.  *ret_path is where.
  */
-int process_prepare(const struct process_plan *plan, const char *id, char **ret_path,
-		    struct error *err);
+int process_prepare(const struct process_plan *plan, char **ret_path, struct error *err);
 
 /*
  * For the child, before anything of the container runs beside it: closes what only its making
- * needed (folders of the host), except `keep` (each may be -1), the listener and what the program
- * inherits.
+ * needed (folders of the host), except `keep` (at most PROCESS_KEEP_MAX, each may be -1), the
+ * listener and what the program inherits.
  */
-void process_close_others(const struct process_plan *plan, const int keep[2]);
+enum { PROCESS_KEEP_MAX = 6 };
+void process_close_others(const struct process_plan *plan, const int *keep, size_t count);
 
 /* For the child of exec: runs on these processors from now on, if there are any. */
 int process_set_cpus(const struct number_set *cpus, const char *property, struct error *err);

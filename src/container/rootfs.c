@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -27,6 +30,43 @@ static int set_attributes(int fd, const struct mount_options *options)
 	return r;
 }
 
+/* Whether `destination` is this folder of the root, "/proc" or "/sys". */
+static bool is_top(const char *destination, const char *top)
+{
+	size_t size = strlen(top);
+
+	destination += strspn(destination, "/");
+	return strncmp(destination, top + 1, size - 1) == 0 &&
+	       strspn(destination + size - 1, "/") == strlen(destination + size - 1);
+}
+
+static bool kernel_tree(const struct oci_mount *mount)
+{
+	return mount->type &&
+	       (strcmp(mount->type, "proc") == 0 || strcmp(mount->type, "sysfs") == 0);
+}
+
+/*
+ * The place of procfs or sysfs: a link on the way could be turned elsewhere by whoever shares the
+ * root file system, and the masks would hide the wrong thing.
+ */
+static int plain_place(int root, const char *destination, struct error *err)
+{
+	int fd = mount_open_plain(root, destination, O_PATH | O_DIRECTORY);
+
+	if (fd == -ENOENT) {
+		fd_close(mount_create_in_root(root, destination, MOUNT_PLACE_DIR, 0755));
+		fd = mount_open_plain(root, destination, O_PATH | O_DIRECTORY);
+	}
+	if (fd == -ELOOP || fd == -ENOTDIR)
+		return error_say(
+			err, fd,
+			"destination \"%s\": must be a plain folder of the root file system, "
+			"without symbolic links on the way",
+			destination);
+	return fd < 0 ? error_set(err, fd, "destination \"%s\"", destination) : fd;
+}
+
 static int place_for(int root, const char *destination, int mount_fd, bool nofollow,
 		     struct error *err)
 {
@@ -42,15 +82,45 @@ static int place_for(int root, const char *destination, int mount_fd, bool nofol
 	return fd < 0 ? error_set(err, fd, "destination \"%s\"", destination) : fd;
 }
 
-static int attach(int root, int mount_fd, const char *destination,
-		  const struct mount_options *options, struct error *err)
+/*
+ * Nothing may cover the container's procfs: labels of processes and sysctls are written there, and
+ * what is seen there is believed.  Except for the numbers that lxcfs and its like show instead, and
+ * another whole procfs.
+ */
+static int check_procfs(const struct rootfs_plan *plan, int place, int mount_fd,
+			const char *destination, struct error *err)
 {
-	AUTO(fd_close)
-	int place = place_for(root, destination, mount_fd, options && options->dest_nofollow, err);
-	int r;
+	static const char *const covered[] = {
+		"/proc/cpuinfo",  "/proc/diskstats",
+		"/proc/loadavg",  "/proc/meminfo",
+		"/proc/net/dev",  "/proc/pressure",
+		"/proc/slabinfo", "/proc/stat",
+		"/proc/swaps",    "/proc/sys/kernel/ns_last_pid",
+		"/proc/uptime",   "/proc/sys/crypto/fips_enabled",
+	};
+	struct statfs fs;
+	struct stat st;
 
-	if (place < 0)
-		return place;
+	if (!plan->proc_dev || fstat(place, &st) < 0 || st.st_dev != plan->proc_dev)
+		return 0;
+	for (size_t i = 0; i < ARRAY_COUNT(covered); i++)
+		if (strcmp(destination, covered[i]) == 0)
+			return 0;
+	if (is_top(destination, "/proc") && fstatfs(mount_fd, &fs) == 0 &&
+	    fs.f_type == PROC_SUPER_MAGIC)
+		return 0;
+	return error_say(err, -EPERM, "destination \"%s\": lies in /proc, which nothing may cover",
+			 destination);
+}
+
+static int attach_at(const struct rootfs_plan *plan, int place, int mount_fd,
+		     const char *destination, const struct mount_options *options,
+		     struct error *err)
+{
+	int r = check_procfs(plan, place, mount_fd, destination, err);
+
+	if (r < 0)
+		return r;
 	r = mount_attach(mount_fd, place);
 	if (r == 0 && options && options->propagation)
 		r = mount_change(mount_fd, "", options->propagation_all, 0, 0,
@@ -58,8 +128,34 @@ static int attach(int root, int mount_fd, const char *destination,
 	return r < 0 ? error_set(err, r, "attaching to \"%s\"", destination) : 0;
 }
 
-static int make_new(const struct rootfs_mount *mount, int root, struct error *err)
+static int attach(const struct rootfs_plan *plan, int root, int mount_fd, const char *destination,
+		  const struct mount_options *options, struct error *err)
 {
+	AUTO(fd_close)
+	int place = place_for(root, destination, mount_fd, options && options->dest_nofollow, err);
+
+	return place < 0 ? place : attach_at(plan, place, mount_fd, destination, options, err);
+}
+
+/* What is masked below these is looked up from the mount itself, wherever its place is moved to. */
+static void remember(struct rootfs_plan *plan, const char *destination, int *mount_fd)
+{
+	struct stat st;
+
+	if (is_top(destination, "/proc")) {
+		fd_close(plan->proc_fd);
+		plan->proc_fd = TAKE_FD(*mount_fd);
+		plan->proc_dev = fstat(plan->proc_fd, &st) == 0 ? st.st_dev : 0;
+	} else if (is_top(destination, "/sys")) {
+		fd_close(plan->sys_fd);
+		plan->sys_fd = TAKE_FD(*mount_fd);
+	}
+}
+
+static int make_new(struct rootfs_plan *plan, const struct rootfs_mount *mount, int root,
+		    struct error *err)
+{
+	AUTO(fd_close) int place = -1;
 	const char *type = mount->spec->type;
 	const char *source = mount->spec->source ? mount->spec->source : type;
 	AUTO(fd_close) int fd = -1;
@@ -82,7 +178,17 @@ static int make_new(const struct rootfs_mount *mount, int root, struct error *er
 		if (r < 0)
 			error_set(err, r, "attributes");
 	}
-	return r < 0 ? r : attach(root, fd, mount->spec->destination, &mount->options, err);
+	if (r < 0)
+		return r;
+	place = kernel_tree(mount->spec) ? plain_place(root, mount->spec->destination, err)
+					 : place_for(root, mount->spec->destination, fd,
+						     mount->options.dest_nofollow, err);
+	if (place < 0)
+		return place;
+	r = attach_at(plan, place, fd, mount->spec->destination, &mount->options, err);
+	if (r == 0)
+		remember(plan, mount->spec->destination, &fd);
+	return r;
 }
 
 /* Version 1: a small tmpfs with one folder for each hierarchy, and links for shared ones. */
@@ -98,7 +204,7 @@ static int make_cgroup_v1(const struct rootfs_plan *plan, const struct rootfs_mo
 
 	if (tmpfs < 0)
 		return error_set(err, tmpfs, "tmpfs for control groups");
-	r = attach(root, tmpfs, mount->spec->destination, NULL, err);
+	r = attach(plan, root, tmpfs, mount->spec->destination, NULL, err);
 	if (r < 0)
 		return r;
 	dir = openat(tmpfs, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -107,8 +213,8 @@ static int make_cgroup_v1(const struct rootfs_plan *plan, const struct rootfs_mo
 		AUTO(free) char *list = mem_strdup(one->name);
 		char *save = NULL;
 
-		r = attach(dir, one->fd, one->name[0] ? one->name : "unified", &mount->options,
-			   err);
+		r = attach(plan, dir, one->fd, one->name[0] ? one->name : "unified",
+			   &mount->options, err);
 		if (r == 0)
 			r = set_attributes(one->fd, &mount->options);
 		if (r < 0)
@@ -134,7 +240,7 @@ static int make_cgroup(const struct rootfs_plan *plan, const struct rootfs_mount
 	r = set_attributes(first->fd, &mount->options);
 	if (r < 0)
 		return error_set(err, r, "attributes");
-	return attach(root, first->fd, mount->spec->destination, &mount->options, err);
+	return attach(plan, root, first->fd, mount->spec->destination, &mount->options, err);
 }
 
 static int remount(const struct rootfs_mount *mount, int root, struct error *err)
@@ -154,7 +260,7 @@ static int remount(const struct rootfs_mount *mount, int root, struct error *err
 	return r < 0 ? error_set(err, r, "remount") : 0;
 }
 
-static int build_one(const struct rootfs_plan *plan, const struct rootfs_mount *mount, int root,
+static int build_one(struct rootfs_plan *plan, struct rootfs_mount *mount, int root,
 		     struct error *err)
 {
 	int r;
@@ -166,11 +272,14 @@ static int build_one(const struct rootfs_plan *plan, const struct rootfs_mount *
 	if (mount->link)
 		return rootfs_make_link(root, mount->spec->destination, mount->link, err);
 	if (!mount->options.bind)
-		return make_new(mount, root, err);
+		return make_new(plan, mount, root, err);
 	r = set_attributes(mount->fd, &mount->options);
 	if (r < 0)
 		return error_set(err, r, "options of the bind mount");
-	return attach(root, mount->fd, mount->spec->destination, &mount->options, err);
+	r = attach(plan, root, mount->fd, mount->spec->destination, &mount->options, err);
+	if (r == 0)
+		remember(plan, mount->spec->destination, &mount->fd);
+	return r;
 }
 
 /* Attaches the root over "/", which is where pivot_root() and chroot() find it. */
@@ -220,9 +329,41 @@ int rootfs_build(struct rootfs_plan *plan, int *ret_root, struct error *err)
 
 /* ---- what must not be seen or changed ---- */
 
-static int mask(int root, const char *path, struct error *err)
+/* From where a path of the specification is looked up, and what is left of it. */
+static int base_of(const struct rootfs_plan *plan, int root, const char **path)
 {
-	AUTO(fd_close) int place = mount_open_in_root(root, path, O_PATH);
+	if (plan->proc_fd >= 0 && strncmp(*path, "/proc/", 6) == 0) {
+		*path += 5;
+		return plan->proc_fd;
+	}
+	if (plan->sys_fd >= 0 && strncmp(*path, "/sys/", 5) == 0) {
+		*path += 4;
+		return plan->sys_fd;
+	}
+	return root;
+}
+
+/* The null device itself, and not what somebody has put in its place. */
+static int open_null(struct error *err)
+{
+	AUTO(fd_close) int fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set(err, -errno, "linux.maskedPaths: /dev/null");
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return error_say(
+			err, -ENODEV,
+			"linux.maskedPaths: this system's /dev/null is not the null device");
+	return TAKE_FD(fd);
+}
+
+static int mask(const struct rootfs_plan *plan, int root, int null_fd, const char *path,
+		struct error *err)
+{
+	const char *below = path;
+	int base = base_of(plan, root, &below);
+	AUTO(fd_close) int place = mount_open_in_root(base, below, O_PATH);
 	AUTO(fd_close) int cover = -1;
 	struct stat st;
 	int r;
@@ -239,16 +380,17 @@ static int mask(int root, const char *path, struct error *err)
 					   MOUNT_ATTR_NOEXEC,
 				   NULL, 0);
 	} else {
-		/* The host's: the container's may be anything. */
-		cover = mount_clone(AT_FDCWD, "/dev/null", false);
+		cover = mount_clone(null_fd, "", false);
 	}
 	r = cover < 0 ? cover : mount_attach(cover, place);
 	return r < 0 ? error_set(err, r, "linux.maskedPaths: %s", path) : 0;
 }
 
-static int protect(int root, const char *path, struct error *err)
+static int protect(const struct rootfs_plan *plan, int root, const char *path, struct error *err)
 {
-	AUTO(fd_close) int place = mount_open_in_root(root, path, O_PATH);
+	const char *below = path;
+	int base = base_of(plan, root, &below);
+	AUTO(fd_close) int place = mount_open_in_root(base, below, O_PATH);
 	AUTO(fd_close) int copy = -1;
 	int r;
 
@@ -279,12 +421,16 @@ static int set_root_propagation(const struct oci_spec *spec, struct error *err)
 int rootfs_enter(const struct rootfs_plan *plan, int root, struct error *err)
 {
 	const struct oci_spec *spec = plan->spec;
+	oci_strings masked = spec->linux_.masked_paths;
+	AUTO(fd_close) int null_fd = -1;
 	int r = 0;
 
 	for (oci_strings path = spec->linux_.readonly_paths; r == 0 && path && *path; path++)
-		r = protect(root, *path, err);
-	for (oci_strings path = spec->linux_.masked_paths; r == 0 && path && *path; path++)
-		r = mask(root, *path, err);
+		r = protect(plan, root, *path, err);
+	if (r == 0 && masked && *masked)
+		r = null_fd = open_null(err);
+	for (oci_strings path = masked; r >= 0 && path && *path; path++)
+		r = mask(plan, root, null_fd, *path, err);
 	if (r < 0 || plan->root_fd < 0)
 		return r;
 	r = plan->no_pivot ? mount_chroot(root) : mount_pivot(root);
@@ -303,10 +449,27 @@ int rootfs_bind_console(int tty_fd, struct error *err)
 {
 	AUTO(fd_close) int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO(fd_close) int tty = mount_clone(tty_fd, "", false);
+	AUTO(fd_close) int dir = -1;
+	AUTO(fd_close) int place = -1;
+	const char *name;
+	struct stat st;
+	int r;
 
 	if (root < 0)
 		return error_set(err, -errno, "/");
 	if (tty < 0)
 		return error_set(err, tty, "/dev/console");
-	return attach(root, tty, "/dev/console", NULL, err);
+	dir = mount_open_parent_in_root(root, "/dev/console", &name);
+	if (dir < 0)
+		return error_set(err, dir, "/dev/console");
+	fd_close(openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600));
+	place = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (place < 0 || fstat(place, &st) < 0)
+		return error_set(err, -errno, "/dev/console");
+	/* A link could lead to what is masked. */
+	if (S_ISLNK(st.st_mode) || S_ISDIR(st.st_mode))
+		return error_say(err, -ELOOP,
+				 "/dev/console: the root file system has a link or a folder there");
+	r = mount_attach(tty, place);
+	return r < 0 ? error_set(err, r, "/dev/console") : 0;
 }

@@ -7,6 +7,7 @@
  * place looked up inside of that root, and then makes it the only root.
  */
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "codec/oci_spec.h"
 #include "container/mount_options.h"
@@ -39,6 +40,8 @@ struct rootfs_plan {
 	size_t cgroup_count;
 	uint64_t propagation; /* of what comes from the host */
 	bool has_dev;         /* /dev of the host is shown: nothing is made there */
+	dev_t proc_dev;       /* of the procfs at /proc; 0: there is none */
+	int proc_fd, sys_fd;  /* what rootfs_build() attached to /proc and /sys, or -1 */
 };
 
 /*

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -220,15 +221,24 @@ static int plan_propagation(struct rootfs_plan *plan, struct error *err)
 
 static int plan_root(struct rootfs_plan *plan, int root_fd, struct error *err)
 {
+	const char *path = plan->spec->root_path;
+	struct stat st;
 	int r;
 
 	if (plan->spec->linux_.ns[OCI_NS_MOUNT].path)
 		return 0;
 	if (root_fd < 0) {
-		plan->root_fd = mount_clone(AT_FDCWD, plan->spec->root_path, true);
+		AUTO(fd_close) int dir = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+		if (dir < 0 || fstat(dir, &st) < 0)
+			return error_set(err, -errno, "root.path \"%s\"", path);
+		/* A bundle that somebody unpacked could name any folder of the host this way. */
+		if (!S_ISDIR(st.st_mode))
+			return error_say(err, -ENOTDIR, "root.path \"%s\": is %s, not a folder",
+					 path, S_ISLNK(st.st_mode) ? "a symbolic link" : "a file");
+		plan->root_fd = mount_clone(dir, "", true);
 		if (plan->root_fd < 0)
-			return error_set(err, plan->root_fd, "root.path \"%s\"",
-					 plan->spec->root_path);
+			return error_set(err, plan->root_fd, "root.path \"%s\"", path);
 	} else {
 		plan->root_fd = root_fd;
 	}
@@ -243,7 +253,7 @@ static int plan_root(struct rootfs_plan *plan, int root_fd, struct error *err)
 int rootfs_plan_make(const struct oci_spec *spec, const struct cgroup *cgroup, int root_fd,
 		     struct rootfs_plan *ret, struct error *err)
 {
-	struct rootfs_plan plan = { .spec = spec, .root_fd = -1 };
+	struct rootfs_plan plan = { .spec = spec, .root_fd = -1, .proc_fd = -1, .sys_fd = -1 };
 	int r = lsm_check_selinux("linux.mountLabel", spec->linux_.mount_label, err);
 
 	if (r == 0)
@@ -276,7 +286,9 @@ int rootfs_plan_make(const struct oci_spec *spec, const struct cgroup *cgroup, i
 void rootfs_plan_done(struct rootfs_plan *plan)
 {
 	fd_close(plan->root_fd);
-	plan->root_fd = -1;
+	fd_close(plan->proc_fd);
+	fd_close(plan->sys_fd);
+	plan->root_fd = plan->proc_fd = plan->sys_fd = -1;
 	for (size_t i = 0; plan->mounts && i < plan->spec->mount_count; i++) {
 		fd_close(plan->mounts[i].fd);
 		free(plan->mounts[i].link);

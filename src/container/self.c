@@ -36,6 +36,11 @@ static int read_arguments(char ***ret)
 	return 0;
 }
 
+int self_hide(struct error *err)
+{
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? error_set(err, -errno, "prctl") : 0;
+}
+
 int self_protect(struct error *err)
 {
 	AUTO(fd_close) int exe = open("/proc/self/exe", O_PATH | O_CLOEXEC);
@@ -47,7 +52,7 @@ int self_protect(struct error *err)
 	if (exe < 0 || fstatvfs(exe, &st) < 0)
 		return error_set(err, -errno, "/proc/self/exe");
 	if (st.f_flag & ST_RDONLY)
-		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? error_set(err, -errno, "prctl") : 0;
+		return self_hide(err);
 	clone = mount_clone(exe, "", false);
 	if (clone < 0)
 		return error_set(err, clone, "cloning the mount of this program");

@@ -13,3 +13,6 @@ struct error;
 
 /* Returns at once when we run from such a mount already. */
 int self_protect(struct error *err);
+
+/* Not dumpable again: a change of user makes a process what fs.suid_dumpable says. */
+int self_hide(struct error *err);

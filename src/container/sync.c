@@ -44,10 +44,12 @@ static int receive(int fd, struct sync_message *message, struct error *err)
 {
 	ssize_t n;
 
+	/* Reset: the other side ended without hearing our last word; its own may still wait here.
+	 */
 	do
 		n = recv(fd, message, sizeof(*message), 0);
-	while (n < 0 && errno == EINTR);
-	if (n == 0 || (n < 0 && errno == ECONNRESET))
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+	if (n == 0)
 		return 0;
 	if (n < 0)
 		return error_set(err, -errno, "talking to the container's init");

@@ -133,12 +133,9 @@ int mount_attach(int mount_fd, int target_fd)
 		       : 0;
 }
 
-int mount_open_in_root(int root_fd, const char *path, int flags)
+static int open_resolved(int root_fd, const char *path, int flags, uint64_t resolve)
 {
-	struct open_how how = {
-		.flags = (uint64_t) (flags | O_CLOEXEC),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
+	struct open_how how = { .flags = (uint64_t) (flags | O_CLOEXEC), .resolve = resolve };
 	long fd;
 
 	/* -EAGAIN: a rename or mount raced with "..". */
@@ -150,6 +147,16 @@ int mount_open_in_root(int root_fd, const char *path, int flags)
 			break;
 	}
 	return -errno;
+}
+
+int mount_open_in_root(int root_fd, const char *path, int flags)
+{
+	return open_resolved(root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+int mount_open_plain(int root_fd, const char *path, int flags)
+{
+	return open_resolved(root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 }
 
 /* The walk of mount_create_in_root(): `done` is what is resolved, `rest` what is to come. */

@@ -38,7 +38,10 @@ enum mount_place { MOUNT_PLACE_DIR, MOUNT_PLACE_FILE };
 /* O_PATH descriptor of `path` inside of `root_fd`; links cannot lead out of it. */
 int mount_open_in_root(int root_fd, const char *path, int flags);
 
-/* The same; what is missing of the path is created, through dangling links too. */
+/* The same for a path that must not have a link in it: -ELOOP then. */
+int mount_open_plain(int root_fd, const char *path, int flags);
+
+/* As mount_open_in_root(); what is missing of the path is created, through dangling links too. */
 int mount_create_in_root(int root_fd, const char *path, enum mount_place place, mode_t mode);
 
 /*

@@ -27,6 +27,13 @@ struct ns_clone {
 /* Forks: 0 in the child, the pid in the parent, or -errno.  The parent owns args->pidfd. */
 pid_t ns_clone(struct ns_clone *args);
 
+/*
+ * The same as vfork() does it: the child runs `run` in our memory and on our stack while we wait,
+ * until it executes something or exits; then its pid is returned, still to be waited for.  Several
+ * times faster than copying.
+ */
+pid_t ns_vfork(struct ns_clone *args, void (*run)(void *data), void *data);
+
 /* Name of the file in /proc/PID/ns, e.g. "net"; NULL when `flag` is none. */
 const char *ns_file_name(uint64_t flag);
 

@@ -160,3 +160,20 @@ def mapped(build, scratch):
     yield it
     it.close()
     assert it.leftovers() == []
+
+
+def arm(bundle):
+    """Puts the hostile program into a bundle's root file system."""
+    need("tests/hostile")
+    shutil.copy(build_folder() / "tests/hostile", bundle.rootfs / "bin/hostile")
+    return bundle
+
+
+@pytest.fixture
+def armed(bundle):
+    return arm(bundle)
+
+
+@pytest.fixture
+def armed_mapped(mapped):
+    return arm(mapped)

@@ -37,9 +37,27 @@ static void test_messages(void **state)
 	close(pair[1]);
 }
 
+/* The last word of somebody who ended without hearing ours is not lost. */
+static void test_last_words(void **state)
+{
+	struct error sent = { .code = -EPERM, .msg = "refused" }, got = {};
+	int pair[2];
+
+	(void) state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(sync_send(pair[1], SYNC_GO, 42), 0);
+	assert_int_equal(sync_send_error(pair[0], &sent), 0);
+	close(pair[0]);
+	assert_int_equal(sync_expect(pair[1], SYNC_READY, NULL, &got), -EPERM);
+	assert_string_equal(got.msg, "refused");
+	assert_int_equal(sync_expect_end(pair[1], &got), 0);
+	close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_last_words),
 		cmocka_unit_test(test_messages),
 	};
 

@@ -94,6 +94,17 @@ static void test_links(void **state)
 	assert_int_equal(create("loop/x", MOUNT_PLACE_DIR), -ELOOP);
 }
 
+static void test_plain(void **state)
+{
+	(void) state;
+	assert_int_equal(symlinkat("in", root, "link"), 0);
+	assert_int_equal(mount_open_plain(root, "link/side", O_PATH), -ELOOP);
+	assert_int_equal(mount_open_plain(root, "link", O_PATH), -ELOOP);
+	assert_int_equal(mount_open_plain(root, "/nothing", O_PATH), -ENOENT);
+	AUTO(fd_close) int fd = mount_open_plain(root, "/../in/side", O_PATH | O_DIRECTORY);
+	assert_true(fd >= 0);
+}
+
 static void test_parent(void **state)
 {
 	const char *name = NULL;
@@ -125,6 +136,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_create, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nothing_leads_outside, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_plain, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_parent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_too_long, set_up, tear_down),
 	};

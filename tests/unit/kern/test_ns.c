@@ -1,9 +1,12 @@
 #include "kern/ns.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,11 +43,50 @@ static void test_clone(void **state)
 	close(clone.pidfd);
 }
 
+struct shared {
+	pid_t pid;
+	char text[64];
+};
+
+static void work_in_our_memory(void *data)
+{
+	struct shared *shared = data;
+	char local[4096];
+
+	/* Deep enough on the stack that a damaged frame would be noticed. */
+	memset(local, 'x', sizeof(local));
+	shared->pid = getpid();
+	snprintf(shared->text, sizeof(shared->text), "%.8s", local);
+	_exit(7);
+}
+
+static void test_vfork(void **state)
+{
+	struct ns_clone clone = { .cgroup_fd = -1, .pidfd = -1 };
+	struct shared shared = {};
+	siginfo_t info = {};
+	pid_t pid;
+
+	(void) state;
+	for (int i = 0; i < 10; i++) {
+		pid = ns_vfork(&clone, work_in_our_memory, &shared);
+		assert_true(pid > 0 && pid == shared.pid);
+		assert_string_equal(shared.text, "xxxxxxxx");
+		assert_int_equal(waitid(P_PIDFD, (id_t) clone.pidfd, &info, WEXITED), 0);
+		assert_int_equal(info.si_status, 7);
+		close(clone.pidfd);
+	}
+	clone.cgroup_fd = open("/", O_PATH | O_CLOEXEC);
+	assert_true(ns_vfork(&clone, work_in_our_memory, &shared) < 0);
+	close(clone.cgroup_fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open),
 		cmocka_unit_test(test_clone),
+		cmocka_unit_test(test_vfork),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

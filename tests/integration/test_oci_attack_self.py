@@ -1,0 +1,236 @@
+"""brume-oci: attacks on the runtime's own process; docs/design/0006-seatbelts.md numbers them."""
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import termios
+
+import oci_bundle
+import pytest
+
+SYS_PTRACE = "CAP_SYS_PTRACE"
+
+
+def grant(bundle, *caps):
+    for names in bundle.process["capabilities"].values():
+        names += caps
+
+
+def spy(bundle, *words):
+    """A hostile program in the container, with its output."""
+    return subprocess.Popen(bundle.command("exec", bundle.id, "hostile", *map(str, words)),
+                            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+
+
+def seen(process):
+    out = process.communicate(timeout=120)[0]
+    return [line for line in out.splitlines() if line and line.split()[0].isupper()], out
+
+
+@pytest.mark.parametrize("interpreter", ["/proc/self/exe", "/proc/self/exe state"])
+def test_the_runtimes_file_is_not_written(armed, interpreter):
+    """S1, CVE-2019-5736: the worst container there is, the host's root with every capability."""
+    program = pathlib.Path(armed.runtime)
+    before = program.read_bytes(), program.stat().st_mtime_ns
+    del armed.process["capabilities"]
+    armed.process["noNewPrivileges"] = False
+    armed.start("sleep", "1000")
+    (armed.rootfs / "bin/evil").write_text(f"#!{interpreter}\n")
+    (armed.rootfs / "bin/evil").chmod(0o755)
+    watcher = spy(armed, "exe", 4000)
+    while watcher.poll() is None:
+        armed.exec(armed.id, "/bin/evil")
+        armed.exec(armed.id, "true")
+    bad, out = seen(watcher)
+    assert "seen" in out, "the attack saw no process to attack"
+    assert bad == []
+    assert (program.read_bytes(), program.stat().st_mtime_ns) == before
+
+
+def test_exec_shows_nothing_of_the_host(armed):
+    """S2, CVE-2016-9962: who may trace everybody in its container looks at what enters it."""
+    grant(armed, SYS_PTRACE)
+    marker = armed.folder / "marker"
+    marker.write_text("the host's")
+    armed.start("sleep", "1000")
+    watcher = spy(armed, "peek", 3000, marker)
+    assert watcher.stdout.readline().startswith("ready")
+    while watcher.poll() is None:
+        armed.exec(armed.id, "true")
+    assert seen(watcher)[0] == []
+
+
+def test_exec_cannot_be_looked_into(armed_mapped):
+    """S2 in a user namespace: no way in, whatever its root may do there."""
+    del armed_mapped.process["capabilities"]
+    armed_mapped.linux["namespaces"].append({"type": "time"})
+    marker = armed_mapped.folder / "marker"
+    marker.write_text("the host's")
+    marker.chmod(0o644)
+    armed_mapped.start("sleep", "1000")
+    watcher = spy(armed_mapped, "peek", 3000, marker)
+    assert watcher.stdout.readline().startswith("ready")
+    while watcher.poll() is None:
+        armed_mapped.exec(armed_mapped.id, "true")
+    assert seen(watcher)[0] == []
+
+
+def open_folders(count):
+    return [os.open("/", os.O_RDONLY | os.O_DIRECTORY) for _ in range(count)]
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_descriptors_of_the_caller_do_not_come_in(bundle, verb):
+    """S3, CVE-2024-21626: folders of the host that the caller, or the runtime itself, has open."""
+    script = "for f in /proc/self/fd/*; do readlink $f; done; true"
+    fds = open_folders(20)
+    try:
+        if verb == "run":
+            done = bundle.run("sh", "-c", script, pass_fds=fds)
+        else:
+            bundle.start("sleep", "1000")
+            done = bundle.exec(bundle.id, "sh", "-c", script, pass_fds=fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
+    assert done.returncode == 0, done.stderr
+    links = [line for line in done.stdout.splitlines() if not line.startswith("pipe:")]
+    assert [line for line in links if line not in ("/dev/null", "/proc/self/fd")] == [], links
+
+
+@pytest.mark.parametrize("number", range(3, 24))
+def test_a_working_folder_through_a_descriptor(bundle, number):
+    """S3: process.cwd = /proc/self/fd/N, for any N that the runtime may have open."""
+    bundle.process["cwd"] = f"/proc/self/fd/{number}"
+    done = bundle.run("sh", "-c", "pwd; ls ..")
+    assert done.returncode != 0 and "process.cwd" in done.stderr, done.stdout
+
+
+def test_an_execs_working_folder_through_a_descriptor(bundle):
+    bundle.start("sleep", "1000")
+    fds = open_folders(3)
+    for number in range(3, 24):
+        for target in (f"/proc/self/fd/{number}", "/link"):
+            (bundle.rootfs / "link").unlink(missing_ok=True)
+            (bundle.rootfs / "link").symlink_to(f"/proc/self/fd/{number}")
+            done = bundle.exec("--cwd", target, bundle.id, "ls", "-a", pass_fds=fds)
+            assert done.returncode != 0 and "process.cwd" in done.stderr, done.stdout
+    for fd in fds:
+        os.close(fd)
+
+
+def test_an_execs_process_file_cannot_name_a_descriptor(bundle):
+    bundle.start("sleep", "1000")
+    process = dict(bundle.process, cwd="/proc/self/fd/5", args=["ls"])
+    (bundle.folder / "process.json").write_text(json.dumps(process))
+    done = bundle.exec("--process", bundle.folder / "process.json", bundle.id)
+    assert done.returncode != 0 and "process.cwd" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_inheritable_capabilities_stay_empty(bundle, verb):
+    """S4, CVE-2022-24769 and CVE-2022-29162: not even those that exec adds."""
+    script = "grep -E 'Cap(Inh|Amb)' /proc/self/status"
+    if verb == "run":
+        out = bundle.sh(script)
+    else:
+        bundle.start("sleep", "1000")
+        out = bundle.exec("--cap", "CAP_NET_ADMIN", bundle.id, "sh", "-c", script).stdout
+    assert [line.split()[1] for line in out.splitlines()] == ["0" * 16] * 2
+
+
+def test_the_keyring_is_the_containers_own(armed):
+    """S5: not the caller's session keyring, and not one whose name a neighbour took before."""
+    neighbour = oci_bundle.Bundle(armed.runtime, armed.folder / "neighbour")
+    (neighbour.rootfs / "bin/hostile").write_bytes((armed.rootfs / "bin/hostile").read_bytes())
+    (neighbour.rootfs / "bin/hostile").chmod(0o755)
+    try:
+        neighbour.start("hostile", "ring", f"_ses.{armed.id}")
+        for _ in range(200):
+            if "taken" in neighbour.output():
+                break
+            neighbour.exec(neighbour.id, "true")
+        taken = neighbour.output().split()
+        assert taken[0] == "taken", taken
+        mine = armed.sh("hostile session").split()[1]
+        caller = subprocess.check_output([armed.rootfs / "bin/hostile", "session"]).split()[1]
+        assert mine not in ("-1", taken[1], caller.decode()), (mine, taken, caller)
+    finally:
+        neighbour.close()
+
+
+def test_a_terminal_that_is_shared_takes_no_characters(armed):
+    """S6, TIOCSTI and TIOCLINUX: the caller's own terminal as stdin of the program."""
+    leader, follower = os.openpty()
+
+    def lead():
+        os.setsid()
+        fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
+    try:
+        done = armed.run("hostile", "inject", stdin=follower, preexec_fn=lead)
+    finally:
+        os.close(leader)
+        os.close(follower)
+    lines = dict(line.split(": ") for line in done.stdout.splitlines())
+    assert lines["TIOCSTI"] == lines["TIOCSCTTY"] == "EPERM", done.stdout
+    assert lines["TIOCLINUX"] in ("EPERM", "ENOTTY"), done.stdout
+
+
+def test_a_fifo_instead_of_passwd_does_not_stop_it(bundle):
+    """S7: the runtime looks for HOME in the image's passwd."""
+    (bundle.rootfs / "etc/passwd").unlink()
+    os.mkfifo(bundle.rootfs / "etc/passwd")
+    assert bundle.run("true", timeout=20).returncode == 0
+    bundle.start("sleep", "1000")
+    assert bundle.exec(bundle.id, "true", timeout=20).returncode == 0
+
+
+def test_a_rings_of_links_and_huge_passwd(bundle):
+    (bundle.rootfs / "etc/passwd").write_text("root:x:0:0:" + "x" * (1 << 20) + "\n" * 100000)
+    assert bundle.run("sh", "-c", "echo $HOME").stdout == "/\n"
+    (bundle.rootfs / "etc/passwd").unlink()
+    (bundle.rootfs / "etc/passwd").symlink_to("passwd")
+    assert bundle.run("true").returncode == 0
+
+
+def test_hooks_get_their_own_environment(bundle):
+    """S8: neither the runtime's environment nor a descriptor of it."""
+    hook = bundle.folder / "hook"
+    hook.write_text("#!/bin/sh\nexec >" + str(bundle.folder / "said") +
+                    "\n/usr/bin/env\n/bin/ls -l /proc/$$/fd | /bin/grep -c / \n")
+    hook.chmod(0o755)
+    bundle.config["hooks"] = {"createRuntime": [{"path": str(hook), "env": ["ONLY=this"]}]}
+    fds = open_folders(5)
+    done = bundle.run("true", env={"SECRET": "x", "LD_PRELOAD": "/nothing.so"}, pass_fds=fds)
+    for fd in fds:
+        os.close(fd)
+    assert done.returncode == 0, done.stderr
+    said = (bundle.folder / "said").read_text().split()
+    assert "ONLY=this" in said and not [one for one in said if one.startswith(("SECRET", "LD_"))]
+
+
+def test_setuid_gains_nothing(bundle):
+    """S9: no_new_privs holds for exec as well."""
+    (bundle.rootfs / "bin/suid").write_bytes((bundle.rootfs / "bin/busybox").read_bytes())
+    (bundle.rootfs / "bin/suid").chmod(0o4755)
+    (bundle.rootfs / "bin/id").unlink()
+    (bundle.rootfs / "bin/id").symlink_to("suid")
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    bundle.start("sleep", "1000")
+    assert bundle.exec(bundle.id, "id").stdout.count("euid") == 0
+    assert bundle.exec("--user", "1000", bundle.id, "id", "-u").stdout == "1000\n"
+
+
+def test_dac_read_search_opens_no_handle(armed_mapped):
+    """S10, "shocker": the capability of a user namespace is not the host's."""
+    grant(armed_mapped, "CAP_DAC_READ_SEARCH")
+    out = armed_mapped.sh("hostile handles /etc; hostile handles /proc")
+    assert "OPENED" not in out and out.count("EPERM") + out.count("EOPNOTSUPP") >= 2, out
+
+
+def test_no_release_agent_in_a_user_namespace(armed_mapped):
+    """S11, CVE-2022-0492: even with CAP_SYS_ADMIN over its own namespaces."""
+    grant(armed_mapped, "CAP_SYS_ADMIN")
+    out = armed_mapped.sh("hostile release; hostile release")
+    assert "WROTE" not in out and out.strip(), out
