@@ -7,3 +7,11 @@ packages_run="dnsmasq-base ca-certificates"
 packages_demo="busybox-static docker-registry curl iproute2 nftables"
 packages_test="clang clang-format python3-pytest python3-websocket iproute2 nftables
 	util-linux zstd skopeo podman crun openssl tar e2fsprogs"
+# For tests/lab: on this machine, and in the servers that it boots.
+packages_lab="qemu-system-x86 mmdebstrap busybox-static kmod e2fsprogs util-linux"
+packages_lab_guest="systemd systemd-sysv libpam-systemd dbus dbus-user-session udev kmod procps
+	util-linux python3 python3-pytest python3-websocket busybox-static iproute2 nftables
+	dnsmasq-base docker-registry crun uidmap attr acl e2fsprogs ca-certificates
+	golang-github-containers-common libsystemd0 libjansson4 libnettle8 libmnl0 libnftables1
+	libseccomp2 libcap2 libcap2-bin libcurl3-gnutls libarchive13 libisal2 libzstd1 zlib1g libsqlite3-0
+	libmicrohttpd12 libgnutls30 libwslay1"
