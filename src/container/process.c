@@ -457,6 +457,8 @@ static int load_filter(const struct process_plan *plan, const char *message, str
 		return 0;
 	notify_fd = r;
 	r = sock_send(plan->listener_fd, message, strlen(message), &notify_fd, 1);
+	/* Its end tells the listener that this was all; it may wait for that before it answers. */
+	close(plan->listener_fd);
 	return r < 0 ? error_set(err, r, "%s", plan->seccomp->listener_path) : 0;
 }
 

@@ -186,6 +186,19 @@ class Bundle:
         return left
 
 
+def with_python(bundle):
+    """Shows the host's programs in the container: for tests that make system calls themselves."""
+    for name in ("lib", "lib64"):
+        (bundle.rootfs / name).symlink_to("usr/" + name)
+    bundle.config["mounts"].append({"destination": "/usr", "type": "bind", "source": "/usr",
+                                    "options": ["rbind", "ro"]})
+
+
+def python(bundle, script, **more):
+    """Runs a python script in a container that with_python() has prepared; the finished process."""
+    return bundle.run("/usr/bin/python3", "-I", "-S", "-c", script, **more)
+
+
 def detached_mount(folder):
     """A detached clone of a folder as a mount descriptor, as an agent hands one to --rootfs-fd."""
     open_tree, clone, cloexec = 428, 1, 0o2000000
