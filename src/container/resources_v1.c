@@ -121,6 +121,9 @@ static int put_weight(const struct cgroup *cgroup, const char *file, const char 
 	r = cgroup_write(cgroup, "blkio", bfq, text);
 	if (r == 0)
 		return 0;
+	/* Its file is there, but the device may have another scheduler. */
+	if (r != -ENOENT)
+		file = bfq;
 	return resources_put(cgroup, "blkio", file, property, err, "%s", text);
 }
 
