@@ -24,8 +24,9 @@
 #include "kern/pidfd.h"
 
 static const struct cli_verb *const verbs[] = {
-	&cli_create, &cli_start, &cli_run,    &cli_exec,   &cli_state,    &cli_list,
-	&cli_kill,   &cli_pause, &cli_resume, &cli_delete, &cli_features, &cli_update,
+	&cli_create,   &cli_start,  &cli_run,    &cli_exec,   &cli_state,
+	&cli_list,     &cli_kill,   &cli_pause,  &cli_resume, &cli_delete,
+	&cli_features, &cli_update, &cli_events, &cli_ps,     &cli_spec,
 };
 
 /* ---- errors ---- */
@@ -279,6 +280,18 @@ static bool wants_help(int argc, char **argv)
 	return argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
 }
 
+static void print_verb_help(const struct cli_verb *verb)
+{
+	printf("usage: brume-oci [options] %s %s\n\n%s\n\nexamples:\n", verb->name, verb->usage,
+	       verb->help);
+	for (const char *line = verb->examples; *line;) {
+		size_t n = strcspn(line, "\n");
+
+		printf("  %.*s\n", (int) n, line);
+		line += n + (line[n] == '\n');
+	}
+}
+
 int cli_main(int argc, char **argv)
 {
 	struct runtime_options options = { .root = "/run/brume-oci" };
@@ -296,8 +309,7 @@ int cli_main(int argc, char **argv)
 		if (strcmp(verbs[i]->name, argv[0]) != 0)
 			continue;
 		if (wants_help(argc, argv)) {
-			printf("usage: brume-oci [options] %s %s\n\n%s\n", verbs[i]->name,
-			       verbs[i]->usage, verbs[i]->help);
+			print_verb_help(verbs[i]);
 			return CLI_OK;
 		}
 		optind = 0; /* starts again, on the verb's own words */

@@ -175,6 +175,7 @@ const struct cli_verb cli_create = {
 	.usage = "[-b BUNDLE] [--console-socket PATH] [--pid-file FILE] [--pidfd-socket PATH] "
 		 "[--no-pivot] [--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] ID",
 	.help = "make a container whose program waits for `start`",
+	.examples = "brume-oci create --bundle /srv/box --pid-file /run/box.pid box",
 	.run = create,
 };
 
@@ -219,5 +220,7 @@ const struct cli_verb cli_run = {
 		 "[--pidfd-socket PATH] [--no-pivot] [--preserve-fds N] [--no-new-keyring] "
 		 "[--rootfs-fd N] [--keep] ID",
 	.help = "make a container, start it, wait for its end (-d: do not) and take it away",
+	.examples = "brume-oci run -b /srv/box box\n"
+		    "brume-oci run -d -b /srv/box --console-socket /run/tty.sock box",
 	.run = run,
 };

@@ -34,5 +34,7 @@ const struct cli_verb cli_delete = {
 	.name = "delete",
 	.usage = "[--force] ID",
 	.help = "take a stopped container away; with --force stop it first",
+	.examples = "brume-oci delete box\n"
+		    "brume-oci delete --force box",
 	.run = delete_verb,
 };

@@ -389,5 +389,8 @@ const struct cli_verb cli_exec = {
 		 "[--pid-file FILE] [--pidfd-socket PATH] [--console-socket PATH] "
 		 "[--preserve-fds N] [--no-new-keyring] ID [COMMAND...]",
 	.help = "run another program in a container",
+	.examples = "brume-oci exec -t box sh\n"
+		    "brume-oci exec --user 1000:1000 --env LANG=C --cwd /tmp box id\n"
+		    "brume-oci exec -d --pid-file /run/x.pid --process process.json box",
 	.run = exec_verb,
 };

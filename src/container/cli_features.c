@@ -118,5 +118,6 @@ const struct cli_verb cli_features = {
 	.name = "features",
 	.usage = "",
 	.help = "print what this runtime can do, as JSON",
+	.examples = "brume-oci features",
 	.run = features,
 };

@@ -13,8 +13,9 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 struct cli_verb {
 	const char *name;
-	const char *usage; /* behind the name */
-	const char *help;  /* one line */
+	const char *usage;    /* behind the name */
+	const char *help;     /* one line */
+	const char *examples; /* whole commands, one a line */
 	int (*run)(const struct runtime_options *options, int argc, char **argv);
 };
 
@@ -50,4 +51,5 @@ void cli_block_signals(void);
 void cli_seal_fds(unsigned int preserve);
 
 extern const struct cli_verb cli_create, cli_run, cli_start, cli_state, cli_kill, cli_delete,
-	cli_exec, cli_list, cli_pause, cli_resume, cli_features, cli_update;
+	cli_exec, cli_list, cli_pause, cli_resume, cli_features, cli_update, cli_events, cli_ps,
+	cli_spec;

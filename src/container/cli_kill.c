@@ -63,5 +63,7 @@ const struct cli_verb cli_kill = {
 	.name = "kill",
 	.usage = "[--all] ID [SIGNAL]",
 	.help = "send a signal (TERM) to the program, or to all processes",
+	.examples = "brume-oci kill box\n"
+		    "brume-oci kill --all box KILL",
 	.run = kill_verb,
 };

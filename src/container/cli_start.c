@@ -32,6 +32,7 @@ const struct cli_verb cli_start = {
 	.name = "start",
 	.usage = "ID",
 	.help = "let the program of a created container run",
+	.examples = "brume-oci start box",
 	.run = start,
 };
 
@@ -49,6 +50,7 @@ const struct cli_verb cli_pause = {
 	.name = "pause",
 	.usage = "ID",
 	.help = "stop all processes of a container where they are",
+	.examples = "brume-oci pause box",
 	.run = pause_verb,
 };
 
@@ -66,5 +68,6 @@ const struct cli_verb cli_resume = {
 	.name = "resume",
 	.usage = "ID",
 	.help = "let a paused container go on",
+	.examples = "brume-oci resume box",
 	.run = resume,
 };

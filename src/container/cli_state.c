@@ -44,6 +44,7 @@ const struct cli_verb cli_state = {
 	.name = "state",
 	.usage = "ID",
 	.help = "print what a container is doing",
+	.examples = "brume-oci state box",
 	.run = state,
 };
 
@@ -119,5 +120,7 @@ const struct cli_verb cli_list = {
 	.name = "list",
 	.usage = "[-q] [-f table|json]",
 	.help = "print all containers",
+	.examples = "brume-oci list -q\n"
+		    "brume-oci list -f json",
 	.run = list,
 };

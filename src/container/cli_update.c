@@ -191,5 +191,7 @@ const struct cli_verb cli_update = {
 		 "[--cpu-idle 0|1] [--cpu-rt-period US] [--cpu-rt-runtime US] [--cpuset-cpus LIST] "
 		 "[--cpuset-mems LIST] [--pids-limit N] [--blkio-weight N] ID",
 	.help = "change the limits of a running container: all that is given, or nothing",
+	.examples = "brume-oci update --memory 512m --pids-limit 100 box\n"
+		    "brume-oci update --resources - box <resources.json",
 	.run = update,
 };

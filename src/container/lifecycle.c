@@ -168,6 +168,18 @@ int lifecycle_kill(struct record *record, int signal_number, bool all, struct er
 	return 0;
 }
 
+int lifecycle_pids(const struct record *record, pid_t **ret, size_t *ret_count, struct error *err)
+{
+	AUTO(cgroup_host_free) struct cgroup_host *host = NULL;
+	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
+	int r = open_cgroup(record, &host, &cgroup, err);
+
+	if (r < 0)
+		return r;
+	r = cgroup_pids(cgroup, ret, ret_count);
+	return r < 0 ? error_set(err, r, "processes of container \"%s\"", record->state->id) : 0;
+}
+
 int lifecycle_freeze(struct record *record, bool freeze, struct error *err)
 {
 	AUTO(cgroup_host_free) struct cgroup_host *host = NULL;

@@ -20,6 +20,9 @@ int lifecycle_start(struct record *record, struct error *err);
 /* Signals init, or with `all` everything in the control group. */
 int lifecycle_kill(struct record *record, int signal_number, bool all, struct error *err);
 
+/* Pids of all its processes, as we see them; the caller frees *ret. */
+int lifecycle_pids(const struct record *record, pid_t **ret, size_t *ret_count, struct error *err);
+
 /* Freezes or thaws. */
 int lifecycle_freeze(struct record *record, bool freeze, struct error *err);
 

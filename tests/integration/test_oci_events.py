@@ -1,0 +1,118 @@
+"""brume-oci events, ps and spec."""
+import json
+import re
+import subprocess
+
+import kernel
+
+
+def follow(bundle, *options):
+    return subprocess.Popen(bundle.command("events", *options, bundle.id), text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+
+def test_stats_once(bundle):
+    bundle.linux["resources"].update(memory={"limit": 64 << 20}, pids={"limit": 33})
+    bundle.start("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000")
+    done = bundle.call("events", "--stats", bundle.id, check=True)
+    event = json.loads(done.stdout)
+    assert event["type"] == "stats" and event["id"] == bundle.id
+    data = event["data"]
+    assert {"cpu", "cpuset", "memory", "pids", "blkio", "hugetlb"} <= set(data)
+    assert data["memory"]["usage"]["limit"] == 64 << 20
+    assert 0 < data["memory"]["usage"]["usage"] < 64 << 20
+    assert data["memory"]["raw"]
+    assert data["pids"]["limit"] == 33 and data["pids"]["current"] >= 1
+    usage = data["cpu"]["usage"]
+    assert usage["total"] > 1000000 and usage["user"] + usage["kernel"] >= 0
+    assert data["cpuset"]["cpus"] and "throttledPeriods" in data["cpu"]["throttling"]
+    assert data["network_interfaces"] == [] and data["intel_rdt"] == {}
+
+
+def test_stats_again_and_again_until_the_end(bundle):
+    bundle.start("sleep", "1000")
+    child = follow(bundle, "--interval", "50ms")
+    first, second = (json.loads(child.stdout.readline()) for _ in range(2))
+    assert first["type"] == second["type"] == "stats"
+    bundle.call("kill", bundle.id, "KILL", check=True)
+    child.stdout.read()
+    assert child.wait(20) == 0
+
+
+def test_a_reader_that_goes_ends_it(bundle):
+    bundle.start("sleep", "1000")
+    child = follow(bundle, "--interval", "1h")
+    child.stdout.close()
+    assert child.wait(20) is not None
+
+
+def test_oom(bundle):
+    bundle.linux["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
+    bundle.start("sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done; "
+                             "head -c 64m /dev/zero | tail; sleep 1000")
+    child = follow(bundle, "--interval", "20ms")
+    assert json.loads(child.stdout.readline())["type"] == "stats"
+    (bundle.rootfs / "go").touch()
+    for line in child.stdout:
+        event = json.loads(line)
+        if event["type"] == "oom":
+            break
+    assert event == {"type": "oom", "id": bundle.id}
+    child.stdout.close()
+    child.wait(20)
+
+
+def test_events_refused(bundle):
+    done = bundle.call("events", "--interval", "soon", bundle.id)
+    assert done.returncode == 2 and "500ms" in done.stderr
+    assert "does not exist" in bundle.call("events", bundle.id).stderr
+    bundle.create("sleep", "1000")
+    bundle.call("kill", bundle.id, "KILL", check=True)
+    kernel.wait_for_exit(bundle.state()["pid"] or 1)
+    assert "not running" in bundle.call("events", "--stats", bundle.id).stderr
+
+
+def test_ps(bundle):
+    bundle.start("sh", "-c", "sleep 1111 & sleep 1111 & touch /ready; wait")
+    pid = bundle.state()["pid"]
+    assert kernel.wait_for_path(bundle.rootfs / "ready")
+    pids = json.loads(bundle.call("ps", "--format", "json", bundle.id, check=True).stdout)
+    assert pid in pids
+    table = bundle.call("ps", bundle.id, check=True).stdout.splitlines()
+    assert len(table) == 4 and "PID" in table[0] and table[0].split()[0] == "UID"
+    assert sum("sleep 1111" in line for line in table) >= 2
+    table = bundle.call("ps", bundle.id, "-eo", "comm,pid", check=True).stdout.splitlines()
+    assert table[0].split() == ["COMMAND", "PID"] and len(table) == 4
+    done = bundle.call("ps", bundle.id, "-eo", "comm")
+    assert done.returncode == 1 and "PID" in done.stderr
+    assert bundle.call("ps", "-f", "xml", bundle.id).returncode == 2
+
+
+def test_spec_makes_a_bundle_that_runs(bundle):
+    path = bundle.folder / "bundle/config.json"
+    bundle.call("spec", check=True)
+    document = json.loads(path.read_text())
+    assert document["process"]["args"] == ["sh"] and document["root"]["readonly"]
+    again = bundle.call("spec")
+    assert again.returncode == 1 and "exists" in again.stderr
+    document["process"].update(terminal=False, args=["sh", "-c", "id -u; hostname; touch /x"])
+    document["linux"]["cgroupsPath"] = bundle.cgroup
+    path.write_text(json.dumps(document))
+    done = bundle.call("run", bundle.id)
+    assert done.stdout == "0\nbrume-oci\n" and "Read-only" in done.stderr
+    path.unlink()
+    bundle.call("spec", "-b", bundle.folder / "bundle", "--rootless", check=True)
+    document = json.loads(path.read_text())
+    assert {"type": "user"} in document["linux"]["namespaces"]
+    assert document["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 0, "size": 1}]
+    assert not any("gid=" in option for mount in document["mounts"] for option in mount["options"])
+    path.unlink()
+
+
+def test_help_has_examples(bundle):
+    text = bundle.call("--help").stdout
+    verbs = re.findall(r"^  ([a-z]+) ", text.split("verbs:")[1], re.M)
+    assert {"update", "events", "ps", "spec", "exec"} <= set(verbs)
+    for verb in verbs:
+        done = bundle.call(verb, "--help")
+        assert done.returncode == 0 and "brume-oci" in done.stdout.split("xample")[-1], verb
