@@ -45,6 +45,9 @@ int bundle_config(const struct bundle *bundle, uint32_t *ret_owner, json_t **ret
 int bundle_args(const struct instance_spec *spec, const struct oci_image_config *image, char ***ret,
 		struct error *err);
 
+/* Where something is mounted whatever the image has there; a strv. */
+char **bundle_mount_points(const struct instance_spec *spec);
+
 /* What another process in the instance runs as. */
 struct bundle_exec {
 	char **command;

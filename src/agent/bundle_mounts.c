@@ -5,6 +5,7 @@
 #include "agent/grant.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/strv.h"
 #include "image/rootfs.h"
 
 /* What is mounted into an instance, in this order. */
@@ -136,4 +137,20 @@ json_t *bundle_mounts(const struct bundle *bundle)
 						   "bind,ro,nosuid,nodev"));
 	add_asked(bundle, array);
 	return array;
+}
+
+char **bundle_mount_points(const struct instance_spec *spec)
+{
+	static const char *const always[] = { "/proc",         "/dev",          "/sys",
+					      "/etc/hosts",    "/etc/hostname", "/etc/resolv.conf",
+					      BUNDLE_INIT_PATH };
+	char **points = NULL;
+
+	for (size_t i = 0; i < ARRAY_COUNT(always); i++)
+		strv_append(&points, always[i]);
+	for (size_t i = 0; i < spec->run.mount_count; i++)
+		strv_append(&points, spec->run.mounts[i].target);
+	for (size_t i = 0; i < spec->run.device_count; i++)
+		strv_append(&points, spec->run.devices[i].target);
+	return points;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/bundle.h"
 #include "agent/instance_actor_internal.h"
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -107,6 +108,30 @@ int instance_root_open(const struct agent *agent, const struct instance_root *ro
 {
 	return root->is_running ? open_running(root, ret_fd, err)
 				: open_at_rest(agent, root, ret_fd, err);
+}
+
+int instance_upper_find(struct agent *agent, const char *uid, struct instance_upper *ret,
+			struct error *err)
+{
+	const struct instance_actor *actor = actor_find(agent, uid);
+
+	if (!actor || !actor->want || actor->want->instance->meta.deleted_ms)
+		return error_say(err, -ENOENT, "the instance is not on this node");
+	if (!actor->has_slot || !actor->has_image)
+		return error_say(err, -EBUSY,
+				 "the instance has never been started: it has no files yet");
+	*ret = (struct instance_upper){ .dir = agent_state_path(agent, uid, "upper"),
+					.slot = actor->record.slot,
+					.mount_points = bundle_mount_points(actor_spec(actor)) };
+	memcpy(ret->uid, actor->uid, UID_SIZE);
+	return 0;
+}
+
+void instance_upper_done(struct instance_upper *upper)
+{
+	free(upper->dir);
+	strv_free(upper->mount_points);
+	*upper = (struct instance_upper){};
 }
 
 void instance_files_ended(struct agent *agent, const char *uid)

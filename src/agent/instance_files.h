@@ -35,6 +35,18 @@ int instance_root_find(struct agent *agent, const char *uid, struct instance_roo
 int instance_root_open(const struct agent *agent, const struct instance_root *root, int *ret_fd,
 		       struct error *err);
 
+/* What of it differs from its image, wherever it is in its life. */
+struct instance_upper {
+	char uid[UID_SIZE];
+	char *dir;
+	uint32_t slot;
+	char **mount_points;
+};
+
+int instance_upper_find(struct agent *agent, const char *uid, struct instance_upper *ret,
+			struct error *err);
+void instance_upper_done(struct instance_upper *upper);
+
 /* Work on its files has ended: a step that waited for that may begin. */
 void instance_files_ended(struct agent *agent, const char *uid);
 

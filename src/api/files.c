@@ -2,7 +2,8 @@
  * /1.0/instances/{name}/files?path=: files of an instance out of it and into it, as tar.
  *
  * GET answers with a tar and says in a header what the path is; HEAD, or ?stat=1, only says that.
- * PUT unpacks a tar below the folder; the answer comes when the instance has it all.
+ * PUT unpacks a tar below the folder; the answer comes when the instance has it all.  And what of
+ * its files differs from the image: /1.0/instances/{name}/changes.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -69,6 +70,23 @@ int instance_files_get(struct request *req, struct error *err)
 		return instance_file_stat(req, err);
 	r = make_arguments(req, "get", &arguments, err);
 	return r < 0 || !arguments ? r : download_start(req, arguments, &download, err);
+}
+
+int instance_changes(struct request *req, struct error *err)
+{
+	static const struct download download = { .content_type = "application/json" };
+	const char *name = request_arg(req, 0);
+	struct control_location location;
+	AUTO(json_decref) json_t *arguments = NULL;
+	int r = control_locate(request_api(req)->control, KIND_INSTANCE, request_project(req), name,
+			       &location, err);
+
+	if (r < 0) {
+		reply_error(req, r, err, KIND_INSTANCE, name);
+		return 0;
+	}
+	arguments = json_pack("{s:s, s:s}", "kind", "changes", "uid", location.uid);
+	return download_start(req, arguments, &download, err);
 }
 
 /* -- in --------------------------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ int instance_processes(struct request *req, struct error *err);
 int instance_file_stat(struct request *req, struct error *err);
 int instance_files_get(struct request *req, struct error *err);
 int instance_files_put(struct request *req, struct error *err);
+int instance_changes(struct request *req, struct error *err);
 
 /* images.c */
 int image_show(struct request *req, struct error *err);

@@ -25,6 +25,8 @@ static const struct route routes[] = {
 	  instance_files_get },
 	{ "PUT", "/1.0/instances/{name}/files", "path keep_ids", ROUTE_UPLOAD, instance_files_put },
 
+	{ "GET", "/1.0/instances/{name}/changes", NULL, ROUTE_PLAIN, instance_changes },
+
 	{ "GET", "/1.0/images", "recursion", ROUTE_PLAIN, images_list },
 	{ "POST", "/1.0/images", "import name", ROUTE_UPLOAD, image_import, "import" },
 	{ "POST", "/1.0/images", NULL, ROUTE_PLAIN, image_pull },

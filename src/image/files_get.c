@@ -4,7 +4,6 @@
  */
 #include <archive.h>
 #include <archive_entry.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -20,12 +19,12 @@
 #include "base/mem.h"
 #include "base/strv.h"
 #include "image/files_internal.h"
+#include "image/names_internal.h"
 #include "image/worker.h"
 
 enum {
 	COPY_SIZE = 256 << 10,
 	DEPTH_MAX = 1000,
-	NAMES_MAX = 64 << 20, /* of one folder, in bytes */
 	TRIES_MAX = 8,
 	LINKS_MAX = 1 << 20,
 	LINK_MAX = 4096,
@@ -187,44 +186,6 @@ static int put_special(struct get *get, const struct stat *st, const char *name)
 	return r < 0 ? r : 0;
 }
 
-static int compare(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *) a, *(const char *const *) b);
-}
-
-static int list_names(struct get *get, int fd, const char *name, char ***ret)
-{
-	AUTO(strv_free) char **names = mem_new0(char *);
-	size_t bytes = 0, count = 0, capacity = 0;
-	struct dirent *item;
-	int copy = dup(fd);
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-
-	if (!dir) {
-		fd_close(copy);
-		return error_set(get->err, -errno, "read the folder '%.300s'", name);
-	}
-	while ((item = readdir(dir))) {
-		if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
-			continue;
-		bytes += strlen(item->d_name) + 1;
-		if (bytes > NAMES_MAX)
-			break;
-		if (count + 1 >= capacity) {
-			capacity = capacity ? capacity * 2 : 64;
-			names = mem_realloc(names, capacity, sizeof(*names));
-		}
-		names[count++] = mem_strdup(item->d_name);
-		names[count] = NULL;
-	}
-	closedir(dir);
-	if (bytes > NAMES_MAX)
-		return error_say(get->err, -E2BIG, "the folder '%.300s' has too many names", name);
-	qsort(names, count, sizeof(*names), compare);
-	*ret = TAKE_PTR(names);
-	return 0;
-}
-
 static int put_name(struct get *get, int dir_fd, const char *file, const char *name,
 		    unsigned int depth);
 
@@ -245,7 +206,7 @@ static int put_folder(struct get *get, int fd, const struct stat *st, const char
 	/* What the kernel makes up is not a file: endless ones are among it. */
 	if (files_kernel_fs(fd))
 		return 0;
-	r = list_names(get, fd, name, &names);
+	r = names_list(fd, name, &names, get->err);
 	for (size_t i = 0; r == 0 && names[i]; i++) {
 		AUTO(free) char *inside = mem_printf("%s/%s", name, names[i]);
 

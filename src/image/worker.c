@@ -14,6 +14,7 @@
 #include "base/strv.h"
 #include "image/files_internal.h"
 #include "image/sandbox_internal.h"
+#include "image/upper_internal.h"
 #include "image/worker_internal.h"
 
 void worker_send(struct worker *worker, json_t *object)
@@ -284,6 +285,8 @@ static const struct {
 	{ "stat", files_worker },
 	{ "get", files_worker },
 	{ "put", files_worker },
+	{ "changes", upper_worker },
+	{ "layer", upper_worker },
 };
 
 static int run_action(struct worker *worker, const char *action, struct error *err)

@@ -1,0 +1,14 @@
+#pragma once
+/*
+ * image/names_internal.h - the names in a folder, sorted, and how far we go with them.
+ *
+ * Used by the workers that read trees.
+ */
+#include <stddef.h>
+
+struct error;
+
+enum { NAMES_BYTES_MAX = 64 << 20 };
+
+/* A strv in the order of the bytes, without "." and "..".  `shown` is for errors. */
+int names_list(int dir_fd, const char *shown, char ***ret, struct error *err);
