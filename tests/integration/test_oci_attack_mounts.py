@@ -1,0 +1,287 @@
+"""brume-oci: attacks through the root file system; docs/design/0006-seatbelts.md numbers them."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+import oci_bundle
+import pytest
+from conftest import build_folder, need
+
+ROUNDS = 40
+
+
+@pytest.fixture
+def swapper(build):
+    """Starts processes that exchange two names for ever."""
+    need("tests/hostile")
+    started = []
+
+    def start(one, two):
+        started.append(subprocess.Popen([build_folder() / "tests/hostile", "swap", one, two]))
+        return started[-1]
+    yield start
+    for process in started:
+        assert process.poll() is None, "the race was over before its end"
+        process.kill()
+        process.wait()
+
+
+def mount(bundle, destination, source=None, *options, type_="bind"):
+    bundle.config["mounts"].append({"destination": destination, "type": type_,
+                                    "source": str(source or type_), "options": list(options)})
+
+
+# ---- links where mounts go ----
+
+@pytest.mark.parametrize("name", ["proc", "sys"])
+@pytest.mark.parametrize("target", ["/vol", "vol/sub", "/", "/proc/self/cwd"])
+def test_proc_and_sys_must_be_folders(bundle, name, target):
+    """M1, CVE-2019-19921, CVE-2023-27561: what is masked later would be something else."""
+    (bundle.rootfs / "vol/sub").mkdir(parents=True)
+    (bundle.rootfs / name).rmdir()
+    (bundle.rootfs / name).symlink_to(target)
+    done = bundle.run("true")
+    assert done.returncode == 1 and f'"/{name}": must be a plain folder' in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_a_file_instead_of_a_folder(bundle, name):
+    (bundle.rootfs / name).rmdir()
+    (bundle.rootfs / name).write_text("x")
+    done = bundle.run("true")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    (bundle.rootfs / name).unlink()
+    os.mkfifo(bundle.rootfs / name)
+    assert bundle.run("true", timeout=20).returncode == 1
+
+
+@pytest.mark.parametrize("destination", ["/proc", "/proc/self/attr", "/proc/sys", "/link",
+                                         "/proc/sys/kernel/core_pattern", "//proc/tty"])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+def test_nothing_covers_proc(bundle, destination, kind):
+    """M2, CVE-2019-16884, CVE-2025-52881: an image that declares a volume there."""
+    (bundle.rootfs / "link").symlink_to("/proc/self")
+    source = bundle.folder / "volume"
+    source.mkdir()
+    mount(bundle, destination, source if kind == "bind" else None,
+          *(["bind"] if kind == "bind" else []), type_=kind)
+    done = bundle.run("true")
+    assert done.returncode == 1 and "which nothing may cover" in done.stderr, done.stderr
+
+
+def test_numbers_of_lxcfs_may_be_shown(bundle):
+    source = bundle.folder / "meminfo"
+    source.write_text("MemTotal: 1 kB\n")
+    mount(bundle, "/proc/meminfo", source, "bind", "ro")
+    assert bundle.sh("cat /proc/meminfo") == "MemTotal: 1 kB\n"
+
+
+def test_a_root_that_is_a_link_is_refused(bundle):
+    """M3: a bundle whose rootfs leads to a folder of the host."""
+    shutil.rmtree(bundle.rootfs)
+    bundle.rootfs.symlink_to("/")
+    done = bundle.run("true")
+    assert done.returncode == 1 and "a symbolic link" in done.stderr, done.stderr
+
+
+def test_masks_stay_where_proc_is(bundle, swapper):
+    """M4: /proc of a shared root is exchanged while it is masked; what is mounted stays masked."""
+    assert pathlib.Path("/proc/keys").read_text()
+    (bundle.rootfs / "other/sys/net").mkdir(parents=True)
+    script = ("for p in /proc /other /proc /other; do"
+              " [ $(head -c 1 $p/keys 2>/dev/null | wc -c) = 0 ] || echo OPEN keys;"
+              " (echo 1 > $p/sys/net/ipv4/ip_forward) 2>/dev/null && echo OPEN sys; done; true")
+    # As long as the root is a folder of the host, its names can be exchanged from there.
+    swapper(bundle.rootfs / "proc", bundle.rootfs / "other")
+    for _ in range(ROUNDS):
+        done = bundle.run("sh", "-c", script)
+        assert "OPEN" not in done.stdout, done.stdout
+
+
+# ---- races on places ----
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind-file", "bind-folder", "created"])
+def test_a_place_that_becomes_a_link(bundle, swapper, kind):
+    """M5, CVE-2021-30465, CVE-2024-45310: a volume of two containers, its names exchanged."""
+    outside = bundle.folder / "outside"
+    (outside / "deep").mkdir(parents=True)
+    volume = bundle.folder / "volume"
+    (volume / "place/deep").mkdir(parents=True)
+    (volume / "link").symlink_to("../" * 12 + str(outside)[1:])
+    (volume / "absolute").symlink_to(outside)
+    source = bundle.folder / "source"
+    source.mkdir()
+    (source / "marker").write_text("x")
+    mount(bundle, "/vol", volume, "bind")
+    if kind == "tmpfs":
+        mount(bundle, "/vol/place/deep", type_="tmpfs")
+    elif kind == "bind-file":
+        mount(bundle, "/vol/place/deep/file", source / "marker", "bind")
+    elif kind == "bind-folder":
+        mount(bundle, "/vol/place/deep/folder", source, "bind")
+    else:
+        bundle.process["cwd"] = "/vol/place/deep/made"
+    swapper(volume / "place", volume / "link")
+    swapper(volume / "link", volume / "absolute")
+    for _ in range(ROUNDS):
+        bundle.run("true")
+        assert sorted(str(path.relative_to(outside)) for path in outside.rglob("*")) == ["deep"]
+    assert str(outside) not in pathlib.Path("/proc/self/mountinfo").read_text()
+
+
+def test_devices_in_a_dev_that_moves(bundle, swapper):
+    """M6: no /dev of its own, so nodes and links are made in the image's, which is exchanged."""
+    outside = bundle.folder / "outside"
+    outside.mkdir()
+    bundle.config["mounts"] = [one for one in bundle.config["mounts"]
+                               if not one["destination"].startswith("/dev")]
+    (bundle.rootfs / "link").symlink_to("../" * 12 + str(outside)[1:])
+    swapper(bundle.rootfs / "dev", bundle.rootfs / "link")
+    for _ in range(ROUNDS):
+        bundle.run("true")
+        assert list(outside.iterdir()) == []
+
+
+def test_copy_up_of_a_tree_that_changes(bundle, swapper):
+    """M7: tmpcopyup reads the image's files; pipes, devices and links do not lead it away."""
+    data = bundle.rootfs / "data"
+    data.mkdir()
+    (data / "file").write_text("mine")
+    os.mkfifo(bundle.rootfs / "pipe")
+    secret = bundle.folder / "secret"
+    secret.write_text("the host's")
+    (data / "link").symlink_to(secret)
+    mount(bundle, "/data", None, "tmpcopyup", type_="tmpfs")
+    swapper(data / "file", bundle.rootfs / "pipe")
+    swapper(data / "file", data / "link")
+    for _ in range(ROUNDS):
+        done = bundle.run("sh", "-c", "cd /data; for f in file link; do [ -p $f ] || cat $f; done; true",
+                          timeout=20)
+        assert "host" not in done.stdout
+
+
+# ---- masks ----
+
+def host_dev(bundle, null):
+    """Runs the rest in a mount namespace whose /dev/null is something else."""
+    return ["unshare", "--mount", "sh", "-c", f"mount --bind {null} /dev/null && exec \"$@\"", "sh",
+            *bundle.command("run", bundle.id)]
+
+
+def test_a_null_device_that_is_none(bundle):
+    """M8, CVE-2025-31133: what covers a masked file is the null device or nothing."""
+    fake = bundle.folder / "fake"
+    fake.write_text("fake")
+    bundle.process["args"] = ["cat", "/proc/kcore"]
+    bundle.write()
+    done = subprocess.run(host_dev(bundle, fake), cwd=bundle.folder / "bundle", text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and "is not the null device" in done.stderr, done.stderr
+
+
+def test_a_null_device_of_the_image_is_not_used(bundle):
+    bundle.config["mounts"] = [one for one in bundle.config["mounts"]
+                               if one["destination"] != "/dev"]
+    for name in ("pts", "shm", "mqueue"):
+        (bundle.rootfs / "dev" / name).mkdir()
+    (bundle.rootfs / "etc/passwd").chmod(0o644)
+    (bundle.rootfs / "dev/null").symlink_to("/etc/passwd")
+    bundle.linux["maskedPaths"] += ["/etc/shadow"]
+    (bundle.rootfs / "etc/shadow").write_text("secret")
+    done = bundle.run("cat", "/etc/shadow")
+    assert "secret" not in done.stdout and "root:" not in done.stdout
+    assert "something else there" in done.stderr
+
+
+def test_masked_links_hide_what_they_mean(bundle):
+    (bundle.rootfs / "secret").write_text("secret")
+    (bundle.rootfs / "alias").symlink_to("secret")
+    bundle.linux["maskedPaths"] += ["/alias"]
+    assert bundle.sh("cat /alias /secret") == ""
+
+
+# ---- terminals ----
+
+def terminal(bundle):
+    bundle.process["terminal"] = True
+    return bundle
+
+
+@pytest.mark.parametrize("target", ["/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
+                                    "/etc/passwd", "nothing"])
+def test_a_console_that_is_a_link(bundle, target):
+    """M9, CVE-2025-52565: the terminal would be mounted over what is protected."""
+    terminal(bundle).config["mounts"] = [one for one in bundle.config["mounts"]
+                                         if one["destination"] != "/dev"]
+    for name in ("pts", "shm", "mqueue"):
+        (bundle.rootfs / "dev" / name).mkdir()
+    (bundle.rootfs / "dev/console").symlink_to(target)
+    done = bundle.run("true")
+    assert done.returncode == 1 and "/dev/console" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["fifo", "file", "link", "null"])
+def test_a_multiplexer_that_is_none(bundle, kind):
+    """M10: exec with a terminal in a container that has put something else there."""
+    bundle.process["capabilities"]["effective"].append("CAP_SYS_ADMIN")
+    bundle.process["capabilities"]["permitted"].append("CAP_SYS_ADMIN")
+    bundle.process["capabilities"]["bounding"].append("CAP_SYS_ADMIN")
+    make = {"fifo": "mkfifo /tmp/x", "file": "echo > /tmp/x", "link": "ln -s /dev/zero /tmp/x",
+            "null": "ln -s /dev/null /tmp/x"}[kind]
+    bundle.start("sh", "-c", f"{make}; umount /dev/pts; mkdir -p /dev/pts;"
+                             "mount -t tmpfs x /dev/pts; cp -a /tmp/x /dev/pts/ptmx; echo done;"
+                             "sleep 1000")
+    for _ in range(200):
+        if "done" in bundle.output():
+            break
+        bundle.exec(bundle.id, "true")
+    done = bundle.exec("--tty", bundle.id, "true", timeout=20)
+    assert done.returncode == 1 and "/dev/pts/ptmx" in done.stderr, done.stderr
+
+
+# ---- what lies in an image ----
+
+def test_names_that_confuse_readers(bundle):
+    """M11: newlines, spaces and the words of mountinfo in names of folders."""
+    names = ["new\nline", "sp ace", "- cgroup2 cgroup2 rw", "\\012", "tab\there", "ünï", "\x7f"]
+    for name in names:
+        mount(bundle, f"/{name}/x", type_="tmpfs")
+    bundle.start("sleep", "1000")
+    assert bundle.exec(bundle.id, "sh", "-c", "ls -d /*/x | wc -l").returncode == 0
+    assert bundle.state()["status"] == "running"
+    bundle.call("delete", "--force", bundle.id, check=True)
+
+
+def test_deep_trees(bundle):
+    """M12: neither time nor stack nor descriptors are used up."""
+    path = bundle.rootfs / "deep"
+    path.mkdir()
+    fd = os.open(path, os.O_RDONLY)
+    for _ in range(600):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    mount(bundle, "/deep", None, "tmpcopyup", type_="tmpfs")
+    done = bundle.run("true", timeout=60)
+    assert done.returncode == 1 and "tmpcopyup" in done.stderr, done.stderr
+    bundle.config["mounts"][-1] = {"destination": "/x/" + "a/" * 1500, "type": "tmpfs"}
+    bundle.run("true", timeout=60)
+    subprocess.run(["rm", "-rf", bundle.rootfs / "deep", bundle.rootfs / "x"], check=True)
+
+
+def test_a_tree_of_links(bundle):
+    for i in range(60):
+        (bundle.rootfs / f"l{i}").symlink_to(f"l{i + 1}/../l{i + 1}")
+    mount(bundle, "/l0/x", type_="tmpfs")
+    done = bundle.run("true", timeout=20)
+    assert done.returncode == 1 and "/l0/x" in done.stderr
+
+
+def test_host_paths_do_not_show(bundle):
+    """M13: after pivot_root() nothing of the old root is left."""
+    out = bundle.sh("cat /proc/self/mountinfo; ls -a / /.. /proc/1/root/..")
+    assert str(bundle.folder) not in out.replace(f"{bundle.rootfs}", "")
+    assert "marker" not in out
