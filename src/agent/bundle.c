@@ -14,15 +14,6 @@
 #include "base/strbuf.h"
 #include "image/rootfs.h"
 
-json_t *bundle_strings(const char *const *list)
-{
-	json_t *array = json_array();
-
-	for (size_t i = 0; list[i]; i++)
-		json_array_append_new(array, json_string(list[i]));
-	return array;
-}
-
 /* Strings of people and images; -EINVAL names what is not UTF-8 and so cannot be said in JSON. */
 int bundle_texts(char *const *list, const char *what, json_t **ret, struct error *err)
 {

@@ -9,12 +9,12 @@
  */
 #include "agent/bundle.h"
 
-json_t *bundle_strings(const char *const *list);
-
 /* Strings of people and images; -EINVAL names what is not UTF-8 and so cannot be said in JSON. */
 int bundle_texts(char *const *list, const char *what, json_t **ret, struct error *err);
 
 int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32_t *ret_owner,
 		       json_t *config, struct error *err);
+/* What its root may do in its own user namespace, as bits. */
+uint64_t bundle_capabilities(const struct run_options *run);
 json_t *bundle_mounts(const struct bundle *bundle);
 json_t *bundle_linux(const struct bundle *bundle);

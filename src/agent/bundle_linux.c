@@ -3,6 +3,7 @@
 
 #include "agent/bundle_internal.h"
 #include "agent/grant.h"
+#include "agent/profile.h"
 #include "agent/seccomp_default.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -85,22 +86,6 @@ static json_t *sysctls(const struct run_options *run)
 
 json_t *bundle_linux(const struct bundle *bundle)
 {
-	static const char *const masked[] = { "/proc/acpi",
-					      "/proc/asound",
-					      "/proc/interrupts",
-					      "/proc/kcore",
-					      "/proc/keys",
-					      "/proc/latency_stats",
-					      "/proc/sched_debug",
-					      "/proc/scsi",
-					      "/proc/timer_list",
-					      "/proc/timer_stats",
-					      "/sys/devices/virtual/powercap",
-					      "/sys/firmware",
-					      NULL };
-	static const char *const read_only[] = { "/proc/bus",           "/proc/fs",
-						 "/proc/irq",           "/proc/sys",
-						 "/proc/sysrq-trigger", NULL };
 	static const char *const namespaces[] = { "user", "pid",   "network", "ipc",
 						  "uts",  "mount", "cgroup",  "time" };
 	const struct run_options *run = &bundle->spec->run;
@@ -117,10 +102,10 @@ json_t *bundle_linux(const struct bundle *bundle)
 				   "resources", resources(bundle), "sysctl", sysctls(run));
 
 	if (!run->privileged && run->seccomp == SECCOMP_DEFAULT)
-		json_object_set_new(object, "seccomp", seccomp_default());
+		json_object_set_new(object, "seccomp", seccomp_default(bundle_capabilities(run)));
 	if (!run->privileged) {
-		json_object_set_new(object, "maskedPaths", bundle_strings(masked));
-		json_object_set_new(object, "readonlyPaths", bundle_strings(read_only));
+		json_object_set_new(object, "maskedPaths", profile_masked_paths());
+		json_object_set_new(object, "readonlyPaths", profile_readonly_paths());
 	}
 	return object;
 }

@@ -101,7 +101,7 @@ static bool strv_has(char *const *list, const char *word)
 	return false;
 }
 
-static uint64_t wanted_capabilities(const struct run_options *run)
+uint64_t bundle_capabilities(const struct run_options *run)
 {
 	uint64_t bits = 0;
 
@@ -131,7 +131,7 @@ static json_t *capability_names(uint64_t bits)
  */
 static json_t *capabilities(const struct run_options *run, uint32_t uid)
 {
-	uint64_t all = wanted_capabilities(run);
+	uint64_t all = bundle_capabilities(run);
 	uint64_t own = uid == 0 ? all : capability_bits(run->cap_add) & all;
 	json_t *object =
 		json_pack("{s:o, s:o, s:o}", "bounding", capability_names(all), "effective",

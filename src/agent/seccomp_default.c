@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <linux/sched.h>
-#include <stdint.h>
+#include <stdbool.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "kern/caps.h"
 
 /*
  * Everything that a program may do to itself, its files and its sockets.  Not here, on purpose:
@@ -22,7 +24,7 @@ static const char *const allowed[] = {
 	"fstat", "fstat64", "fstatat64", "fstatfs", "fstatfs64", "fsync", "ftruncate",
 	"ftruncate64", "futimesat", "getcwd", "getdents", "getdents64", "getxattr",
 	"inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "io_cancel",
-	"io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit", "ioctl", "lchown",
+	"io_destroy", "io_getevents", "io_setup", "io_submit", "ioctl", "lchown",
 	"lchown32", "lgetxattr", "link", "linkat", "listxattr", "llistxattr", "_llseek",
 	"lremovexattr", "lseek", "lsetxattr", "lstat", "lstat64", "mkdir", "mkdirat", "mknod",
 	"mknodat", "name_to_handle_at", "newfstatat", "_newselect", "open", "openat", "openat2",
@@ -31,7 +33,7 @@ static const char *const allowed[] = {
 	"renameat2", "rmdir", "sendfile", "sendfile64", "setxattr", "splice", "stat", "stat64",
 	"statfs", "statfs64", "statx", "symlink", "symlinkat", "sync", "sync_file_range", "syncfs",
 	"tee", "truncate", "truncate64", "umask", "unlink", "unlinkat", "utime", "utimensat",
-	"utimensat_time64", "utimes", "vmsplice", "write", "writev",
+	"utimensat_time64", "utimes", "write", "writev",
 	/* waiting */
 	"epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_pwait",
 	"epoll_pwait2", "epoll_wait", "epoll_wait_old", "eventfd", "eventfd2", "poll", "ppoll",
@@ -42,7 +44,7 @@ static const char *const allowed[] = {
 	"brk", "get_mempolicy", "madvise", "mbind", "membarrier", "memfd_create", "memfd_secret",
 	"mincore", "mlock", "mlock2", "mlockall", "mmap", "mmap2", "mprotect", "mremap", "msync",
 	"munlock", "munlockall", "munmap", "pkey_alloc", "pkey_free", "pkey_mprotect",
-	"process_madvise", "process_mrelease", "process_vm_readv", "process_vm_writev",
+	"process_mrelease", "process_vm_readv", "process_vm_writev",
 	"remap_file_pages", "set_mempolicy", "shmat", "shmctl", "shmdt", "shmget",
 	/* processes, threads, users */
 	"alarm", "arch_prctl", "capget", "capset", "execve", "execveat", "exit", "exit_group",
@@ -64,7 +66,7 @@ static const char *const allowed[] = {
 	"setresgid", "setresgid32", "setresuid", "setresuid32", "setreuid", "setreuid32",
 	"setrlimit", "set_robust_list", "setsid", "set_thread_area", "set_tid_address", "setuid",
 	"setuid32", "sigaltstack", "sigprocmask", "sigreturn", "sysinfo", "tgkill", "time",
-	"times", "tkill", "ugetrlimit", "uname", "vfork", "wait4", "waitid", "waitpid", "chroot",
+	"times", "tkill", "ugetrlimit", "uname", "vfork", "wait4", "waitid", "waitpid",
 	/* clocks and timers: read, never set */
 	"adjtimex", "clock_adjtime", "clock_adjtime64", "clock_getres", "clock_getres_time64",
 	"clock_gettime", "clock_gettime64", "clock_nanosleep", "clock_nanosleep_time64",
@@ -81,21 +83,40 @@ static const char *const allowed[] = {
 /* clang-format on */
 
 /*
- * Known and refused.  What is in neither list is answered with ENOSYS, so that programs fall back
- * from calls that are newer than this list.
+ * Known and refused, whatever the instance may do.  What is in no list is answered with ENOSYS, so
+ * that programs fall back from calls that are newer than these.
  */
 /* clang-format off */
 static const char *const refused[] = {
-	"acct", "add_key", "bpf", "clock_settime", "clock_settime64", "create_module",
-	"delete_module", "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen",
-	"fspick", "get_kernel_syms", "init_module", "io_uring_enter", "io_uring_register",
-	"io_uring_setup", "ioperm", "iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl",
-	"lookup_dcookie", "migrate_pages", "mount", "mount_setattr", "move_mount", "move_pages",
-	"nfsservctl", "open_by_handle_at", "open_tree", "perf_event_open", "pivot_root",
-	"query_module", "quotactl", "quotactl_fd", "reboot", "request_key", "setdomainname",
-	"sethostname", "setns", "settimeofday", "stime", "swapoff", "swapon", "syslog", "_sysctl",
-	"umount", "umount2", "unshare", "uselib", "userfaultfd", "ustat", "vhangup", "vm86",
-	"vm86old",
+	"add_key", "create_module", "get_kernel_syms", "io_pgetevents", "io_uring_enter",
+	"io_uring_register", "io_uring_setup", "kexec_file_load", "kexec_load", "keyctl",
+	"migrate_pages", "move_pages", "nfsservctl", "pivot_root", "query_module", "request_key",
+	"swapoff", "swapon", "_sysctl", "uselib", "userfaultfd", "ustat", "vm86", "vm86old",
+	"vmsplice",
+};
+
+/* Refused, unless the instance was given the capability that they are for. */
+static const struct {
+	const char *capability;
+	const char *names[26];
+} conditional[] = {
+	{ "CAP_BPF", { "bpf" } },
+	{ "CAP_DAC_READ_SEARCH", { "open_by_handle_at" } },
+	{ "CAP_PERFMON", { "perf_event_open" } },
+	{ "CAP_SYSLOG", { "syslog" } },
+	{ "CAP_SYS_ADMIN",
+	  { "bpf", "fanotify_init", "fanotify_mark", "fsconfig", "fsmount", "fsopen", "fspick",
+	    "lookup_dcookie", "mount", "mount_setattr", "move_mount", "open_tree",
+	    "perf_event_open", "quotactl", "quotactl_fd", "setdomainname", "sethostname", "setns",
+	    "syslog", "umount", "umount2", "unshare" } },
+	{ "CAP_SYS_BOOT", { "reboot" } },
+	{ "CAP_SYS_CHROOT", { "chroot" } },
+	{ "CAP_SYS_MODULE", { "delete_module", "finit_module", "init_module" } },
+	{ "CAP_SYS_PACCT", { "acct" } },
+	{ "CAP_SYS_PTRACE", { "kcmp", "process_madvise" } },
+	{ "CAP_SYS_RAWIO", { "ioperm", "iopl" } },
+	{ "CAP_SYS_TIME", { "clock_settime", "clock_settime64", "settimeofday", "stime" } },
+	{ "CAP_SYS_TTY_CONFIG", { "vhangup" } },
 };
 /* clang-format on */
 
@@ -130,35 +151,78 @@ static void add_compare(json_t *rules, const char *name, unsigned int index, uin
 	add_rule(rules, json_pack("[s]", name), "SCMP_ACT_ALLOW", 0, json_pack("[o]", arg));
 }
 
+static bool has(uint64_t capabilities, const char *name)
+{
+	return capabilities & UINT64_C(1) << caps_number(name);
+}
+
+/* Whether one of the first rows has the name, for a capability that is among these. */
+static bool in_rows(size_t rows, const char *name, uint64_t capabilities)
+{
+	for (size_t i = 0; i < rows; i++)
+		for (const char *const *one = conditional[i].names; *one; one++)
+			if (strcmp(*one, name) == 0 && has(capabilities, conditional[i].capability))
+				return true;
+	return false;
+}
+
+static void add_capability_rules(json_t *rules, uint64_t capabilities)
+{
+	json_t *given = json_array(), *denied = json_array();
+
+	for (size_t i = 0; i < ARRAY_COUNT(conditional); i++) {
+		for (const char *const *name = conditional[i].names; *name; name++) {
+			bool allow = in_rows(ARRAY_COUNT(conditional), *name, capabilities);
+
+			if (!in_rows(i, *name, UINT64_MAX))
+				json_array_append_new(allow ? given : denied, json_string(*name));
+		}
+	}
+	if (json_array_size(given))
+		add_rule(rules, given, "SCMP_ACT_ALLOW", 0, NULL);
+	else
+		json_decref(given);
+	add_rule(rules, denied, "SCMP_ACT_ERRNO", EPERM, NULL);
+}
+
 /* Calls whose meaning hangs on an argument. */
-static void add_conditional_rules(json_t *rules)
+static void add_argument_rules(json_t *rules, uint64_t capabilities)
 {
 	/* Personalities that change nothing about addresses: native, 32-bit uname, query. */
 	static const uint32_t personalities[] = { 0x0, 0x8, 0x20000, 0x20008, 0xffffffff };
+	static const int families[] = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET };
 	const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
 				    CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
 
 	for (size_t i = 0; i < ARRAY_COUNT(personalities); i++)
 		add_compare(rules, "personality", 0, personalities[i], UINT64_MAX, "SCMP_CMP_EQ");
 
-	/* Not AF_ALG (38): kernel code no server needs; not AF_VSOCK (40): the way to a host. */
-	add_compare(rules, "socket", 0, AF_ALG, UINT64_MAX, "SCMP_CMP_LT");
-	add_compare(rules, "socket", 0, AF_NFC, UINT64_MAX, "SCMP_CMP_EQ");
-	add_compare(rules, "socket", 0, AF_VSOCK, UINT64_MAX, "SCMP_CMP_GT");
+	/*
+	 * What networks are made of.  Not the rest, which is kernel code that no server needs
+	 * (AF_ALG), or ways to the host (AF_VSOCK).  Masked, because the kernel looks at the lower
+	 * half of the register only, and a comparison would look at all of it.
+	 */
+	for (size_t i = 0; i < ARRAY_COUNT(families); i++)
+		add_compare(rules, "socket", 0, UINT32_MAX, families[i], "SCMP_CMP_MASKED_EQ");
 
 	/* Threads and children, but no new namespaces; clone3 hides its flags in memory. */
+	if (has(capabilities, "CAP_SYS_ADMIN")) {
+		add_rule(rules, json_pack("[s, s]", "clone", "clone3"), "SCMP_ACT_ALLOW", 0, NULL);
+		return;
+	}
 	add_compare(rules, "clone", 0, namespaces, 0, "SCMP_CMP_MASKED_EQ");
 	add_rule(rules, json_pack("[s]", "clone3"), "SCMP_ACT_ERRNO", ENOSYS, NULL);
 }
 
-json_t *seccomp_default(void)
+json_t *seccomp_default(uint64_t capabilities)
 {
 	json_t *rules = json_array();
 	json_t *architectures;
 
 	add_rule(rules, strings(allowed, ARRAY_COUNT(allowed)), "SCMP_ACT_ALLOW", 0, NULL);
 	add_rule(rules, strings(refused, ARRAY_COUNT(refused)), "SCMP_ACT_ERRNO", EPERM, NULL);
-	add_conditional_rules(rules);
+	add_capability_rules(rules, capabilities);
+	add_argument_rules(rules, capabilities);
 #if defined(__x86_64__)
 	architectures =
 		json_pack("[s, s, s]", "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32");
