@@ -114,6 +114,7 @@ static void actor_free(struct instance_actor *actor)
 	actor_want_unref(actor->want);
 	run_close_fds(actor);
 	record_done(&actor->record);
+	free(actor->update_error);
 	free(actor);
 }
 
@@ -149,6 +150,10 @@ static const char *look_around(struct instance_actor *actor, char image_uid[UID_
 	seen->image = seen->network = PLAN_NEED_WAIT;
 	if (!actor->want)
 		return NULL;
+	struct instance_limits limits = instance_limits_of(actor_spec(actor));
+	seen->limited = actor->limits_known && instance_limits_equal(&actor->limits, &limits);
+	seen->limits_refused =
+		actor->update_error && instance_limits_equal(&actor->refused, &limits);
 	seen->image =
 		actor->has_image
 			? PLAN_NEED_READY

@@ -49,8 +49,12 @@ struct instance_actor {
 	uint32_t owner;
 	struct instance_task *task;
 	struct want *task_want;
-	struct retry timer; /* the end of a grace period, or of a back-off */
-	struct retry again; /* a step that failed is tried again */
+	struct instance_limits limits; /* in force in the present run */
+	bool limits_known;
+	struct instance_limits refused; /* what could not be made to be in force */
+	char *update_error;             /* why; NULL: nothing was refused */
+	struct retry timer;             /* the end of a grace period, or of a back-off */
+	struct retry again;             /* a step that failed is tried again */
 	uint64_t told;
 };
 

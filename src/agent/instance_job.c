@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "agent/instance_actor_internal.h"
+#include "agent/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/member.h"
@@ -34,6 +35,8 @@ static void on_spawned(struct instance_actor *actor, const struct keeper_msg *ms
 	/* Of a runtime that seemed to hang and did its work after all. */
 	actor->seen.stop_sent = actor->seen.stop_expired = actor->kill_sent = false;
 	retry_stop(&actor->timer);
+	if (!actor->limits_known)
+		actor->limits_known = limits_read(actor->agent, actor->uid, &actor->limits) == 0;
 	if (actor->seen.run == PLAN_RUN_STARTING ||
 	    instance_read_started(actor->agent, actor->uid, &started_ms, &paused) < 0) {
 		actor->seen.run = PLAN_RUN_CREATED;

@@ -24,6 +24,7 @@ void actor_tell(struct instance_actor *actor)
 	status.started_ms = record->started_ms;
 	if (status.state == INSTANCE_RUNNING || status.state == INSTANCE_PAUSED) {
 		status.pid = actor->pid;
+		status.update_error = actor->seen.limits_refused ? actor->update_error : NULL;
 	} else {
 		status.finished_ms = record->finished_ms;
 		status.exit_code = record->exit_code;

@@ -55,6 +55,8 @@ void run_begin(struct instance_actor *actor)
 	record->exit_code = -1;
 	record->started_ms = record->finished_ms = 0;
 	actor_set_error(actor, NULL);
+	actor->limits_known = false;
+	mem_replace(&actor->update_error, NULL);
 	memcpy(record->run_id, actor->agent->run_id, sizeof(record->run_id));
 	seen->run = PLAN_RUN_PREPARED;
 	seen->attached = seen->doomed = seen->failed = seen->exited = seen->rebooted = false;

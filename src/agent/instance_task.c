@@ -11,6 +11,7 @@
 #include "agent/agent_internal.h"
 #include "agent/bundle.h"
 #include "agent/grant.h"
+#include "agent/limits.h"
 #include "agent/oci.h"
 #include "agent/settings.h"
 #include "base/file.h"
@@ -127,8 +128,11 @@ static int write_bundle(struct instance_task *task, const struct image_info *ima
 				 .grants = task->grants };
 	int r = make_folder(root, &task->err);
 
+	struct instance_limits limits = instance_limits_of(&task->instance->spec);
 	if (r == 0)
 		r = write_settings(task, image);
+	if (r == 0)
+		r = limits_write(task->agent, task->uid, &limits, &task->err);
 	return r < 0 ? r : bundle_write(&bundle, &task->owner, &task->err);
 }
 
@@ -275,6 +279,16 @@ static int resume_it(struct instance_task *task)
 	return r;
 }
 
+static int limit(struct instance_task *task)
+{
+	struct instance_limits limits;
+
+	if (!task->instance)
+		return 0;
+	limits = instance_limits_of(&task->instance->spec);
+	return limits_apply(task->agent, task->uid, &limits, &task->err);
+}
+
 int instance_read_started(const struct agent *agent, const char *uid, int64_t *ret_started_ms,
 			  bool *ret_paused)
 {
@@ -380,6 +394,9 @@ void instance_task_run(struct instance_task *task)
 		break;
 	case PLAN_RESUME:
 		task->result = resume_it(task);
+		break;
+	case PLAN_LIMIT:
+		task->result = limit(task);
 		break;
 	case PLAN_CLEAN:
 		task->result = clean(task);

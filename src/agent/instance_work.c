@@ -21,6 +21,8 @@ static void after_prepare(struct instance_actor *actor, struct instance_task *ta
 	memcpy(actor->record.image_digest, task->record.image_digest,
 	       sizeof(actor->record.image_digest));
 	actor->has_image = true;
+	actor->limits = instance_limits_of(&task->instance->spec);
+	actor->limits_known = true;
 	actor->rootfs_fd = TAKE_FD(task->rootfs_fd);
 	actor->grants = TAKE_PTR(task->grants);
 	actor->owner = task->owner;
@@ -60,6 +62,21 @@ static void after_pause_or_resume(struct instance_actor *actor, struct instance_
 	} else if (actor->seen.run == (pause ? PLAN_RUN_RUNNING : PLAN_RUN_PAUSED)) {
 		actor->seen.run = pause ? PLAN_RUN_PAUSED : PLAN_RUN_RUNNING;
 	}
+}
+
+static void after_limit(struct instance_actor *actor, struct instance_task *task)
+{
+	struct instance_limits limits = instance_limits_of(&task->instance->spec);
+
+	if (task->result == 0) {
+		actor->limits = limits;
+		actor->limits_known = true;
+		mem_replace(&actor->update_error, NULL);
+		return;
+	}
+	log_warning("instance %s: its limits stay as they are: %s", actor->uid, task->err.msg);
+	actor->refused = limits;
+	mem_replace(&actor->update_error, task->err.msg);
 }
 
 static void after_clean(struct instance_actor *actor, struct instance_task *task)
@@ -121,6 +138,9 @@ static void done(void *data)
 		break;
 	case PLAN_START:
 		after_start(actor, task);
+		break;
+	case PLAN_LIMIT:
+		after_limit(actor, task);
 		break;
 	case PLAN_CLEAN:
 		after_clean(actor, task);

@@ -7,9 +7,9 @@ const char *plan_step_name(enum plan_step step)
 	static const char *const names[] = {
 		[PLAN_NONE] = "none",     [PLAN_PREPARE] = "prepare", [PLAN_SPAWN] = "spawn",
 		[PLAN_ATTACH] = "attach", [PLAN_START] = "start",     [PLAN_PAUSE] = "pause",
-		[PLAN_RESUME] = "resume", [PLAN_SIGNAL] = "signal",   [PLAN_KILL] = "kill",
-		[PLAN_CLEAN] = "clean",   [PLAN_GIVE_UP] = "give up", [PLAN_SETTLE] = "settle",
-		[PLAN_REMOVE] = "remove",
+		[PLAN_RESUME] = "resume", [PLAN_LIMIT] = "limit",     [PLAN_SIGNAL] = "signal",
+		[PLAN_KILL] = "kill",     [PLAN_CLEAN] = "clean",     [PLAN_GIVE_UP] = "give up",
+		[PLAN_SETTLE] = "settle", [PLAN_REMOVE] = "remove",
 	};
 
 	return names[step];
@@ -68,6 +68,19 @@ static enum plan_step next_without_run(const struct plan_want *want, const struc
 	return PLAN_PREPARE;
 }
 
+static bool limits_differ(const struct plan_seen *seen)
+{
+	return !seen->limited && !seen->limits_refused;
+}
+
+/* What can be missing of a run that goes on: of a running one and of a frozen one. */
+static enum plan_step next_missing(const struct plan_seen *seen)
+{
+	if (!seen->attached && seen->network == PLAN_NEED_READY)
+		return PLAN_ATTACH;
+	return limits_differ(seen) ? PLAN_LIMIT : PLAN_NONE;
+}
+
 static enum plan_step next_running(const struct plan_want *want, const struct plan_seen *seen)
 {
 	if (must_end(want, seen)) {
@@ -77,8 +90,8 @@ static enum plan_step next_running(const struct plan_want *want, const struct pl
 			return PLAN_SIGNAL;
 		return seen->stop_expired ? PLAN_KILL : PLAN_NONE;
 	}
-	if (!seen->attached)
-		return seen->network == PLAN_NEED_READY ? PLAN_ATTACH : PLAN_NONE;
+	if (!seen->attached || limits_differ(seen))
+		return next_missing(seen);
 	return want->target == INSTANCE_TARGET_PAUSED ? PLAN_PAUSE : PLAN_NONE;
 }
 
@@ -112,7 +125,7 @@ enum plan_step plan_next(const struct plan_want *want, const struct plan_seen *s
 		/* What is frozen cannot even be killed on cgroup v1. */
 		if (must_end(want, seen) || want->target == INSTANCE_TARGET_RUNNING)
 			return PLAN_RESUME;
-		return seen->attached || seen->network != PLAN_NEED_READY ? PLAN_NONE : PLAN_ATTACH;
+		return next_missing(seen);
 	case PLAN_RUN_ENDED:
 		return PLAN_CLEAN;
 	}
@@ -163,9 +176,9 @@ bool plan_settled(const struct plan_want *want, const struct plan_seen *seen)
 {
 	switch (plan_state(want, seen)) {
 	case INSTANCE_RUNNING:
-		return want->target == INSTANCE_TARGET_RUNNING;
+		return want->target == INSTANCE_TARGET_RUNNING && !limits_differ(seen);
 	case INSTANCE_PAUSED:
-		return want->target == INSTANCE_TARGET_PAUSED;
+		return want->target == INSTANCE_TARGET_PAUSED && !limits_differ(seen);
 	case INSTANCE_STOPPED:
 	case INSTANCE_FAILED:
 	case INSTANCE_GONE:

@@ -39,18 +39,20 @@ struct plan_seen {
 	bool keeper; /* it can be asked */
 	enum plan_need image, network;
 	enum plan_run run;
-	bool attached;      /* the network of this run was made, and knows its present name */
-	uint64_t start_seq; /* carried out, or being carried out by this run */
-	bool doomed;        /* this run cannot become what is wanted: it must end */
-	bool failed;        /* the last attempt to start did not succeed */
-	bool exited;        /* the last run ended by itself */
-	bool rebooted;      /* the last run ended with the machine */
-	int64_t exit_code;  /* of the last run; -1 = not known */
-	uint32_t restarts;  /* by policy, since the last start that was asked for */
-	bool delay_over;    /* the back-off before a restart has passed */
-	bool stop_sent;     /* the stop signal is on its way */
-	bool stop_expired;  /* and had its time; while STARTING: so did brume-oci create */
-	bool leftovers;     /* folders of the instance are there */
+	bool attached;       /* the network of this run was made, and knows its present name */
+	uint64_t start_seq;  /* carried out, or being carried out by this run */
+	bool limited;        /* the limits that are wanted are in force */
+	bool limits_refused; /* and cannot be */
+	bool doomed;         /* this run cannot become what is wanted: it must end */
+	bool failed;         /* the last attempt to start did not succeed */
+	bool exited;         /* the last run ended by itself */
+	bool rebooted;       /* the last run ended with the machine */
+	int64_t exit_code;   /* of the last run; -1 = not known */
+	uint32_t restarts;   /* by policy, since the last start that was asked for */
+	bool delay_over;     /* the back-off before a restart has passed */
+	bool stop_sent;      /* the stop signal is on its way */
+	bool stop_expired;   /* and had its time; while STARTING: so did brume-oci create */
+	bool leftovers;      /* folders of the instance are there */
 };
 
 enum plan_step {
@@ -61,6 +63,7 @@ enum plan_step {
 	PLAN_START,   /* let the init process go */
 	PLAN_PAUSE,
 	PLAN_RESUME,
+	PLAN_LIMIT,  /* change the limits of what runs */
 	PLAN_SIGNAL, /* ask it to stop */
 	PLAN_KILL,
 	PLAN_CLEAN,   /* take the things of the ended run away */

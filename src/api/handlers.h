@@ -29,6 +29,7 @@ int instance_launch(struct request *req, struct error *err);
 int instance_act(struct request *req, struct error *err);
 int instance_delete(struct request *req, struct error *err);
 int instance_rename(struct request *req, struct error *err);
+int instance_update(struct request *req, struct error *err);
 
 /* stats.c */
 int stats_follow(struct request *req, struct error *err);

@@ -78,3 +78,20 @@ int instance_rename(struct request *req, struct error *err)
 				reply_new(req, KIND_INSTANCE, name));
 	return 0;
 }
+
+int instance_update(struct request *req, struct error *err)
+{
+	const char *name = request_arg(req, 0);
+	AUTO(json_decref) json_t *patch = NULL;
+	int64_t revision = 0;
+	int r = request_if_match(req, &revision, err);
+
+	if (r == 0)
+		r = request_json(req, &patch, err);
+	if (r < 0)
+		return r;
+	control_instance_update(request_api(req)->control, request_project(req), name, patch,
+				(uint64_t) revision, reply_done,
+				reply_new(req, KIND_INSTANCE, name));
+	return 0;
+}

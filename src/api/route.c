@@ -62,7 +62,7 @@ void route_find(const char *method, const struct uri *uri, struct route_match *r
 
 char *route_allowed_methods(const struct uri *uri)
 {
-	static const char *const methods[] = { "GET", "POST", "PUT", "DELETE" };
+	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
 	AUTO(strbuf_done) struct strbuf buf = {};
 	struct route_match match;
 

@@ -11,6 +11,7 @@ static const struct route routes[] = {
 	{ "POST", "/1.0/instances", NULL, ROUTE_PLAIN, instance_launch },
 	{ "GET", "/1.0/instances/{name}", NULL, ROUTE_PLAIN, instance_show },
 	{ "DELETE", "/1.0/instances/{name}", "force", ROUTE_PLAIN, instance_delete },
+	{ "PATCH", "/1.0/instances/{name}", NULL, ROUTE_PLAIN, instance_update },
 	{ "PUT", "/1.0/instances/{name}/state", NULL, ROUTE_PLAIN, instance_act },
 	{ "POST", "/1.0/instances/{name}/rename", NULL, ROUTE_PLAIN, instance_rename },
 	{ "GET", "/1.0/instances/{name}/exec", NULL, ROUTE_WEBSOCKET, instance_exec },

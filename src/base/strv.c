@@ -83,6 +83,17 @@ void strv_env_set(char ***strv, const char *name, const char *value)
 	(*strv)[i] = entry;
 }
 
+void strv_env_unset(char ***strv, const char *name)
+{
+	size_t i = env_find(*strv, name);
+
+	if (!*strv || !(*strv)[i])
+		return;
+	free((*strv)[i]);
+	for (; (*strv)[i]; i++)
+		(*strv)[i] = (*strv)[i + 1];
+}
+
 void strv_free(char **strv)
 {
 	for (size_t i = 0; strv && strv[i]; i++)

@@ -13,9 +13,11 @@ void strv_append(char ***strv, const char *s); /* copies s */
 void strv_append_take(char ***strv, char *s);  /* s is handed over */
 int strv_equal(char *const *a, char *const *b);
 
-/* "NAME=value" lists: the value of NAME (borrowed) or NULL; set replaces or appends. */
+/* "NAME=value" lists: the value of NAME (borrowed) or NULL; set replaces or appends, unset
+ * removes. */
 const char *strv_env_get(char *const *strv, const char *name);
 void strv_env_set(char ***strv, const char *name, const char *value);
+void strv_env_unset(char ***strv, const char *name);
 
 void strv_free(char **strv);
 DEFINE_AUTO(char **, strv_free)

@@ -119,6 +119,14 @@ void control_instance_action(struct control *control, const char *project, const
 void control_instance_delete(struct control *control, const char *project, const char *name,
 			     bool force, uint64_t if_match, control_done_fn done, void *data);
 
+/*
+ * `patch` is borrowed, see model/instance_patch.h.  When the node refuses the limits, the operation
+ * fails and what was changed is as it was.
+ */
+void control_instance_update(struct control *control, const char *project, const char *name,
+			     const json_t *patch, uint64_t if_match, control_done_fn done,
+			     void *data);
+
 /* Its uid, its addresses and what it does stay. */
 void control_instance_rename(struct control *control, const char *project, const char *name,
 			     const char *new_name, uint64_t if_match, control_done_fn done,

@@ -2,8 +2,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "control/control_internal.h"
+#include "model/instance_patch.h"
 
 static const enum operation_action operation_actions[] = {
 	[INSTANCE_START] = OPERATION_START,     [INSTANCE_STOP] = OPERATION_STOP,
@@ -187,4 +189,55 @@ void control_instance_rename(struct control *control, const char *project, const
 	request->body_free = free;
 	request->if_match = if_match;
 	request_start(control, request, prepare_rename);
+}
+
+static int prepare_update(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	const json_t *patch = request->body;
+	AUTO(json_decref) json_t *before = NULL, *after = NULL, *undo = NULL;
+	struct operation *operation;
+	struct instance *instance;
+	struct item *item;
+	int r = request_item(request, KIND_INSTANCE, &item, err);
+
+	if (r < 0)
+		return r;
+	if (item->meta->deleted_ms)
+		return error_say(err, -EBUSY, "instance \"%s\" is being deleted", request->name);
+	instance = draft_edit(draft, item);
+	before = instance_spec_encode(&instance->spec);
+	undo = instance_patch_undo(instance, patch);
+	r = instance_patch(instance, patch, err);
+	if (r < 0)
+		return r;
+	after = instance_spec_encode(&instance->spec);
+	if (!json_equal(before, after))
+		instance->meta.generation++;
+	draft_require(draft, item);
+	operation = draft_operation(draft, OPERATION_UPDATE, KIND_INSTANCE, &instance->meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	/* The node need not hear of what is no part of the spec. */
+	if (json_equal(before, after))
+		operation_end(draft, operation, OPERATION_DONE, NULL);
+	else
+		operation->undo = json_incref(undo);
+	return WORK_COMMIT;
+}
+
+static void patch_free(void *patch)
+{
+	json_decref(patch);
+}
+
+void control_instance_update(struct control *control, const char *project, const char *name,
+			     const json_t *patch, uint64_t if_match, control_done_fn done,
+			     void *data)
+{
+	struct request *request = request_new(project, name, done, data);
+
+	request->body = json_deep_copy(patch);
+	request->body_free = patch_free;
+	request->if_match = if_match;
+	request_start(control, request, prepare_update);
 }

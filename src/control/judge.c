@@ -114,6 +114,12 @@ static void judge_other(const struct operation *operation, const struct instance
 		/* The node knows the name: its generation says so. */
 		ret->state = OPERATION_DONE;
 		break;
+	case OPERATION_UPDATE:
+		if (instance->status.update_error)
+			say(ret, OPERATION_FAILED, instance->status.update_error);
+		else
+			ret->state = OPERATION_DONE;
+		break;
 	case OPERATION_STOP:
 		if (ended)
 			ret->state = OPERATION_DONE;

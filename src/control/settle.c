@@ -9,6 +9,7 @@
 #include "base/strv.h"
 #include "control/control_internal.h"
 #include "control/resource.h"
+#include "model/instance_patch.h"
 
 /*
  * What follows from the present state of one resource.  Runs after every change, after every status
@@ -59,6 +60,8 @@ void operation_end(struct draft *draft, struct operation *operation, enum operat
 	if (error && error[0])
 		mem_replace(&operation->error, error);
 	mem_replace(&operation->text, NULL);
+	json_decref(operation->undo);
+	operation->undo = NULL;
 	if (state == OPERATION_DONE && operation->total_bytes)
 		operation->done_bytes = operation->total_bytes;
 }
@@ -206,8 +209,40 @@ static void show_progress(struct operation *operation, const struct verdict *ver
 	operation->total_bytes = image->status.total_bytes;
 }
 
-static void settle_instance(struct draft *draft, struct item *item, struct instance *instance,
-			    bool news)
+/*
+ * Updates that the node has refused are taken back, the newest first: the spec is again what is in
+ * force.  Those that end well meanwhile keep what they have changed.
+ */
+static int take_back_updates(struct draft *draft, struct instance *instance, struct error *err)
+{
+	struct item *first = draft->control->running, *running = first;
+	AUTO(json_decref) json_t *before = instance_spec_encode(&instance->spec);
+	AUTO(json_decref) json_t *after = NULL;
+	int r = 0;
+
+	do {
+		struct verdict verdict;
+
+		running = running ? running->running_prev : NULL;
+		if (!running)
+			break;
+		const struct operation *operation = item_operation(running);
+		if (!operation->undo || strcmp(operation->target_uid, instance->meta.uid) != 0)
+			continue;
+		judge_instance(operation, instance, NULL, &verdict);
+		if (verdict.state == OPERATION_FAILED)
+			r = instance_patch(instance, operation->undo, err);
+	} while (r == 0 && running != first);
+	if (r < 0)
+		return r;
+	after = instance_spec_encode(&instance->spec);
+	if (!json_equal(before, after))
+		instance->meta.generation++;
+	return 0;
+}
+
+static int settle_instance(struct draft *draft, struct item *item, struct instance *instance,
+			   bool news, struct error *err)
 {
 	struct control *control = draft->control;
 	struct item *running, *image_item;
@@ -215,6 +250,7 @@ static void settle_instance(struct draft *draft, struct item *item, struct insta
 
 	if (news)
 		mem_replace(&instance->status.node, control->node);
+	bool refused = instance->status.update_error != NULL;
 	image_item =
 		mirror_find(control, KIND_IMAGE, item->meta->project, instance->spec.image_name);
 	image = image_item ? item_image(image_item) : NULL;
@@ -237,6 +273,7 @@ static void settle_instance(struct draft *draft, struct item *item, struct insta
 	}
 	if (instance->spec.remove_on_exit && exited_for_good(instance))
 		draft_mark_deleted(draft, &instance->meta);
+	return refused ? take_back_updates(draft, instance, err) : 0;
 }
 
 /* ---- images */
@@ -379,12 +416,12 @@ static int settle_resource(struct draft *draft, struct item *item, const json_t 
 		return WORK_COMMIT;
 	}
 	if (item->kind == KIND_INSTANCE)
-		settle_instance(draft, item, resource, news);
+		r = settle_instance(draft, item, resource, news, err);
 	else if (item->kind == KIND_IMAGE)
 		settle_image(draft, item, resource, news);
 	else
 		settle_network(draft, item, resource);
-	return WORK_COMMIT;
+	return r < 0 ? r : WORK_COMMIT;
 }
 
 static int settle_prepare(struct work *work, struct draft *draft, struct error *err)

@@ -41,7 +41,7 @@ const char *instance_state_name(enum instance_state state)
 	return state_names[state];
 }
 
-static void read_restart(struct json_reader *in, const json_t *object, struct instance_spec *spec)
+void instance_restart_read(struct json_reader *in, const json_t *object, struct instance_spec *spec)
 {
 	char path[MEMBER_PATH_MAX];
 	struct json_reader sub = { .err = in->err,
@@ -67,7 +67,7 @@ static bool is_given(const json_t *object, const char *name)
 	return value && !json_is_null(value);
 }
 
-static void read_limits(struct json_reader *in, const json_t *object, struct instance_spec *spec)
+void instance_limits_read(struct json_reader *in, const json_t *object, struct instance_spec *spec)
 {
 	char path[MEMBER_PATH_MAX];
 	struct json_reader sub = { .err = in->err,
@@ -138,8 +138,8 @@ int instance_spec_read_user(struct json_reader *in, const json_t *object,
 	member_read_text(in, object, "workdir", PATH_MAX_BYTES, &spec->workdir);
 	member_read_text(in, object, "user", USER_MAX_BYTES, &spec->user);
 	member_read_text(in, object, "hostname", HOSTNAME_MAX_BYTES, &spec->hostname);
-	read_restart(in, object, spec);
-	read_limits(in, object, spec);
+	instance_restart_read(in, object, spec);
+	instance_limits_read(in, object, spec);
 	member_read_text(in, object, "network", TEXT_MAX_BYTES, &spec->network);
 	publish_read_list(in, object, "publish", &spec->publish, &spec->publish_count);
 	json_read_bool(in, object, "remove_on_exit", &spec->remove_on_exit);
@@ -323,6 +323,7 @@ int instance_status_decode(const json_t *object, struct instance_status *status,
 	json_read_int(&in, object, "exit_code", -1, 255, &status->exit_code);
 	json_read_uint32(&in, object, "restarts", UINT32_MAX, &status->restarts);
 	member_read_text(&in, object, "error", ERROR_MAX_BYTES, &status->error);
+	member_read_text(&in, object, "update_error", ERROR_MAX_BYTES, &status->update_error);
 	member_read_text(&in, object, "image_digest", TEXT_MAX_BYTES, &status->image_digest);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &status->node);
 	health_status_read(&in, object, "health", &status->health);
@@ -347,6 +348,7 @@ json_t *instance_status_encode(const struct instance_status *status)
 		json_object_set_new(object, "exit_code", json_integer(status->exit_code));
 	member_put_uint(object, "restarts", status->restarts);
 	json_put_string(object, "error", status->error);
+	json_put_string(object, "update_error", status->update_error);
 	json_put_string(object, "image_digest", status->image_digest);
 	json_put_string(object, "node", status->node);
 	if (status->health.state != HEALTH_NONE)
@@ -357,6 +359,7 @@ json_t *instance_status_encode(const struct instance_status *status)
 void instance_status_done(struct instance_status *status)
 {
 	free(status->error);
+	free(status->update_error);
 	free(status->image_digest);
 	free(status->node);
 	health_status_done(&status->health);
@@ -420,6 +423,7 @@ struct instance *instance_copy(const struct instance *instance)
 	spec_copy(&copy->spec, &instance->spec);
 	copy->status = instance->status;
 	copy->status.error = mem_strdup(instance->status.error);
+	copy->status.update_error = mem_strdup(instance->status.update_error);
 	copy->status.image_digest = mem_strdup(instance->status.image_digest);
 	copy->status.node = mem_strdup(instance->status.node);
 	health_status_copy(&copy->status.health, &instance->status.health);

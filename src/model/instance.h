@@ -79,6 +79,7 @@ struct instance_status {
 	int64_t exit_code; /* -1 = not known; 128 + signal */
 	uint32_t restarts;
 	char *error;        /* one line */
+	char *update_error; /* why the limits of this generation are not in force */
 	char *image_digest; /* of the manifest it runs */
 	char *node;
 	struct health_status health;
@@ -120,3 +121,26 @@ uint32_t instance_stop_timeout_s(const struct instance_spec *spec);
 int instance_spec_read_user(struct json_reader *in, const json_t *object,
 			    struct instance_spec *spec);
 void instance_spec_put_user(json_t *object, const struct instance_spec *spec);
+
+/* The members `restart` and `limits` of `object`, where they are there, into the spec. */
+void instance_restart_read(struct json_reader *in, const json_t *object,
+			   struct instance_spec *spec);
+void instance_limits_read(struct json_reader *in, const json_t *object, struct instance_spec *spec);
+
+/* What can be changed while it runs; 0 = no limit. */
+struct instance_limits {
+	double cpus;
+	uint64_t memory_bytes;
+	uint64_t pids;
+};
+
+static inline struct instance_limits instance_limits_of(const struct instance_spec *spec)
+{
+	return (struct instance_limits){ spec->cpus, spec->memory_bytes, spec->pids };
+}
+
+static inline bool instance_limits_equal(const struct instance_limits *a,
+					 const struct instance_limits *b)
+{
+	return a->cpus == b->cpus && a->memory_bytes == b->memory_bytes && a->pids == b->pids;
+}

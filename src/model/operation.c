@@ -10,7 +10,7 @@ enum { NAME_MAX_BYTES = 512, TEXT_MAX_BYTES = 1024 };
 
 static const char *const action_names[] = { "launch", "start",  "stop",   "restart", "pause",
 					    "resume", "create", "set",    "delete",  "pull",
-					    "import", "prune",  "rename", NULL };
+					    "import", "prune",  "rename", "update",  NULL };
 static const char *const state_names[] = { "running", "done", "failed", "cancelled", NULL };
 
 const char *operation_action_name(enum operation_action action)
@@ -28,12 +28,13 @@ static int spec_decode(const json_t *object, struct operation *operation, struct
 	struct json_reader in = { .err = err, .where = "spec" };
 	struct json_reader sub = { .err = err, .where = "spec.target" };
 	unsigned int action = 0, kind = 0;
-	json_t *target = NULL;
+	json_t *target = NULL, *undo = NULL;
 
 	member_read_enum(&in, object, "action", action_names, &action);
 	json_read_uint64(&in, object, "generation", &operation->generation);
 	json_read_uint64(&in, object, "seq", &operation->seq);
 	json_read_strv(&in, object, "members", &operation->members);
+	json_read_object(&in, object, "undo", &undo);
 	json_read_object(&in, object, "target", &target);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
@@ -44,6 +45,7 @@ static int spec_decode(const json_t *object, struct operation *operation, struct
 		if (json_reader_finish(&sub, target) < 0)
 			return sub.result;
 	}
+	operation->undo = undo ? json_deep_copy(undo) : NULL;
 	operation->action = action;
 	operation->target_kind = kind;
 	return 0;
@@ -106,6 +108,8 @@ json_t *operation_encode(const struct operation *operation)
 	member_put_uint(spec, "generation", operation->generation);
 	member_put_uint(spec, "seq", operation->seq);
 	json_put_strv(spec, "members", operation->members);
+	if (operation->undo)
+		json_object_set(spec, "undo", operation->undo);
 
 	json_put_string(status, "state", state_names[operation->state]);
 	if (operation->ending != OPERATION_RUNNING)
@@ -135,5 +139,6 @@ void operation_free(struct operation *operation)
 	free(operation->text);
 	free(operation->error);
 	json_decref(operation->result);
+	json_decref(operation->undo);
 	free(operation);
 }

@@ -12,6 +12,7 @@
 #include "model/event.h"
 #include "model/image.h"
 #include "model/instance.h"
+#include "model/instance_patch.h"
 #include "model/network.h"
 #include "model/node.h"
 #include "model/operation.h"
@@ -54,6 +55,24 @@ ROUND_TRIP(launch_request)
 ROUND_TRIP(pull_request)
 ROUND_TRIP(network_request)
 
+/* A change that is accepted can be taken back. */
+static void try_patch(const json_t *patch)
+{
+	AUTO(instance_free) struct instance *instance = mem_new0(struct instance);
+	AUTO(json_decref) json_t *undo = NULL;
+	json_t *before;
+
+	instance_spec_init(&instance->spec);
+	before = instance_encode(instance, ENCODE_STORE);
+	undo = instance_patch_undo(instance, patch);
+	if (instance_patch(instance, patch, NULL) == 0) {
+		if (instance_patch(instance, undo, NULL) < 0)
+			abort();
+		same(json_incref(before), instance_encode(instance, ENCODE_STORE));
+	}
+	json_decref(before);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -77,5 +96,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_launch_request(doc);
 	try_pull_request(doc);
 	try_network_request(doc);
+	try_patch(doc);
 	return 0;
 }

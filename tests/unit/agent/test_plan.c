@@ -16,6 +16,7 @@ static struct plan_want running(void)
 static struct plan_seen nothing(void)
 {
 	return (struct plan_seen){ .keeper = true,
+				   .limited = true,
 				   .image = PLAN_NEED_READY,
 				   .network = PLAN_NEED_READY,
 				   .exit_code = -1 };
@@ -193,6 +194,37 @@ static void pauses_and_resumes(void **state)
 	assert_int_equal(plan_next(&want, &seen), PLAN_RESUME);
 }
 
+static void limits_follow_what_is_wanted(void **state)
+{
+	static const enum plan_run runs[] = { PLAN_RUN_RUNNING, PLAN_RUN_PAUSED };
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+		struct plan_want want = running();
+		struct plan_seen seen = with_run(runs[i]);
+
+		if (runs[i] == PLAN_RUN_PAUSED)
+			want.target = INSTANCE_TARGET_PAUSED;
+		seen.limited = false;
+		assert_int_equal(plan_next(&want, &seen), PLAN_LIMIT);
+		assert_false(plan_settled(&want, &seen));
+		/* Also of one whose network has failed. */
+		seen.attached = false;
+		seen.network = PLAN_NEED_FAILED;
+		assert_int_equal(plan_next(&want, &seen), PLAN_LIMIT);
+		seen.attached = true;
+		/* Refused is carried out, too: the status says why. */
+		seen.limits_refused = true;
+		assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
+		assert_true(plan_settled(&want, &seen));
+		/* An end comes before everything else. */
+		seen.limits_refused = false;
+		want.target = INSTANCE_TARGET_STOPPED;
+		assert_int_equal(plan_next(&want, &seen),
+				 runs[i] == PLAN_RUN_PAUSED ? PLAN_RESUME : PLAN_SIGNAL);
+	}
+}
+
 static void takes_everything_away(void **state)
 {
 	struct plan_want want = running();
@@ -356,6 +388,9 @@ static void carry_out(struct plan_want *want, struct plan_seen *seen, enum plan_
 	case PLAN_ATTACH:
 		seen->attached = true;
 		break;
+	case PLAN_LIMIT:
+		seen->limited = true;
+		break;
 	case PLAN_START:
 	case PLAN_RESUME:
 		seen->run = PLAN_RUN_RUNNING;
@@ -411,7 +446,7 @@ static void check_one(struct plan_want want, struct plan_seen seen)
 static void every_situation_comes_to_rest(void **state)
 {
 	(void) state;
-	for (unsigned int bits = 0; bits < 1U << 11; bits++) {
+	for (unsigned int bits = 0; bits < 1U << 13; bits++) {
 		for (int run = PLAN_RUN_NONE; run <= PLAN_RUN_ENDED; run++) {
 			for (int target = 0; target <= INSTANCE_TARGET_PAUSED; target++) {
 				struct plan_want want = running();
@@ -429,6 +464,8 @@ static void every_situation_comes_to_rest(void **state)
 				seen.rebooted = bits & 256;
 				seen.stop_sent = bits & 512;
 				seen.leftovers = bits & 1024;
+				seen.limited = bits & 2048;
+				seen.limits_refused = bits & 4096;
 				seen.stop_expired = true;
 				seen.delay_over = true;
 				check_one(want, seen);
@@ -447,6 +484,7 @@ int main(void)
 		cmocka_unit_test(a_stop_cancels_a_start_at_every_point),
 		cmocka_unit_test(restarts_when_asked),
 		cmocka_unit_test(pauses_and_resumes),
+		cmocka_unit_test(limits_follow_what_is_wanted),
 		cmocka_unit_test(takes_everything_away),
 		cmocka_unit_test(a_doomed_run_ends),
 		cmocka_unit_test(attaches_only_to_what_is_there),

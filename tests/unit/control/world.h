@@ -54,9 +54,10 @@ struct world {
 
 	struct thing things[WORLD_THINGS_MAX];
 	size_t thing_count;
-	bool node_works;  /* carries out what it is told */
-	bool slow_pull;   /* images stay "pulling" */
-	bool slow_create; /* instances stay "creating" */
+	bool node_works;       /* carries out what it is told */
+	bool slow_pull;        /* images stay "pulling" */
+	bool slow_create;      /* instances stay "creating" */
+	json_int_t memory_min; /* a memory limit below this is refused by the node */
 	bool connected;
 	unsigned int messages; /* from control to the node */
 	unsigned int forgets;
@@ -371,7 +372,12 @@ static inline json_t *world_instance_status(struct world *world, struct thing *t
 	if (what && strcmp(what, "true") == 0)
 		return json_pack("{s:s, s:I, s:i}", "state", "stopped", "start_seq", seq,
 				 "exit_code", 0);
-	return json_pack("{s:s, s:I, s:i}", "state", target, "start_seq", seq, "pid", 77);
+	const json_t *limits = json_object_get(json_object_get(thing->desired, "spec"), "limits");
+	const json_t *memory = json_object_get(limits, "memory_bytes");
+	json_t *status = json_pack("{s:s, s:I, s:i}", "state", target, "start_seq", seq, "pid", 77);
+	if (memory && json_integer_value(memory) < world->memory_min)
+		json_object_set_new(status, "update_error", json_string("memory: it uses more"));
+	return status;
 }
 
 /* The node does one thing; false when nothing is left to do. */

@@ -1,0 +1,143 @@
+#include "model/instance_patch.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "model/instance.h"
+#include "model/member.h"
+
+enum { SIGNAL_MAX_BYTES = 64, STOP_TIMEOUT_MAX_S = 24 * 3600 };
+
+static bool is_null(const json_t *object, const char *name)
+{
+	return json_is_null(json_object_get(object, name));
+}
+
+/* {"A": "new value", "B": null}, or null for all. */
+static void patch_map(struct json_reader *in, const json_t *patch, const char *name, char ***map)
+{
+	const char *key;
+	json_t *object = NULL, *value;
+
+	if (is_null(patch, name)) {
+		strv_free(*map);
+		*map = NULL;
+	}
+	json_read_object(in, patch, name, &object);
+	json_object_foreach(object, key, value)
+	{
+		if (!key[0] || strchr(key, '='))
+			member_fail(in, name, "\"%.64s\" is not a name", key);
+		else if (json_is_string(value))
+			strv_env_set(map, key, json_string_value(value));
+		else if (json_is_null(value))
+			strv_env_unset(map, key);
+		else
+			member_fail(in, name, "\"%.64s\" must be a string, or null to remove it",
+				    key);
+	}
+}
+
+static void patch_limits(struct json_reader *in, const json_t *patch, struct instance_spec *spec)
+{
+	bool all = is_null(patch, "limits");
+	const json_t *limits = json_object_get(patch, "limits");
+
+	if (all || is_null(limits, "cpus"))
+		spec->cpus = 0;
+	if (all || is_null(limits, "memory_bytes"))
+		spec->memory_bytes = 0;
+	if (all || is_null(limits, "pids"))
+		spec->pids = 0;
+	instance_limits_read(in, patch, spec);
+}
+
+static void patch_restart(struct json_reader *in, const json_t *patch, struct instance_spec *spec)
+{
+	if (json_object_get(patch, "restart")) {
+		spec->restart_policy = RESTART_NO;
+		spec->restart_max_retries = 0;
+	}
+	instance_restart_read(in, patch, spec);
+}
+
+static void patch_stop(struct json_reader *in, const json_t *patch, struct instance_spec *spec)
+{
+	if (is_null(patch, "stop_signal"))
+		mem_replace(&spec->stop_signal, NULL);
+	member_read_text(in, patch, "stop_signal", SIGNAL_MAX_BYTES, &spec->stop_signal);
+	if (is_null(patch, "stop_timeout_s"))
+		spec->stop_timeout_s = INSTANCE_STOP_TIMEOUT_S;
+	json_read_uint32(in, patch, "stop_timeout_s", STOP_TIMEOUT_MAX_S, &spec->stop_timeout_s);
+}
+
+static int refuse_others(const json_t *patch, struct error *err)
+{
+	static const char *const known[] = { "limits", "restart",     "labels",
+					     "env",    "stop_signal", "stop_timeout_s" };
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *) patch, key, value)
+	{
+		bool found = false;
+
+		for (size_t i = 0; i < ARRAY_COUNT(known); i++)
+			found |= strcmp(known[i], key) == 0;
+		if (!found)
+			return error_say(err, -EINVAL,
+					 "%.64s: cannot be changed after the launch, only limits, "
+					 "restart, labels, env, stop_signal and stop_timeout_s can",
+					 key);
+	}
+	return 0;
+}
+
+int instance_patch(struct instance *instance, const json_t *patch, struct error *err)
+{
+	struct json_reader in = { .err = err };
+	int r = refuse_others(patch, err);
+
+	if (r < 0)
+		return r;
+	patch_limits(&in, patch, &instance->spec);
+	patch_restart(&in, patch, &instance->spec);
+	patch_map(&in, patch, "labels", &instance->meta.labels);
+	patch_map(&in, patch, "env", &instance->spec.env);
+	patch_stop(&in, patch, &instance->spec);
+	r = json_reader_finish(&in, patch);
+	return r < 0 ? r : labels_check(instance->meta.labels, err);
+}
+
+json_t *instance_patch_undo(const struct instance *instance, const json_t *patch)
+{
+	AUTO(json_decref) json_t *before = json_object();
+	json_t *undo = json_object(), *value, *part, *old;
+	const char *key, *sub;
+
+	instance_spec_put_user(before, &instance->spec);
+	member_put_map(before, "labels", instance->meta.labels);
+	json_object_foreach((json_t *) patch, key, value)
+	{
+		old = json_object_get(before, key);
+		/* A restart policy is replaced as a whole. */
+		if (!json_is_object(value) || strcmp(key, "restart") == 0) {
+			json_object_set_new(undo, key, old ? json_incref(old) : json_null());
+			continue;
+		}
+		part = json_object();
+		const json_t *ignored;
+		json_object_foreach(value, sub, ignored)
+		{
+			json_t *was = json_object_get(old, sub);
+
+			json_object_set_new(part, sub, was ? json_incref(was) : json_null());
+		}
+		json_object_set_new(undo, key, part);
+	}
+	return undo;
+}
