@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT / "tools")]
@@ -33,8 +34,9 @@ class Bench:
     def __init__(self, build, quick=False):
         self.build, self.quick, self.rows, self.notes = pathlib.Path(build), quick, [], []
         self.name = ""
-        self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="brume-bench-", dir="/var/tmp"))
-        self.scratch.chmod(0o711)
+        # Not mkdtemp(): podman takes a path with "_" at the end of a name for a bad reference.
+        self.scratch = pathlib.Path("/var/tmp/brume-bench-" + uuid.uuid4().hex[:12])
+        self.scratch.mkdir(mode=0o711)
         # What a reboot ends lies in memory, as /run does: the node's run folder, podman's runroot.
         self.memory = pathlib.Path(tempfile.mkdtemp(prefix="brume-bench-", dir="/dev/shm"))
         self.memory.chmod(0o711)
