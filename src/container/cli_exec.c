@@ -297,6 +297,7 @@ static int start(const struct runtime_options *options, const struct words *word
 		.pidfd_socket = words->pidfd_socket,
 		.cgroup = words->cgroup,
 		.no_new_keyring = words->no_new_keyring,
+		.ignore_paused = words->ignore_paused,
 		.detach = words->detach,
 		.preserve = (unsigned int) words->preserve,
 		.process = &process,
@@ -344,11 +345,10 @@ static int exec_in(const struct runtime_options *options, const struct words *wo
 	int r = record_open(options->root, words->id, false, &record, err);
 
 	if (r == 0)
-		r = record_status(record, &status, err);
+		r = record_stage(record, &status, err);
 	if (r < 0)
 		return r;
-	if (status != OCI_STATUS_RUNNING && status != OCI_STATUS_CREATED &&
-	    !(status == OCI_STATUS_PAUSED && words->ignore_paused))
+	if (status != OCI_STATUS_RUNNING && status != OCI_STATUS_CREATED)
 		return error_say(err, -EINVAL, "container \"%s\" is %s, not running", words->id,
 				 oci_status_name(status));
 	r = lifecycle_spec(record, &spec, err);

@@ -113,6 +113,9 @@ static int open_cgroup(struct work *work, struct error *err)
 	/* Where it is missing the program would stay in our own group, without any limit. */
 	if (r == 0 && below && !cgroup_everywhere(work->cgroup))
 		r = -ENOENT;
+	if (r == 0 && !work->options->ignore_paused && cgroup_frozen(work->cgroup) == 1)
+		return error_say(err, -EINVAL, "container \"%s\" is paused, not running",
+				 work->record->state->id);
 	if (r == 0)
 		r = cgroup_open_tasks(work->cgroup, work->tasks);
 	if (r < 0)

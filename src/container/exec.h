@@ -21,6 +21,7 @@ struct exec_options {
 	const char *pidfd_socket;   /* or NULL */
 	const char *cgroup;         /* below the container's, or NULL */
 	bool no_new_keyring;
+	bool ignore_paused; /* wait in the frozen group instead of failing */
 	bool detach;
 	unsigned int preserve;             /* descriptors after stdio that the program inherits */
 	const struct oci_process *process; /* what to run */

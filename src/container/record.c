@@ -151,7 +151,7 @@ static bool is_frozen(const struct record *record)
 	       cgroup_frozen(cgroup) == 1;
 }
 
-int record_status(const struct record *record, enum oci_status *ret, struct error *err)
+int record_stage(const struct record *record, enum oci_status *ret, struct error *err)
 {
 	AUTO(fd_close) int init = record_open_init(record);
 
@@ -164,8 +164,17 @@ int record_status(const struct record *record, enum oci_status *ret, struct erro
 	else if (faccessat(record->fd, "start.sock", F_OK, 0) == 0)
 		*ret = OCI_STATUS_CREATED;
 	else
-		*ret = is_frozen(record) ? OCI_STATUS_PAUSED : OCI_STATUS_RUNNING;
+		*ret = OCI_STATUS_RUNNING;
 	return 0;
+}
+
+int record_status(const struct record *record, enum oci_status *ret, struct error *err)
+{
+	int r = record_stage(record, ret, err);
+
+	if (r == 0 && *ret == OCI_STATUS_RUNNING && is_frozen(record))
+		*ret = OCI_STATUS_PAUSED;
+	return r;
 }
 
 int record_remove(struct record *record, struct error *err)

@@ -40,6 +40,8 @@ int record_save(struct record *record, struct error *err);
 
 /* What the kernel says about the container now. */
 int record_status(const struct record *record, enum oci_status *ret, struct error *err);
+/* The same for who asks the control group itself whether it is paused: that is "running" here. */
+int record_stage(const struct record *record, enum oci_status *ret, struct error *err);
 
 /* A pidfd of init; -ESRCH when it has ended. */
 int record_open_init(const struct record *record);
