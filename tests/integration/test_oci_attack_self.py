@@ -160,6 +160,13 @@ def test_the_keyring_is_the_containers_own(armed):
         neighbour.close()
 
 
+def test_the_callers_keyring_only_when_asked(armed):
+    caller = subprocess.check_output([armed.rootfs / "bin/hostile", "session"], text=True)
+    assert armed.sh("hostile session") != caller
+    armed.process["args"] = ["hostile", "session"]
+    assert armed.run(options=["--no-new-keyring"]).stdout == caller
+
+
 def test_a_terminal_that_is_shared_takes_no_characters(armed):
     """S6, TIOCSTI and TIOCLINUX: the caller's own terminal as stdin of the program."""
     leader, follower = os.openpty()

@@ -176,15 +176,6 @@ def test_keep(bundle):
     bundle.call("delete", bundle.id, check=True)
 
 
-def test_keyring(bundle):
-    bundle.linux["maskedPaths"] = []
-    assert f"_ses.{bundle.id}: empty" in bundle.run("cat", "/proc/keys").stdout
-    # The kernel forgets the first one when it likes.
-    bundle.id += "-own"
-    kept = bundle.run("cat", "/proc/keys", options=["--no-new-keyring"]).stdout
-    assert f"_ses.{bundle.id}: empty" not in kept
-
-
 def test_process_file(running):
     document = {"args": ["sh", "-c", "id -u; pwd; umask; echo $X; grep NoNewPrivs /proc/self/status"],
                 "cwd": "/tmp", "env": ["PATH=/bin", "X=y"], "user": {"uid": 7, "gid": 8,
