@@ -8,6 +8,7 @@
 #include "cli/listing.h"
 #include "cli/resource.h"
 #include "cli/verb.h"
+#include "codec/uri.h"
 
 static void info_fact_int(struct strbuf *out, const char *title, const json_t *resource,
 			  const char *path, const char *unit)
@@ -63,6 +64,86 @@ static void info_instance_restart(struct strbuf *out, const json_t *instance)
 	listing_fact(out, "restart", text);
 }
 
+/* "healthy", or "unhealthy, 3 failures in a row: what the last check said" */
+static void info_instance_health(struct strbuf *out, const json_t *instance)
+{
+	const json_t *log = resource_at(instance, "status.health.log");
+	const json_t *last = json_array_get(log, json_array_size(log) - 1);
+	int64_t failures = resource_int(instance, "status.health.failing_streak", 0);
+	const char *state = resource_text(instance, "status.health.state");
+	AUTO(strbuf_done) struct strbuf text = {};
+
+	if (!state)
+		return;
+	strbuf_puts(&text, state);
+	if (failures > 0)
+		strbuf_printf(&text, ", %lld failure%s in a row", (long long) failures,
+			      failures > 1 ? "s" : "");
+	if (failures > 0 && resource_text(last, "output"))
+		strbuf_printf(&text, ": %s", resource_text(last, "output"));
+	listing_fact(out, "health", strbuf_str(&text));
+}
+
+/* "12 MiB of 64 MiB", or without the second when there is no limit. */
+static void info_of(struct strbuf *out, const char *title, const json_t *usage, const char *used,
+		    const char *limit, bool bytes)
+{
+	int64_t values[] = { resource_int(usage, used, -1), resource_int(usage, limit, -1) };
+	AUTO(strbuf_done) struct strbuf text = {};
+	char human[HUMAN_SIZE];
+
+	if (values[0] < 0)
+		return;
+	for (size_t i = 0; i < ARRAY_COUNT(values) && values[i] >= 0; i++) {
+		strbuf_puts(&text, i > 0 ? " of " : "");
+		if (bytes)
+			human_bytes((uint64_t) values[i], human);
+		else
+			snprintf(human, sizeof(human), "%lld", (long long) values[i]);
+		strbuf_puts(&text, human);
+	}
+	listing_fact(out, title, strbuf_str(&text));
+}
+
+static void info_two(struct strbuf *out, const char *title, const json_t *usage, const char *in,
+		     const char *in_words, const char *from, const char *from_words)
+{
+	AUTO(strbuf_done) struct strbuf text = {};
+	char human[HUMAN_SIZE];
+
+	if (!resource_at(usage, in))
+		return;
+	human_bytes((uint64_t) resource_int(usage, in, 0), human);
+	strbuf_printf(&text, "%s %s, ", human, in_words);
+	human_bytes((uint64_t) resource_int(usage, from, 0), human);
+	strbuf_printf(&text, "%s %s", human, from_words);
+	listing_fact(out, title, strbuf_str(&text));
+}
+
+/* What it consumes, when it runs; without an answer the rest is worth showing, too. */
+static void info_instance_usage(struct cli *cli, struct strbuf *out, const json_t *instance)
+{
+	const char *state = resource_text(instance, "status.state");
+	AUTO(free) char *escaped = uri_encode(resource_name(instance));
+	AUTO(free) char *path = mem_printf("/instances/%s/stats", escaped);
+	AUTO(json_decref) json_t *usage = NULL;
+	AUTO(free) char *time = NULL;
+
+	if (!state || (strcmp(state, "running") != 0 && strcmp(state, "paused") != 0) ||
+	    cli_request(cli, "GET", path, NULL, &usage, NULL) < 0) {
+		cli->hint[0] = '\0';
+		return;
+	}
+	time = mem_printf("%.2f s, %.2f s throttled",
+			  (double) resource_int(usage, "cpu.usage_ns", 0) / 1e9,
+			  (double) resource_int(usage, "cpu.throttled_ns", 0) / 1e9);
+	listing_fact(out, "cpu time", time);
+	info_of(out, "memory in use", usage, "memory.usage_bytes", "memory.limit_bytes", true);
+	info_of(out, "processes", usage, "pids.current", "pids.limit", false);
+	info_two(out, "disk", usage, "io.read_bytes", "read", "io.write_bytes", "written");
+	info_two(out, "traffic", usage, "network.rx_bytes", "received", "network.tx_bytes", "sent");
+}
+
 static void info_print_instance(struct cli *cli, const json_t *instance)
 {
 	AUTO(strbuf_done) struct strbuf out = {}, ports = {};
@@ -72,6 +153,8 @@ static void info_print_instance(struct cli *cli, const json_t *instance)
 	listing_fact(&out, "project", resource_text(instance, "meta.project"));
 	listing_fact(&out, "node", resource_text(instance, "spec.node"));
 	info_instance_state(&out, instance);
+	info_instance_health(&out, instance);
+	info_instance_usage(cli, &out, instance);
 	listing_fact(&out, "image", resource_text(instance, "spec.image"));
 	listing_fact(&out, "digest", resource_text(instance, "status.image_digest"));
 	info_fact_words(&out, "entrypoint", instance, "spec.entrypoint");

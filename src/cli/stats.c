@@ -16,7 +16,14 @@
 #include "client/client.h"
 #include "codec/uri.h"
 
-enum { STATS_ONCE_INTERVAL_MS = 500 };
+enum {
+	STATS_ONCE_INTERVAL_MS = 500,
+	STATS_RETRY_FIRST_MS = 50,
+	STATS_RETRY_LAST_MS = 2000,
+	STATS_RETRY_MAX = 40,
+	HTTP_REFUSED = 400,
+	HTTP_TROUBLE = 500,
+};
 
 struct stats_options {
 	const char *interval;
@@ -218,11 +225,51 @@ static char *stats_path(const struct arguments *arguments, uint32_t interval_ms)
 	return strbuf_take(&path);
 }
 
+/* One connection's worth: 1 after Ctrl-C, 0 when it has ended, -ECANCELED when all was shown. */
+static int stats_follow(struct stats *stats, struct client *client, const char *path,
+			struct error *err)
+{
+	AUTO(websocket_free) struct websocket *websocket = NULL;
+	int r = client_open_websocket(client, path, &websocket, err);
+
+	if (r < 0)
+		return cli_failed(stats->cli, "/instances", r);
+	json_array_clear(stats->round);
+	websocket_set_handler(websocket, stats_message, stats);
+	return stream_follow(websocket, err);
+}
+
+/* The server, or the node's agent, is started again: a table that is watched goes on then. */
+static int stats_watch(struct stats *stats, struct client *client, const char *path,
+		       struct error *err)
+{
+	int pause_ms = STATS_RETRY_FIRST_MS, status, r;
+	unsigned int seen = 0;
+
+	for (int tries = 0;; tries++) {
+		r = stats_follow(stats, client, path, err);
+		if (r > 0 || r == -ECANCELED)
+			return 0;
+		if (stats->rounds > seen) {
+			tries = 0;
+			pause_ms = STATS_RETRY_FIRST_MS;
+		}
+		seen = stats->rounds;
+		status = r < 0 ? client_status(client) : 0;
+		if (stats->once || seen == 0 || tries >= STATS_RETRY_MAX ||
+		    (status >= HTTP_REFUSED && status < HTTP_TROUBLE))
+			return r < 0 ? r : error_say(err, -EIO, "the server ended the stream");
+		stats->cli->hint[0] = '\0';
+		if (stream_pause(pause_ms) > 0)
+			return 0;
+		pause_ms = pause_ms * 2 < STATS_RETRY_LAST_MS ? pause_ms * 2 : STATS_RETRY_LAST_MS;
+	}
+}
+
 static int stats_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		     struct error *err)
 {
 	const struct stats_options *options = userdata;
-	AUTO(websocket_free) struct websocket *websocket = NULL;
 	struct stats stats = { .cli = cli, .once = options->no_stream };
 	struct client *client = NULL;
 	uint32_t interval_ms = 0;
@@ -233,18 +280,12 @@ static int stats_run(struct cli *cli, const void *userdata, const struct argumen
 	if (r < 0)
 		return r;
 	AUTO(free) char *path = stats_path(arguments, interval_ms);
-	r = client_open_websocket(client, path, &websocket, err);
-	if (r < 0)
-		return cli_failed(cli, "/instances", r);
 	cli->style.wide = options->wide || cli->style.format != FORMAT_TABLE;
 	stats.redraw = !stats.once && cli->style.format == FORMAT_TABLE && isatty(fileno(cli->out));
 	stats.round = json_array();
-	websocket_set_handler(websocket, stats_message, &stats);
-	r = stream_follow(websocket, err);
+	r = stats_watch(&stats, client, path, err);
 	json_decref(stats.round);
-	if (r == -ECANCELED && stats.once && stats.rounds > 1)
-		return 0;
-	return r < 0 ? r : 0;
+	return r;
 }
 
 const struct verb verb_stats = {

@@ -104,6 +104,36 @@ def test_counters_do_not_go_back_when_the_daemons_are_killed(node):
     assert sample(node, "busy")["cpu"]["usage_ns"] > last
 
 
+def test_a_watcher_goes_on_after_a_restart(node):
+    reference = node.registry.push(images.busybox(), "busybox:1")
+    node.cli("image", "pull", "--insecure", reference)
+    node.launch(reference, "busy", command=("sh", "-c", BUSY))
+    stream = node.popen([node.build / "brume", "stats", "-i", "0.1", "-f", "json", "busy"],
+                        stdout=subprocess.PIPE, text=True, env=node.environment())
+    last = json.loads(stream.stdout.readline())["cpu"]["usage_ns"]
+    for daemon in ("agentd", "brumed"):
+        node.kill(daemon)
+        node.wait_ready()
+        for _ in range(5):
+            now = json.loads(stream.stdout.readline())["cpu"]["usage_ns"]
+            assert now >= last
+            last = now
+    stream.send_signal(signal.SIGINT)
+    assert stream.wait(20) == 0
+
+
+def test_info_shows_what_a_running_instance_consumes(busybox):
+    node, reference = busybox
+    node.launch(reference, "one", "--memory", "64M", "--pids", "9", command=("sleep", "1000"))
+    facts = dict(line.split(None, 1) for line in node.out("info", "one").replace("in use", "").replace(
+        "cpu time", "cputime").splitlines() if len(line.split(None, 1)) == 2)
+    assert facts["cputime"].endswith("s throttled") and facts["processes"] == "1 of 9"
+    assert facts["disk"].endswith("written") and facts["traffic"].endswith("sent")
+    assert "of 64.0 MiB" in node.out("info", "one")
+    node.cli("stop", "--force", "one")
+    assert "traffic" not in node.out("info", "one")
+
+
 def test_stats_refuses(busybox):
     node, reference = busybox
     node.launch(reference, "still", command=("sleep", "1000"))
