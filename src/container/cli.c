@@ -21,6 +21,7 @@
 #include "codec/oci_spec.h"
 #include "container/cli_internal.h"
 #include "container/console.h"
+#include "container/rootless.h"
 #include "kern/pidfd.h"
 
 static const struct cli_verb *const verbs[] = {
@@ -201,10 +202,15 @@ static void print_help(void)
 	printf("usage: brume-oci [options] VERB ...\n\n"
 	       "An OCI runtime: makes and runs containers from bundles.\n\n"
 	       "options:\n"
-	       "  --root DIR           where containers are remembered (default /run/brume-oci)\n"
+	       "  --root DIR           where containers are remembered (default /run/brume-oci;\n"
+	       "                       who is not root: $XDG_RUNTIME_DIR/brume-oci)\n"
 	       "  --log FILE           where errors are written too\n"
 	       "  --log-format FORMAT  text (default) or json\n"
-	       "  --cgroup-manager M   cgroupfs, the only one\n"
+	       "  --log-level LEVEL    error, warning, info or debug; --debug is the last\n"
+	       "  --cgroup-manager M   cgroupfs (default), systemd or disabled\n"
+	       "  --systemd-cgroup     the same as --cgroup-manager=systemd\n"
+	       "  --rootless B         true: do without control groups that may not be made;\n"
+	       "                       auto (default): when we are not the machine's root\n"
 	       "  --version, --help\n\n"
 	       "verbs:\n");
 	for (size_t i = 0; i < ARRAY_COUNT(verbs); i++)
@@ -216,7 +222,16 @@ static void print_version(void)
 	printf("brume-oci version %s\nspec: " OCI_SPEC_VERSION "\n", BRUME_VERSION);
 }
 
-enum { OPT_ROOT = 256, OPT_LOG, OPT_LOG_FORMAT, OPT_SYSTEMD, OPT_MANAGER, OPT_DEBUG };
+enum {
+	OPT_ROOT = 256,
+	OPT_LOG,
+	OPT_LOG_FORMAT,
+	OPT_SYSTEMD,
+	OPT_MANAGER,
+	OPT_DEBUG,
+	OPT_LEVEL,
+	OPT_ROOTLESS
+};
 
 static const struct option global_options[] = {
 	{ "root", required_argument, NULL, OPT_ROOT },
@@ -225,15 +240,26 @@ static const struct option global_options[] = {
 	{ "systemd-cgroup", no_argument, NULL, OPT_SYSTEMD },
 	{ "cgroup-manager", required_argument, NULL, OPT_MANAGER },
 	{ "debug", no_argument, NULL, OPT_DEBUG },
+	{ "log-level", required_argument, NULL, OPT_LEVEL },
+	{ "rootless", required_argument, NULL, OPT_ROOTLESS },
 	{ "version", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
 	{},
 };
 
+static int read_manager(struct runtime_options *options)
+{
+	options->no_cgroup = strcmp(optarg, "disabled") == 0;
+	if (!options->no_cgroup && strcmp(optarg, "cgroupfs") != 0)
+		return cli_usage(options, "--cgroup-manager: \"%s\" is not cgroupfs or disabled",
+				 optarg);
+	return 0;
+}
+
 /* Reads the options before the verb.  Returns -1 to go on, or an exit code. */
 static int read_globals(struct runtime_options *options, int argc, char **argv)
 {
-	int c;
+	int c, r;
 
 	while ((c = cli_option(options, argc, argv, "+vh", global_options)) != -1) {
 		switch (c) {
@@ -254,10 +280,26 @@ static int read_globals(struct runtime_options *options, int argc, char **argv)
 			return cli_usage(options, "--systemd-cgroup: control groups are made "
 						  "directly; use the cgroupfs manager");
 		case OPT_MANAGER:
-			if (strcmp(optarg, "cgroupfs") != 0)
+			r = read_manager(options);
+			if (r > 0)
+				return r;
+			break;
+		case OPT_LEVEL:
+			if (log_set_levels(strcmp(optarg, "warn") == 0 ? "warning" : optarg) < 0)
 				return cli_usage(options,
-						 "--cgroup-manager: \"%s\" is not cgroupfs",
+						 "--log-level: \"%s\" is not error, warning, info "
+						 "or debug",
 						 optarg);
+			break;
+		case OPT_ROOTLESS:
+			if (strcmp(optarg, "auto") == 0)
+				break;
+			if (strcmp(optarg, "true") != 0 && strcmp(optarg, "false") != 0)
+				return cli_usage(options,
+						 "--rootless: \"%s\" is not true, false or auto",
+						 optarg);
+			options->rootless =
+				optarg[0] == 't' ? RUNTIME_ROOTLESS_YES : RUNTIME_ROOTLESS_NO;
 			break;
 		case OPT_DEBUG:
 			(void) log_set_levels("debug");
@@ -292,12 +334,24 @@ static void print_verb_help(const struct cli_verb *verb)
 	}
 }
 
+/* Where only the user can write: ids of containers are names of folders there. */
+static char *default_root(const struct runtime_options *options)
+{
+	const char *folder = getenv("XDG_RUNTIME_DIR");
+
+	if (geteuid() == 0 && !options->entered)
+		return mem_strdup("/run/brume-oci");
+	return folder && folder[0] == '/' ? mem_printf("%s/brume-oci", folder) : NULL;
+}
+
 int cli_main(int argc, char **argv)
 {
-	struct runtime_options options = { .root = "/run/brume-oci" };
+	struct runtime_options options = { .entered = rootless_entered() };
+	AUTO(free) char *root = default_root(&options);
 	int r;
 
 	log_set_program("brume-oci");
+	options.root = root;
 	r = read_globals(&options, argc, argv);
 	if (r >= 0)
 		return r;
@@ -312,6 +366,9 @@ int cli_main(int argc, char **argv)
 			print_verb_help(verbs[i]);
 			return CLI_OK;
 		}
+		if (!options.root && verbs[i] != &cli_spec && verbs[i] != &cli_features)
+			return cli_usage(&options, "XDG_RUNTIME_DIR is not set; say with --root "
+						   "where containers are to be remembered");
 		optind = 0; /* starts again, on the verb's own words */
 		return verbs[i]->run(&options, argc, argv);
 	}

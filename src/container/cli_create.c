@@ -6,12 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "codec/oci_spec.h"
 #include "container/cli_internal.h"
 #include "container/launch.h"
 #include "container/lifecycle.h"
 #include "container/process.h"
+#include "container/rootless.h"
 #include "container/self.h"
 
 enum {
@@ -132,6 +134,21 @@ static char *absolute(const char *path)
 	return mem_printf("%s/%s", cwd ? cwd : "", path);
 }
 
+/* Which ids the container has says its bundle; does not return when all is well. */
+static int become_root(const char *bundle, struct error *err)
+{
+	AUTO(oci_spec_free) struct oci_spec *spec = NULL;
+	AUTO(free) char *path = mem_printf("%s/config.json", bundle);
+	AUTO(free) char *text = NULL;
+	size_t size;
+	int r = file_read(AT_FDCWD, path, OCI_CONFIG_MAX, &text, &size);
+
+	if (r < 0)
+		return error_set(err, r, "%s", path);
+	r = oci_spec_decode(text, size, &spec, err);
+	return r < 0 ? error_wrap(err, r, "config.json") : rootless_make(spec, err);
+}
+
 static int begin(const struct runtime_options *options, struct words *words, struct launch **ret,
 		 struct error *err)
 {
@@ -141,9 +158,15 @@ static int begin(const struct runtime_options *options, struct words *words, str
 	AUTO(free) char *pidfd = absolute(words->launch.pidfd_socket);
 	int r;
 
+	if (geteuid() != 0) {
+		r = become_root(words->launch.bundle, err);
+		if (r < 0)
+			return r;
+	}
 	r = self_protect(err);
 	if (r < 0)
 		return r;
+	rootless_forget();
 	words->launch.listen = listen_fds();
 	words->launch.preserve = (unsigned int) words->preserve + words->launch.listen;
 	cli_seal_fds(words->launch.preserve);
@@ -151,6 +174,9 @@ static int begin(const struct runtime_options *options, struct words *words, str
 	if (words->launch.rootfs_fd >= 0 && fcntl(words->launch.rootfs_fd, F_SETFD, FD_CLOEXEC) < 0)
 		return error_set(err, -errno, "--rootfs-fd %d", words->launch.rootfs_fd);
 	words->launch.root = root;
+	words->launch.no_cgroup = options->no_cgroup;
+	words->launch.rootless = options->rootless;
+	words->launch.entered = options->entered;
 	words->launch.pid_file = pid_file;
 	words->launch.console_socket = console;
 	words->launch.pidfd_socket = pidfd;

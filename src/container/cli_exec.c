@@ -14,6 +14,7 @@
 #include "container/exec.h"
 #include "container/lifecycle.h"
 #include "container/process.h"
+#include "container/rootless.h"
 #include "container/self.h"
 
 enum { GROUPS_MAX = 1024 };
@@ -298,6 +299,7 @@ static int start(const struct runtime_options *options, const struct words *word
 		.cgroup = words->cgroup,
 		.no_new_keyring = words->no_new_keyring,
 		.ignore_paused = words->ignore_paused,
+		.entered = options->entered,
 		.detach = words->detach,
 		.preserve = (unsigned int) words->preserve,
 		.process = &process,
@@ -355,6 +357,15 @@ static int exec_in(const struct runtime_options *options, const struct words *wo
 	return r < 0 ? r : start(options, words, record, spec, ret, err);
 }
 
+/* Does not return when all is well. */
+static int become_root(const struct runtime_options *options, const char *id, struct error *err)
+{
+	AUTO(record_free) struct record *record = NULL;
+	int r = record_open(options->root, id, false, &record, err);
+
+	return r < 0 ? r : rootless_join(record, err);
+}
+
 static int exec_verb(const struct runtime_options *options, int argc, char **argv)
 {
 	AUTO(words_done) struct words words = {};
@@ -366,8 +377,11 @@ static int exec_verb(const struct runtime_options *options, int argc, char **arg
 		return r;
 	if (!words.detach)
 		cli_block_signals();
-	r = self_protect(&err);
+	r = geteuid() == 0 ? 0 : become_root(options, words.id, &err);
+	if (r == 0)
+		r = self_protect(&err);
 	if (r == 0) {
+		rootless_forget();
 		cli_seal_fds((unsigned int) words.preserve);
 		r = exec_in(options, &words, &exec, &err);
 	}

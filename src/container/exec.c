@@ -136,7 +136,7 @@ static int plan_process(struct work *work, struct error *err)
 	work->process.exec = true;
 	work->process.new_keyring = !work->options->no_new_keyring;
 	work->process.preserve = work->options->preserve;
-	work->process.user_ns = work->joins_user;
+	work->process.user_ns = work->joins_user || work->options->entered;
 	if (!work->seccomp.listener_path)
 		return 0;
 	work->process.listener_fd = sock_connect(work->seccomp.listener_path, SOCK_STREAM);

@@ -22,6 +22,7 @@ struct exec_options {
 	const char *cgroup;         /* below the container's, or NULL */
 	bool no_new_keyring;
 	bool ignore_paused; /* wait in the frozen group instead of failing */
+	bool entered;       /* we are in the container's user namespace, see rootless.h */
 	bool detach;
 	unsigned int preserve;             /* descriptors after stdio that the program inherits */
 	const struct oci_process *process; /* what to run */

@@ -24,6 +24,7 @@
 #include "container/net_devices.h"
 #include "container/rdt.h"
 #include "container/resources.h"
+#include "container/rootless.h"
 #include "container/sync.h"
 #include "container/validate.h"
 #include "kern/pidfd.h"
@@ -137,10 +138,22 @@ static int plan_console(struct work *work, struct error *err)
 
 /* ---- making ---- */
 
-static char *cgroup_path(const struct oci_spec *spec, const char *id)
+static bool is_rootless(const struct work *work)
 {
-	const char *path = spec->linux_.cgroups_path;
+	if (work->options->rootless != RUNTIME_ROOTLESS_AUTO)
+		return work->options->rootless == RUNTIME_ROOTLESS_YES;
+	return work->options->entered || rootless_is();
+}
 
+static char *cgroup_path(const struct work *work)
+{
+	const char *path = work->launch->spec->linux_.cgroups_path, *id = work->options->id;
+	AUTO(free) char *own = NULL;
+
+	/* Who is not root has at most what was delegated to him, and that is where he is. */
+	if ((!path || !path[0]) && work->host->mode == CGROUP_V2 && is_rootless(work) &&
+	    cgroup_own_v2(&own) == 0)
+		return mem_printf("%s/brume-oci-%s", own, id);
 	/* One level: every folder is one more in each hierarchy. */
 	if (!path || !path[0])
 		return mem_printf("/brume-oci-%s", id);
@@ -175,7 +188,7 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 {
 	const struct launch_options *options = work->options;
 	struct launch *launch = work->launch;
-	AUTO(free) char *cgroup = cgroup_path(launch->spec, options->id);
+	AUTO(free) char *cgroup = cgroup_path(work);
 	AUTO(json_decref) json_t *name = NULL;
 	char bundle[PATH_MAX];
 	struct oci_state *state;
@@ -188,14 +201,14 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 	if (!name)
 		return error_say(err, -EILSEQ, "bundle \"%s\": the path must be UTF-8", bundle);
 	r = record_create(options->root, options->id, &launch->record, err);
-	if (r == 0)
+	if (r == 0 && !options->no_cgroup)
 		r = check_cgroup(work, cgroup, err);
 	if (r < 0)
 		return r;
 	state = launch->record->state;
 	state->version = mem_strdup(OCI_SPEC_VERSION);
 	state->bundle = mem_strdup(bundle);
-	state->cgroup = work->host->count ? TAKE_PTR(cgroup) : NULL;
+	state->cgroup = work->host->count && !options->no_cgroup ? TAKE_PTR(cgroup) : NULL;
 	state->own_pid_ns = launch->spec->linux_.ns[OCI_NS_PID].wanted &&
 			    !launch->spec->linux_.ns[OCI_NS_PID].path;
 	state->created_ms = clock_realtime_ms(clock_system());
@@ -208,6 +221,34 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 	return record_save(launch->record, err);
 }
 
+/* Device programs are root's; and without root there are no nodes to be made for them. */
+static int apply_resources(struct work *work, struct error *err)
+{
+	const struct oci_linux *linux_ = &work->launch->spec->linux_;
+	int r = work->options->entered ? -EPERM
+				       : resources_apply(&linux_->resources, linux_->devices,
+							 linux_->device_count, work->cgroup, err);
+
+	return r == -EPERM && is_rootless(work)
+		       ? resources_apply_limits(&linux_->resources, work->cgroup, err)
+		       : r;
+}
+
+/* Limits that were asked for are never dropped; only the group that has none is. */
+static int do_without_cgroup(struct work *work, struct error *err)
+{
+	struct oci_state *state = work->launch->record->state;
+
+	if (resources_any(&work->launch->spec->linux_.resources))
+		return error_say(
+			err, -EACCES,
+			"linux.resources: limits need a control group that is delegated to "
+			"you, and %s cannot be made",
+			state->cgroup);
+	mem_replace(&state->cgroup, NULL);
+	return 0;
+}
+
 static int make_cgroup(struct work *work, struct error *err)
 {
 	const struct oci_spec *spec = work->launch->spec;
@@ -215,12 +256,17 @@ static int make_cgroup(struct work *work, struct error *err)
 	int r;
 
 	if (!path)
-		return 0;
+		return work->options->no_cgroup && resources_any(&spec->linux_.resources)
+			       ? error_say(err, -EINVAL,
+					   "linux.resources: there are limits, and control groups "
+					   "are disabled (--cgroup-manager)")
+			       : 0;
 	r = cgroup_open(work->host, path, true, &work->cgroup);
+	if ((r == -EACCES || r == -EPERM || r == -EROFS) && is_rootless(work))
+		return do_without_cgroup(work, err);
 	if (r < 0)
 		return error_set(err, r, "making the control group %s", path);
-	r = resources_apply(&spec->linux_.resources, spec->linux_.devices,
-			    spec->linux_.device_count, work->cgroup, err);
+	r = apply_resources(work, err);
 	if (r == 0)
 		r = delegate_cgroup(spec, work->host, work->cgroup, err);
 	if (r < 0)
@@ -324,7 +370,7 @@ static int attend(struct work *work, struct error *err)
 {
 	struct launch *launch = work->launch;
 	pid_t pid = launch->record->state->pid;
-	int r = launch_ns_map(launch->spec, pid, err);
+	int r = launch_ns_map(&work->ns, pid, err);
 
 	if (r == 0)
 		r = net_devices_move(launch->spec, pid, err);
@@ -374,7 +420,7 @@ static int make(struct work *work, struct error *err)
 	work->rootfs.no_pivot = work->options->no_pivot;
 	r = make_start_socket(work, err);
 	if (r == 0)
-		r = launch_ns_plan(launch->spec, &work->ns, err);
+		r = launch_ns_plan(launch->spec, work->options->entered, &work->ns, err);
 	if (r == 0)
 		r = fork_init(work, err);
 	if (r == 0)

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "container/record.h"
+#include "container/runtime.h"
 
 struct error;
 struct oci_spec;
@@ -26,6 +27,9 @@ struct launch_options {
 	unsigned int listen;        /* of these, the sockets that LISTEN_FDS tells it of */
 	bool no_pivot;
 	bool no_new_keyring;
+	bool no_cgroup; /* none is made, and limits are refused */
+	enum runtime_rootless rootless;
+	bool entered;    /* the new user namespace is the one we are in */
 	bool foreground; /* the terminal is for us; start comes from launch_start() */
 	bool direct;     /* start comes from launch_start(), not from another process */
 };

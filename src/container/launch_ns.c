@@ -65,7 +65,8 @@ static int plan_path(struct launch_ns *ns, enum oci_ns kind, const char *path, s
 	return 0;
 }
 
-int launch_ns_plan(const struct oci_spec *spec, struct launch_ns *ret, struct error *err)
+int launch_ns_plan(const struct oci_spec *spec, bool entered, struct launch_ns *ret,
+		   struct error *err)
 {
 	const struct oci_linux *linux_ = &spec->linux_;
 
@@ -73,7 +74,7 @@ int launch_ns_plan(const struct oci_spec *spec, struct launch_ns *ret, struct er
 	for (size_t i = 0; i < OCI_NS_COUNT; i++) {
 		const struct oci_namespace *one = &linux_->ns[i];
 
-		if (!one->wanted)
+		if (!one->wanted || (entered && i == OCI_NS_USER))
 			continue;
 		if (one->path) {
 			int r = plan_path(ret, (enum oci_ns) i, one->path, err);
@@ -238,14 +239,14 @@ static struct ns_id_map *kernel_maps(const struct oci_id_maps *maps)
 	return list;
 }
 
-int launch_ns_map(const struct oci_spec *spec, pid_t pid, struct error *err)
+int launch_ns_map(const struct launch_ns *ns, pid_t pid, struct error *err)
 {
-	const struct oci_linux *linux_ = &spec->linux_;
+	const struct oci_linux *linux_ = &ns->spec->linux_;
 	AUTO(free) struct ns_id_map *uids = NULL;
 	AUTO(free) struct ns_id_map *gids = NULL;
 	int r;
 
-	if (!linux_->ns[OCI_NS_USER].wanted || linux_->ns[OCI_NS_USER].path)
+	if (!ns->new_user_ns)
 		return 0;
 	uids = kernel_maps(&linux_->uid_maps);
 	gids = kernel_maps(&linux_->gid_maps);

@@ -29,14 +29,16 @@ struct launch_ns {
 };
 
 void launch_ns_init(struct launch_ns *ns);
-int launch_ns_plan(const struct oci_spec *spec, struct launch_ns *ret, struct error *err);
+/* With `entered` the new user namespace is the one we are in, see rootless.h. */
+int launch_ns_plan(const struct oci_spec *spec, bool entered, struct launch_ns *ret,
+		   struct error *err);
 void launch_ns_done(struct launch_ns *ns);
 
 /* 0 in the child; its pid and *ret_pidfd in the runtime, which is back in its own namespaces. */
 pid_t launch_ns_fork(struct launch_ns *ns, int cgroup_fd, int *ret_pidfd, struct error *err);
 
 /* Writes the maps of a new user namespace. */
-int launch_ns_map(const struct oci_spec *spec, pid_t pid, struct error *err);
+int launch_ns_map(const struct launch_ns *ns, pid_t pid, struct error *err);
 
 /* The CLONE_NEW* flag. */
 uint64_t launch_ns_flag(enum oci_ns ns);

@@ -243,6 +243,14 @@ static const struct {
 	{ "blkio", "io", wants_io, resources_v1_io, resources_v2_io },
 };
 
+bool resources_any(const struct oci_resources *resources)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(controllers); i++)
+		if (controllers[i].wanted(resources))
+			return true;
+	return resources->unified_count > 0;
+}
+
 int resources_apply_limits(const struct oci_resources *resources, const struct cgroup *cgroup,
 			   struct error *err)
 {

@@ -13,6 +13,9 @@ struct error;
 int resources_apply(const struct oci_resources *resources, const struct oci_device *devices,
 		    size_t device_count, const struct cgroup *cgroup, struct error *err);
 
+/* Whether there is any limit, devices apart. */
+bool resources_any(const struct oci_resources *resources);
+
 /* All but the devices; also for a container that runs. */
 int resources_apply_limits(const struct oci_resources *resources, const struct cgroup *cgroup,
 			   struct error *err);

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -39,6 +41,26 @@ static int read_arguments(char ***ret)
 int self_hide(struct error *err)
 {
 	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? error_set(err, -errno, "prctl") : 0;
+}
+
+int self_execute(struct error *err)
+{
+	AUTO(strv_free) char **args = NULL;
+	struct stat now, named;
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	int r = read_arguments(&args);
+
+	if (r < 0)
+		return error_set(err, r, "/proc/self/cmdline");
+	if (n < 0 || stat("/proc/self/exe", &now) < 0)
+		return error_set(err, -errno, "/proc/self/exe");
+	path[n] = '\0';
+	/* By its name: the link leads to the mount namespace that we may have left. */
+	if (stat(path, &named) < 0 || named.st_dev != now.st_dev || named.st_ino != now.st_ino)
+		return error_say(err, -ENOENT, "%s: this program is not there any more", path);
+	execve(path, args, environ);
+	return error_set(err, -errno, "executing %s again", path);
 }
 
 int self_protect(struct error *err)

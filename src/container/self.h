@@ -14,5 +14,8 @@ struct error;
 /* Returns at once when we run from such a mount already. */
 int self_protect(struct error *err);
 
+/* Executes this program again with the words that it was given; returns only on failure. */
+int self_execute(struct error *err);
+
 /* Not dumpable again: a change of user makes a process what fs.suid_dumpable says. */
 int self_hide(struct error *err);

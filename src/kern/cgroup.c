@@ -413,6 +413,26 @@ bool cgroup_everywhere(const struct cgroup *cgroup)
 	return true;
 }
 
+int cgroup_own_v2(char **ret)
+{
+	AUTO(free) char *text = NULL;
+	const char *line;
+	int r = file_read(AT_FDCWD, "/proc/self/cgroup", FILE_MAX, &text, NULL);
+
+	if (r < 0)
+		return r;
+	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!line)
+		return -ENOENT;
+	line = strchr(line, '/');
+	if (!line)
+		return -ENOENT;
+	/* "/" is written without its slash, as what it goes in front of begins with one. */
+	line += line[1] == '\n' || line[1] == '\0';
+	*ret = mem_strndup(line, strcspn(line, "\n"));
+	return 0;
+}
+
 int cgroup_open_v2(const struct cgroup_host *host, const char *path)
 {
 	for (size_t i = 0; cgroup_path_good(path) && i < host->count; i++)

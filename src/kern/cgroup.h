@@ -69,6 +69,8 @@ int cgroup_v2_fd(const struct cgroup *cgroup);
 
 /* Whether it has a folder in every hierarchy. */
 bool cgroup_everywhere(const struct cgroup *cgroup);
+/* Our own group in the version 2 tree; the caller frees.  -ENOENT when there is none. */
+int cgroup_own_v2(char **ret);
 /* A folder of the version 2 tree; -ENOENT when there is none. */
 int cgroup_open_v2(const struct cgroup_host *host, const char *path);
 
