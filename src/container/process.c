@@ -37,19 +37,22 @@ static int raise_hard_limit(const struct process_limit *limit, pid_t pid, struct
 {
 	const char *name = process_limit_name(limit->resource);
 	struct rlimit old;
+	int r;
 
-	if (prlimit(pid, (enum __rlimit_resource) limit->resource, NULL, &old) < 0)
+	/* Until its last step it has our own; its own could be hidden, as it is another user
+	 * already. */
+	if (getrlimit((enum __rlimit_resource) limit->resource, &old) < 0)
 		return error_set(err, -errno, "%s", name);
 	if (limit->limit.rlim_max <= old.rlim_max)
 		return 0;
 	old.rlim_max = limit->limit.rlim_max;
 	if (prlimit(pid, (enum __rlimit_resource) limit->resource, &old, NULL) == 0)
 		return 0;
-	prlimit(pid, (enum __rlimit_resource) limit->resource, NULL, &old);
-	return error_set(err, -errno,
-			 "process.rlimits: %s: %llu is above this runtime's hard limit %llu", name,
-			 (unsigned long long) limit->limit.rlim_max,
-			 (unsigned long long) old.rlim_max);
+	r = -errno;
+	(void) getrlimit((enum __rlimit_resource) limit->resource, &old);
+	return error_set(
+		err, r, "process.rlimits: %s: %llu is above this runtime's hard limit %llu", name,
+		(unsigned long long) limit->limit.rlim_max, (unsigned long long) old.rlim_max);
 }
 
 /* What `uid` of the process's user namespace is in ours; -1 when it is nobody. */

@@ -176,6 +176,18 @@ def test_keep(bundle):
     bundle.call("delete", bundle.id, check=True)
 
 
+def test_limits_of_another_user(bundle):
+    """Reading them of a process that is somebody else takes a right that we may not have."""
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 500, "hard": 600}]
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    bundle.start("sleep", "1000")
+    drop = ["setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource"]
+    done = subprocess.run([*drop, *bundle.command("exec", bundle.id, "sh", "-c",
+                                                  "ulimit -n; ulimit -Hn")],
+                          text=True, capture_output=True, stdin=subprocess.DEVNULL)
+    assert done.stdout.split() == ["500", "600"], done.stderr
+
+
 def test_process_file(running):
     document = {"args": ["sh", "-c", "id -u; pwd; umask; echo $X; grep NoNewPrivs /proc/self/status"],
                 "cwd": "/tmp", "env": ["PATH=/bin", "X=y"], "user": {"uid": 7, "gid": 8,

@@ -39,6 +39,12 @@ class Podman:
 
     def close(self):
         self("rm", "--all", "--force", "--time", "0")
+        for folder in pathlib.Path("/sys/fs/cgroup").glob("*/libpod_parent"):
+            # Others may use podman here as well: only what is empty goes.
+            try:
+                folder.rmdir()
+            except OSError:
+                pass
         shutil.rmtree(self.run_root, ignore_errors=True)
 
 
