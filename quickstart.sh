@@ -13,7 +13,7 @@ NAME=hello
 REFERENCE=127.0.0.1:$REGISTRY_PORT/hello:1
 BUILD=$PWD/build
 DEMO=$STATE/quickstart
-PROGRAMS="brume brumed brume-agentd brume-keeper brume-oci brume-image-worker brume-tini"
+PROGRAMS="brume brumed brume-agentd brume-keeper brume-oci brume-image-worker brume-tini brume-probe"
 export BRUME_HOST=unix://$RUN/brumed.sock
 
 usage() {

@@ -17,12 +17,14 @@
 #include "agent/keeper_watch.h"
 #include "agent/net_watch.h"
 #include "agent/network_actor.h"
+#include "agent/probe.h"
 #include "agent/stream.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "base/strv.h"
 #include "image/store.h"
 #include "kern/cgroup.h"
 #include "net/node.h"
@@ -155,6 +157,36 @@ struct keeper_client *agent_keeper(struct agent *agent)
 	return keeper_watch_client(agent->keeper);
 }
 
+static void drop_job(struct keeper_client *keeper, enum keeper_type type, const char *job)
+{
+	if (type == KEEPER_EXITED || type == KEEPER_FAILED)
+		keeper_client_forget(keeper, job);
+	else if (type == KEEPER_SPAWNED)
+		keeper_client_signal(keeper, job, SIGKILL);
+}
+
+void agent_drop_job(struct agent *agent, const struct keeper_msg *msg)
+{
+	struct keeper_client *keeper = agent_keeper(agent);
+
+	if (keeper)
+		drop_job(keeper, msg->type, msg->job);
+	else if (msg->type != KEEPER_STARTING)
+		strv_append_take(
+			&agent->dropped_jobs,
+			mem_printf("%c%s", msg->type == KEEPER_SPAWNED ? '+' : '-', msg->job));
+}
+
+static void drop_jobs(struct agent *agent)
+{
+	struct keeper_client *keeper = agent_keeper(agent);
+
+	for (char **job = agent->dropped_jobs; keeper && job && *job; job++)
+		drop_job(keeper, **job == '+' ? KEEPER_SPAWNED : KEEPER_EXITED, *job + 1);
+	strv_free(agent->dropped_jobs);
+	agent->dropped_jobs = NULL;
+}
+
 /*
  * What runs is known.  Only now brumed is connected to: whoever sees this node online sees what is
  * true, not what was told before a restart.
@@ -163,6 +195,7 @@ static void keeper_listed(struct agent *agent)
 {
 	struct error err = {};
 
+	drop_jobs(agent);
 	hold_keeper_listed(agent);
 	network_actors_keeper_listed(agent);
 	instance_actors_keeper_listed(agent);
@@ -188,6 +221,9 @@ void agent_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 	case 'x':
 		exec_keeper_event(agent, msg);
 		break;
+	case 'h':
+		probe_keeper_event(agent, msg);
+		break;
 	default:
 		log_debug("keeper: nothing of ours: job '%s'", msg->job);
 	}
@@ -195,9 +231,11 @@ void agent_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 
 void agent_keeper_lost(struct agent *agent)
 {
+	drop_jobs(agent);
 	instance_actors_keeper_lost(agent);
 	network_actors_keeper_lost(agent);
 	exec_keeper_lost(agent);
+	probe_keeper_lost(agent);
 	hold_keeper_lost(agent);
 }
 
@@ -306,12 +344,14 @@ static void agent_free(struct agent *agent)
 	pool_free(agent->slow_pool);
 	pool_free(agent->files_pool);
 	instance_actors_free(agent);
+	probes_free(agent);
 	network_actors_free(agent);
 	image_actors_free(agent);
 	image_store_free(agent->images);
 	net_watch_free(agent->net_watch);
 	net_free(agent->net);
 	cgroup_host_free(agent->cgroups);
+	strv_free(agent->dropped_jobs);
 	free(agent->slots);
 	sd_event_unref(agent->event);
 	free(agent);

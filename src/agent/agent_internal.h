@@ -26,6 +26,7 @@ struct net_watch;
 struct net;
 struct network_actor;
 struct pool;
+struct probe;
 struct stream;
 
 enum { BOOT_ID_SIZE = 37 };
@@ -39,8 +40,8 @@ struct agent {
 	struct net *net;
 
 	sd_event *event;
-	struct pool *pool;      /* steps: milliseconds */
-	struct pool *slow_pool; /* pulls, imports, exports: minutes */
+	struct pool *pool;       /* steps: milliseconds */
+	struct pool *slow_pool;  /* pulls, imports, exports: minutes */
 	struct pool *files_pool; /* copies: as long as their clients take */
 	struct link *link;
 	struct keeper_watch *keeper;
@@ -52,6 +53,9 @@ struct agent {
 	struct hold *holds; /* hash by job */
 	struct stream *streams;
 	struct files *files;
+	char **dropped_jobs;  /* strv; to be dropped when the keeper has named all */
+	struct probe *probes; /* health checks under way */
+	uint64_t probe_number;
 	uint32_t *slots; /* bitmap of id slots in use */
 	uint32_t slot_words;
 	uint32_t salt;    /* in the names of exec jobs: those of an earlier agent are told apart */
@@ -71,6 +75,12 @@ void agent_keeper_lost(struct agent *agent);
 
 /* The keeper, when it is connected and has named all jobs; else NULL. */
 struct keeper_client *agent_keeper(struct agent *agent);
+
+/*
+ * A job that nobody waits for any more, or of an earlier agent: it is ended, and forgotten when it
+ * has ended.  While the keeper still lists its jobs that is put off until it has named all.
+ */
+void agent_drop_job(struct agent *agent, const struct keeper_msg *msg);
 
 /* Something that instances may wait for has changed. */
 void agent_wake_instances(struct agent *agent);

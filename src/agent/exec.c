@@ -477,19 +477,6 @@ int exec_open(struct stream *stream, const json_t *arguments, const struct strea
 	return 0;
 }
 
-/* A job of a stream that has ended, or of an earlier agent. */
-static void drop_job(struct agent *agent, const struct keeper_msg *msg)
-{
-	struct keeper_client *keeper = agent_keeper(agent);
-
-	if (!keeper)
-		return;
-	if (msg->type == KEEPER_EXITED || msg->type == KEEPER_FAILED)
-		keeper_client_forget(keeper, msg->job);
-	else if (msg->type == KEEPER_SPAWNED)
-		keeper_client_signal(keeper, msg->job, SIGKILL);
-}
-
 struct lookup {
 	const char *job;
 	struct exec *found;
@@ -529,7 +516,7 @@ void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 	exec = lookup.found;
 
 	if (!exec) {
-		drop_job(agent, msg);
+		agent_drop_job(agent, msg);
 		return;
 	}
 	if (msg->type == KEEPER_SPAWNED)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/settings.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strv.h"
@@ -65,6 +66,16 @@ void image_task_cancel(struct image_task *task)
 	}
 }
 
+static void put_healthcheck(json_t *config, const struct oci_healthcheck *from)
+{
+	AUTO(health_check_done) struct health_check check = {};
+
+	if (json_object_del(config, "healthcheck") < 0)
+		return;
+	settings_check_of_image(from, &check);
+	json_object_set_new(config, "healthcheck", health_check_encode(&check));
+}
+
 /* "NAME=value" strings as an object; what has no name says nothing. */
 static void put_map(json_t *config, const char *name, char *const *strv)
 {
@@ -92,6 +103,7 @@ static json_t *status_members(const struct image_info *info)
 		json_object_del(members, "created");
 	json_object_set(config, "command", json_object_get(config, "cmd"));
 	json_object_del(config, "cmd");
+	put_healthcheck(config, &info->config.healthcheck);
 	put_map(config, "env", info->config.env);
 	put_map(config, "labels", info->config.labels);
 	return members;

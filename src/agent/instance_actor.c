@@ -83,6 +83,7 @@ static void load_record(struct instance_actor *actor)
 	actor->seen.start_seq = actor->record.start_seq;
 	actor->seen.failed = actor->record.failed;
 	actor->seen.exited = actor->record.exited;
+	actor->seen.sick = actor->record.sick;
 	actor->seen.exit_code = actor->record.exit_code;
 	actor->seen.restarts = actor->record.restarts;
 }
@@ -112,6 +113,7 @@ static void actor_free(struct instance_actor *actor)
 	retry_stop(&actor->timer);
 	retry_stop(&actor->again);
 	actor_want_unref(actor->want);
+	instance_health_free(actor->health);
 	run_close_fds(actor);
 	record_done(&actor->record);
 	free(actor->update_error);
@@ -234,6 +236,7 @@ void actor_advance(struct instance_actor *actor)
 	/* Nobody has said yet whether it is wanted. */
 	if (!actor->want && !actor->agent->complete)
 		return;
+	instance_health_update(actor);
 	do {
 		const char *why = look_around(actor, image_uid, &network);
 
@@ -246,6 +249,7 @@ void actor_advance(struct instance_actor *actor)
 			break;
 	} while (true);
 	plan_restart(actor, &want);
+	instance_health_update(actor);
 	actor_tell(actor);
 	if (!want.wanted && !actor->task && actor->seen.keeper && !actor->seen.leftovers &&
 	    actor->seen.run == PLAN_RUN_NONE)

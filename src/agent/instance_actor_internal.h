@@ -6,6 +6,7 @@
  *	instance_run.c		the present run: begun, stopped, on record
  *	instance_work.c		steps on workers, and what follows from them
  *	instance_job.c		what the keeper says
+ *	instance_health.c	checks of the present run, and what follows from them
  *	instance_report.c	the status that is told
  *
  * Private to these files.  All of it belongs to the loop's thread.
@@ -56,6 +57,7 @@ struct instance_actor {
 	struct retry timer;             /* the end of a grace period, or of a back-off */
 	struct retry again;             /* a step that failed is tried again */
 	uint64_t told;
+	struct instance_health *health; /* of the present run; NULL: it does not run */
 };
 
 /* ---- instance_actor.c */
@@ -90,6 +92,18 @@ void run_end(struct instance_actor *actor);
 
 void actor_submit(struct instance_actor *actor, enum plan_step step, const char *image_uid,
 		  const struct network_args *network);
+
+/* ---- instance_health.c */
+
+/* Checks begin, rest and end with the run.  May find that the run has to end. */
+void instance_health_update(struct instance_actor *actor);
+
+/* What the last agent knew of a run that was found dead. */
+void instance_health_recall(struct instance_actor *actor);
+
+/* To be told; borrowed, NULL when there is no check. */
+const struct health_status *instance_health_status(const struct instance_actor *actor);
+void instance_health_free(struct instance_health *health);
 
 /* ---- instance_report.c */
 

@@ -65,6 +65,7 @@ static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg
 	    instance_read_started(actor->agent, actor->uid, &started_ms, &paused) == 0) {
 		actor->record.started_ms = started_ms;
 		started = true;
+		instance_health_recall(actor);
 	}
 	actor->begun = true;
 	actor->pid = 0;
@@ -73,7 +74,7 @@ static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg
 	actor->record.finished_ms = clock_realtime_ms(clock_system());
 	retry_stop(&actor->timer);
 	if (started)
-		actor->seen.exited = !actor->seen.stop_sent;
+		actor->seen.exited = !actor->seen.stop_sent && !actor->seen.sick;
 	else if (!actor->seen.stop_sent && !actor->seen.doomed)
 		run_doom(actor, "it ended before it was started");
 	log_info("instance %s: ended with %lld", actor->uid, (long long) actor->record.exit_code);

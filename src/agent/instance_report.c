@@ -31,6 +31,9 @@ void actor_tell(struct instance_actor *actor)
 	}
 	status.error = record->error;
 	status.image_digest = record->image_digest;
+	/* Borrowed, like all the others. */
+	if (instance_health_status(actor))
+		status.health = *instance_health_status(actor);
 	status.node = (char *) actor->agent->options->node;
 	AUTO(json_decref) json_t *json = instance_status_encode(&status);
 	uint64_t hash = agent_hash(json);

@@ -52,6 +52,7 @@ void run_begin(struct instance_actor *actor)
 	record->restarts = want.start_seq > seen->start_seq ? 0 : record->restarts + 1;
 	record->start_seq = seen->start_seq = want.start_seq;
 	record->ended = record->failed = record->exited = false;
+	record->sick = seen->sick = PLAN_SICK_NO;
 	record->exit_code = -1;
 	record->started_ms = record->finished_ms = 0;
 	actor_set_error(actor, NULL);
@@ -136,6 +137,8 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 void run_signal(struct instance_actor *actor, struct keeper_client *keeper)
 {
 	uint32_t timeout_s = instance_stop_timeout_s(actor_spec(actor));
+	const char *name = actor_spec(actor)->stop_signal;
+	int number = name && name[0] ? signal_parse(name) : 0;
 	AUTO(free) char *path = agent_run_path(actor->agent, actor->uid, "settings.json");
 	AUTO(settings_done) struct settings settings = {};
 	char job[KEEPER_JOB_MAX + 1];
@@ -147,8 +150,9 @@ void run_signal(struct instance_actor *actor, struct keeper_client *keeper)
 		return;
 	}
 	log_debug("instance %s: stopping, %u s of grace", actor->uid, timeout_s);
+	/* The spec's may have changed since the run began; the image's is in the settings. */
 	(void) settings_read(path, &settings, NULL);
-	keeper_client_signal(keeper, job, settings.stop_signal);
+	keeper_client_signal(keeper, job, number > 0 ? number : settings.stop_signal);
 	retry_in(&actor->timer, actor->agent->event, (uint64_t) timeout_s * 1000);
 }
 
@@ -177,6 +181,7 @@ void run_settle(struct instance_actor *actor, const char *failure)
 	actor->record.ended = true;
 	actor->record.failed = actor->seen.failed = failure != NULL;
 	actor->record.exited = actor->seen.exited = actor->seen.rebooted = false;
+	actor->record.sick = actor->seen.sick = PLAN_SICK_NO;
 	actor_set_error(actor, failure);
 	store_record(actor);
 }
@@ -189,9 +194,10 @@ void run_end(struct instance_actor *actor)
 	record->ended = true;
 	record->failed = actor->seen.failed;
 	record->exited = actor->seen.exited;
+	record->sick = actor->seen.sick;
 	if (record->finished_ms == 0 && actor->begun)
 		record->finished_ms = clock_realtime_ms(clock_system());
-	if (record->exited && record->started_ms > 0 &&
+	if ((record->exited || record->sick) && record->started_ms > 0 &&
 	    record->finished_ms - record->started_ms >= STEADY_MS)
 		record->restarts = 0;
 	actor->seen.restarts = record->restarts;

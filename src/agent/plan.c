@@ -23,6 +23,8 @@ bool plan_restarts(const struct plan_want *want, const struct plan_seen *seen)
 		return false;
 	if (seen->rebooted)
 		return always;
+	if (seen->sick != PLAN_SICK_NO)
+		return seen->sick == PLAN_SICK_RESTART;
 	if (!seen->exited)
 		return false;
 	if (want->policy == RESTART_ON_FAILURE)
@@ -50,7 +52,7 @@ static bool start_asked(const struct plan_want *want, const struct plan_seen *se
 static bool must_end(const struct plan_want *want, const struct plan_seen *seen)
 {
 	return !want->wanted || want->target == INSTANCE_TARGET_STOPPED || seen->doomed ||
-	       start_asked(want, seen);
+	       seen->sick != PLAN_SICK_NO || start_asked(want, seen);
 }
 
 static enum plan_step next_without_run(const struct plan_want *want, const struct plan_seen *seen)

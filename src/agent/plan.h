@@ -26,6 +26,9 @@ enum plan_run {
 /* What a run needs from another actor. */
 enum plan_need { PLAN_NEED_WAIT, PLAN_NEED_WORKING, PLAN_NEED_READY, PLAN_NEED_FAILED };
 
+/* Its health check has failed, and the run is to end because of that. */
+enum plan_sick { PLAN_SICK_NO, PLAN_SICK_RESTART, PLAN_SICK_STOP };
+
 struct plan_want {
 	bool wanted;   /* false: take everything away */
 	bool graceful; /* when it is taken away: the processes may end by themselves first */
@@ -52,7 +55,8 @@ struct plan_seen {
 	bool delay_over;     /* the back-off before a restart has passed */
 	bool stop_sent;      /* the stop signal is on its way */
 	bool stop_expired;   /* and had its time; while STARTING: so did brume-oci create */
-	bool leftovers;      /* folders of the instance are there */
+	enum plan_sick sick;
+	bool leftovers; /* folders of the instance are there */
 };
 
 enum plan_step {

@@ -30,6 +30,7 @@ static int decode(const json_t *object, struct record *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "" };
 	struct record record;
+	uint32_t sick = PLAN_SICK_NO;
 	int r;
 
 	record_init(&record);
@@ -39,6 +40,7 @@ static int decode(const json_t *object, struct record *ret, struct error *err)
 	json_read_bool(&in, object, "ended", &record.ended);
 	json_read_bool(&in, object, "failed", &record.failed);
 	json_read_bool(&in, object, "exited", &record.exited);
+	json_read_uint32(&in, object, "sick", PLAN_SICK_STOP, &sick);
 	json_read_int(&in, object, "exit_code", -1, 255, &record.exit_code);
 	json_read_time(&in, object, "started", &record.started_ms);
 	json_read_time(&in, object, "finished", &record.finished_ms);
@@ -50,6 +52,7 @@ static int decode(const json_t *object, struct record *ret, struct error *err)
 		record_done(&record);
 		return r;
 	}
+	record.sick = (enum plan_sick) sick;
 	*ret = record;
 	return 0;
 }
@@ -80,6 +83,8 @@ int record_store(const char *path, const struct record *record, struct error *er
 	json_object_set_new(object, "ended", json_boolean(record->ended));
 	json_object_set_new(object, "failed", json_boolean(record->failed));
 	json_object_set_new(object, "exited", json_boolean(record->exited));
+	if (record->sick != PLAN_SICK_NO)
+		json_object_set_new(object, "sick", json_integer(record->sick));
 	json_object_set_new(object, "exit_code", json_integer(record->exit_code));
 	json_put_time(object, "started", record->started_ms);
 	json_put_time(object, "finished", record->finished_ms);

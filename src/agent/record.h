@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/plan.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 
@@ -19,10 +20,11 @@ struct record {
 	uint32_t slot;
 	uint64_t start_seq; /* of the last run, or carried out without one */
 	uint32_t restarts;
-	bool ended;        /* the run of start_seq is over, or never began and never will */
-	bool failed;       /* it could not be started; `error` says why */
-	bool exited;       /* it ended by itself */
-	int64_t exit_code; /* -1: not known */
+	bool ended;          /* the run of start_seq is over, or never began and never will */
+	bool failed;         /* it could not be started; `error` says why */
+	bool exited;         /* it ended by itself */
+	enum plan_sick sick; /* its health check has ended it */
+	int64_t exit_code;   /* -1: not known */
 	int64_t started_ms, finished_ms;
 	char run_id[UID_SIZE]; /* of the run folder in which it was started: new after a reboot */
 	char image_digest[RECORD_DIGEST_SIZE];

@@ -24,7 +24,7 @@ static int stop_signal(const struct instance_spec *spec, const struct oci_image_
 	return number > 0 ? number : SIGTERM;
 }
 
-static void check_of_image(const struct oci_healthcheck *from, struct health_check *ret)
+void settings_check_of_image(const struct oci_healthcheck *from, struct health_check *ret)
 {
 	ret->type = from->kind == OCI_HEALTHCHECK_COMMAND ? HEALTH_TYPE_EXEC : HEALTH_TYPE_NONE;
 	ret->command = strv_copy(from->command);
@@ -46,7 +46,7 @@ int settings_write(const char *path, const struct instance_spec *spec,
 	AUTO(json_decref) json_t *object = json_object();
 	int r;
 
-	check_of_image(&image->healthcheck, &own);
+	settings_check_of_image(&image->healthcheck, &own);
 	health_check_merge(&spec->health, &own, &merged);
 	json_object_set_new(object, "stop_signal", json_integer(stop_signal(spec, image)));
 	json_object_set_new(object, "health", health_check_encode(&merged));

@@ -10,12 +10,16 @@
 
 struct error;
 struct instance_spec;
+struct oci_healthcheck;
 struct oci_image_config;
 
 struct settings {
 	int stop_signal;
 	struct health_check health; /* complete; type NONE when there is no check */
 };
+
+/* Docker's kind of check as ours. */
+void settings_check_of_image(const struct oci_healthcheck *from, struct health_check *ret);
 
 int settings_write(const char *path, const struct instance_spec *spec,
 		   const struct oci_image_config *image, struct error *err);

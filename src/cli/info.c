@@ -64,24 +64,38 @@ static void info_instance_restart(struct strbuf *out, const json_t *instance)
 	listing_fact(out, "restart", text);
 }
 
-/* "healthy", or "unhealthy, 3 failures in a row: what the last check said" */
-static void info_instance_health(struct strbuf *out, const json_t *instance)
+static void info_health_log(struct strbuf *out, const json_t *instance)
 {
-	const json_t *log = resource_at(instance, "status.health.log");
-	const json_t *last = json_array_get(log, json_array_size(log) - 1);
-	int64_t failures = resource_int(instance, "status.health.failing_streak", 0);
+	const json_t *result;
+	size_t i;
+
+	json_array_foreach(resource_at(instance, "status.health.log"), i, result)
+	{
+		const char *started = resource_text(result, "started");
+		const char *output = resource_text(result, "output");
+		int64_t code = resource_int(result, "exit_code", -1);
+		AUTO(free)
+		char *text = mem_printf("%s  %s%lld, %lld ms%s%s", started ? started : "?",
+					code < 0 ? "failed " : "exit code ", (long long) code,
+					(long long) resource_int(result, "duration_ms", 0),
+					output ? ": " : "", output ? output : "");
+
+		listing_fact(out, i == 0 ? "checks" : "", text);
+	}
+}
+
+static void info_health(struct strbuf *out, const json_t *instance)
+{
 	const char *state = resource_text(instance, "status.health.state");
-	AUTO(strbuf_done) struct strbuf text = {};
+	int64_t streak = resource_int(instance, "status.health.failing_streak", 0);
+	AUTO(free) char *text = NULL;
 
 	if (!state)
 		return;
-	strbuf_puts(&text, state);
-	if (failures > 0)
-		strbuf_printf(&text, ", %lld failure%s in a row", (long long) failures,
-			      failures > 1 ? "s" : "");
-	if (failures > 0 && resource_text(last, "output"))
-		strbuf_printf(&text, ": %s", resource_text(last, "output"));
-	listing_fact(out, "health", strbuf_str(&text));
+	text = streak > 0 ? mem_printf("%s, %lld failures in a row", state, (long long) streak)
+			  : mem_strdup(state);
+	listing_fact(out, "health", text);
+	info_health_log(out, instance);
 }
 
 /* "12 MiB of 64 MiB", or without the second when there is no limit. */
@@ -153,7 +167,7 @@ static void info_print_instance(struct cli *cli, const json_t *instance)
 	listing_fact(&out, "project", resource_text(instance, "meta.project"));
 	listing_fact(&out, "node", resource_text(instance, "spec.node"));
 	info_instance_state(&out, instance);
-	info_instance_health(&out, instance);
+	info_health(&out, instance);
 	info_instance_usage(cli, &out, instance);
 	listing_fact(&out, "image", resource_text(instance, "spec.image"));
 	listing_fact(&out, "digest", resource_text(instance, "status.image_digest"));

@@ -58,12 +58,22 @@ static void list_cell_uptime(struct cli *cli, struct table *table, const json_t 
 	table_cell(table, text);
 }
 
+/* With the result of its health checks, when there are any. */
+static void list_cell_state(struct table *table, const json_t *instance)
+{
+	const char *state = resource_text(instance, "status.state");
+	const char *health = resource_text(instance, "status.health.state");
+	AUTO(free) char *text = state && health ? mem_printf("%s (%s)", state, health) : NULL;
+
+	table_cell(table, text ? text : state);
+}
+
 static void list_row(struct cli *cli, struct table *table, const json_t *instance)
 {
 	AUTO(strbuf_done) struct strbuf ports = {};
 
 	table_cell(table, resource_text(instance, "meta.name"));
-	table_cell(table, resource_text(instance, "status.state"));
+	list_cell_state(table, instance);
 	table_cell(table, resource_text(instance, "spec.image"));
 	table_cell(table, resource_text(instance, "spec.addresses.ipv4"));
 	table_cell(table, resource_text(instance, "spec.addresses.ipv6"));

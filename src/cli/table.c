@@ -52,9 +52,14 @@ const char *table_state_colour(const char *state)
 		{ "pulling", "\033[33m" }, { "pending", "\033[33m" },  { "creating", "\033[33m" },
 		{ "paused", "\033[33m" },  { "stopping", "\033[33m" },
 	};
+	/* "running (unhealthy)" */
+	size_t size = strcspn(state, " ");
+
+	if (strcmp(state + size, " (unhealthy)") == 0)
+		return "\033[31m";
 
 	for (size_t i = 0; i < ARRAY_COUNT(colours); i++)
-		if (strcmp(colours[i].state, state) == 0)
+		if (strlen(colours[i].state) == size && strncmp(colours[i].state, state, size) == 0)
 			return colours[i].colour;
 	return "";
 }

@@ -206,7 +206,7 @@ static int read_result(const json_t *object, const char *where, struct health_st
 	json_read_time(&in, object, "started", &started_ms);
 	json_read_uint32(&in, object, "duration_ms", UINT32_MAX, &duration_ms);
 	json_read_int(&in, object, "exit_code", -1, 255, &exit_code);
-	member_read_text(&in, object, "output", HEALTH_OUTPUT_MAX_BYTES * 2, &output);
+	member_read_text(&in, object, "output", HEALTH_OUTPUT_MAX_BYTES * 4, &output);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
 	health_status_add(status, started_ms, duration_ms, (int32_t) exit_code, TAKE_PTR(output));

@@ -39,7 +39,7 @@ enum {
 	HEALTH_RETRIES_MAX = 1000,
 	HEALTH_PATH_MAX_BYTES = 1024,
 	HEALTH_LOG_MAX = 5,             /* results that are remembered */
-	HEALTH_OUTPUT_MAX_BYTES = 1024, /* of one result */
+	HEALTH_OUTPUT_MAX_BYTES = 1024, /* of one result, as written; escapes may make it longer */
 };
 
 extern const char *const health_type_names[]; /* from HEALTH_TYPE_NONE on: index + 1 */

@@ -126,6 +126,7 @@ static void read_config(struct json_reader *in, const json_t *object, struct ima
 	json_read_strv(&sub, value, "exposed", &config->exposed);
 	member_read_map(&sub, value, "labels", &config->labels);
 	json_read_string(&sub, value, "stop_signal", &config->stop_signal);
+	health_check_read(&sub, value, "healthcheck", &config->healthcheck);
 	in->result = json_reader_finish(&sub, value);
 }
 
@@ -178,6 +179,9 @@ static json_t *config_encode(const struct image_config *config)
 	json_put_strv(object, "exposed", config->exposed);
 	member_put_map(object, "labels", config->labels);
 	json_put_string(object, "stop_signal", config->stop_signal);
+	if (!health_check_is_empty(&config->healthcheck))
+		json_object_set_new(object, "healthcheck",
+				    health_check_encode(&config->healthcheck));
 	return object;
 }
 
@@ -237,6 +241,7 @@ void image_config_done(struct image_config *config)
 	strv_free(config->exposed);
 	strv_free(config->labels);
 	free(config->stop_signal);
+	health_check_done(&config->healthcheck);
 	*config = (struct image_config){};
 }
 

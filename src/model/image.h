@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/cleanup.h"
+#include "model/health.h"
 #include "model/meta.h"
 
 enum image_source { IMAGE_PULL, IMAGE_IMPORT };
@@ -44,6 +45,7 @@ struct image_config {
 	char **exposed; /* "80/tcp" */
 	char **labels;  /* "KEY=value" */
 	char *stop_signal;
+	struct health_check healthcheck; /* type IMAGE: it says nothing */
 };
 
 struct image_status {

@@ -380,6 +380,7 @@ static void carry_out(struct plan_want *want, struct plan_seen *seen, enum plan_
 		seen->failed = seen->exited = seen->rebooted = seen->doomed = seen->attached =
 			false;
 		seen->stop_sent = seen->stop_expired = false;
+		seen->sick = PLAN_SICK_NO;
 		seen->leftovers = true;
 		break;
 	case PLAN_SPAWN:
@@ -416,6 +417,7 @@ static void carry_out(struct plan_want *want, struct plan_seen *seen, enum plan_
 	case PLAN_SETTLE:
 		seen->start_seq = want->start_seq;
 		seen->exited = false;
+		seen->sick = PLAN_SICK_NO;
 		break;
 	case PLAN_REMOVE:
 		seen->leftovers = false;
@@ -443,9 +445,8 @@ static void check_one(struct plan_want want, struct plan_seen seen)
 		assert_true(seen.run == PLAN_RUN_NONE);
 }
 
-static void every_situation_comes_to_rest(void **state)
+static void every_situation_with(enum plan_sick sick)
 {
-	(void) state;
 	for (unsigned int bits = 0; bits < 1U << 13; bits++) {
 		for (int run = PLAN_RUN_NONE; run <= PLAN_RUN_ENDED; run++) {
 			for (int target = 0; target <= INSTANCE_TARGET_PAUSED; target++) {
@@ -468,10 +469,52 @@ static void every_situation_comes_to_rest(void **state)
 				seen.limits_refused = bits & 4096;
 				seen.stop_expired = true;
 				seen.delay_over = true;
+				seen.sick = sick;
 				check_one(want, seen);
 			}
 		}
 	}
+}
+
+static void every_situation_comes_to_rest(void **state)
+{
+	(void) state;
+	for (int sick = PLAN_SICK_NO; sick <= PLAN_SICK_STOP; sick++)
+		every_situation_with((enum plan_sick) sick);
+}
+
+/* The health check ends the run with grace; whether there is another is its word, not the policy's.
+ */
+static void a_sick_run_ends(void **state)
+{
+	struct plan_want want = running();
+	struct plan_seen seen = with_run(PLAN_RUN_RUNNING);
+
+	(void) state;
+	seen.sick = PLAN_SICK_RESTART;
+	assert_int_equal(plan_next(&want, &seen), PLAN_SIGNAL);
+	assert_int_equal(plan_state(&want, &seen), INSTANCE_STOPPING);
+	seen.stop_sent = true;
+	assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
+	seen.stop_expired = true;
+	assert_int_equal(plan_next(&want, &seen), PLAN_KILL);
+	seen.run = PLAN_RUN_NONE;
+	assert_true(plan_restarts(&want, &seen));
+	assert_int_equal(plan_next(&want, &seen), PLAN_NONE); /* the delay */
+	seen.delay_over = true;
+	assert_int_equal(plan_next(&want, &seen), PLAN_PREPARE);
+
+	seen.sick = PLAN_SICK_STOP;
+	want.policy = RESTART_ALWAYS;
+	seen.exited = true;
+	assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
+	assert_int_equal(plan_state(&want, &seen), INSTANCE_STOPPED);
+	/* A person's word counts more. */
+	want.start_seq = 2;
+	assert_int_equal(plan_next(&want, &seen), PLAN_PREPARE);
+	seen.sick = PLAN_SICK_RESTART;
+	want.target = INSTANCE_TARGET_STOPPED;
+	assert_false(plan_restarts(&want, &seen));
 }
 
 int main(void)
@@ -487,6 +530,7 @@ int main(void)
 		cmocka_unit_test(limits_follow_what_is_wanted),
 		cmocka_unit_test(takes_everything_away),
 		cmocka_unit_test(a_doomed_run_ends),
+		cmocka_unit_test(a_sick_run_ends),
 		cmocka_unit_test(attaches_only_to_what_is_there),
 		cmocka_unit_test(repairs_the_network_of_what_runs),
 		cmocka_unit_test(follows_restart_policies),

@@ -1,0 +1,296 @@
+"""Health checks: what they find, when they look, and what follows."""
+import json
+import time
+
+import images
+import kernel
+import pytest
+from node import eventually
+
+FAST = ["--health-interval", "200ms", "--health-timeout", "2s"]
+
+
+def health(node, name):
+    return node.instance(name)["status"].get("health", {})
+
+
+def becomes(node, name, state, timeout=15):
+    return eventually(lambda: health(node, name).get("state") == state and health(node, name),
+                      timeout, f"{name} to be {state}, not {health(node, name)}")
+
+
+def inside(node, name, script, **more):
+    return node.cli("exec", name, "--", "sh", "-c", script, **more).stdout
+
+
+def follow(node, name):
+    link = node.websocket(f"/1.0/events?kind=instance&name={name}", timeout=10)
+    return link
+
+
+def states(link, until):
+    """The health of each event, up to and with the one that is `until`."""
+    seen = []
+    while True:
+        event = json.loads(link.recv())
+        found = event["resource"]["status"].get("health", {}).get("state")
+        seen.append(found)
+        if found == until:
+            return seen
+
+
+def test_a_command_decides_and_people_hear_of_changes_only(busybox):
+    node, reference = busybox
+    node.launch(reference, "cmd", *FAST, "--health-retries", "2",
+                "--health-cmd", "test -e /root/good && echo fine || { echo broken; exit 4; }")
+    bad = becomes(node, "cmd", "unhealthy")
+    assert bad["failing_streak"] == 2 and bad["log"][-1]["exit_code"] == 4
+    assert bad["log"][-1]["output"] == "broken" and len(bad["log"]) == 2
+    assert "running (unhealthy)" in node.out("list")
+    info = node.out("info", "cmd")
+    assert "unhealthy" in info and "broken" in info
+    link = follow(node, "cmd")
+    inside(node, "cmd", "touch /root/good")
+    assert states(link, "healthy") == ["healthy"]
+    good = health(node, "cmd")
+    assert good["failing_streak"] == 0 and good["log"][-1]["output"] == "fine"
+    # Many checks later nothing has been told.
+    first = node.instance("cmd")["meta"]["revision"]
+    time.sleep(1.5)
+    assert node.instance("cmd")["meta"]["revision"] == first
+    inside(node, "cmd", "rm /root/good")
+    found = states(link, "unhealthy")
+    assert found == ["healthy", "unhealthy"], found
+    link.close()
+
+
+def test_http_and_tcp_from_outside_of_the_instance(clean):
+    reference = clean.registry.push(images.web(), "web:1")
+    clean.launch(reference, "http", "--insecure", *FAST, "--health-http", "80/index.html")
+    clean.launch(reference, "tcp", *FAST, "--health-tcp", "80", "--health-retries", "1")
+    clean.launch(reference, "missing", *FAST, "--health-http", "/nothing", "--health-retries", "1")
+    good = becomes(clean, "http", "healthy")
+    assert good["log"][-1]["output"] == "GET /index.html on port 80: 200"
+    becomes(clean, "tcp", "healthy")
+    assert becomes(clean, "missing", "unhealthy")["log"][-1]["output"].endswith("404")
+    clean.cli("stop", "--timeout", "0", "tcp")
+    assert "health" not in clean.instance("tcp")["status"]
+
+
+def test_what_answers_strangely_is_unhealthy(busybox):
+    node, reference = busybox
+    answers = {"garbage": "printf '\\377\\000garbage\\r\\n'", "endless": "cat /dev/zero",
+               "silent": "sleep 100", "nothing": "true"}
+    for name, command in answers.items():
+        node.launch(reference, name, "--health-http", "9000/", "--health-interval", "100ms",
+                    "--health-timeout", "400ms", "--health-retries", "2",
+                    command=["sh", "-c", f"nc -ll -p 9000 -e sh -c \"{command}\""])
+    for name in answers:
+        words = becomes(node, name, "unhealthy")["log"][-1]["output"]
+        assert words.startswith("port 9000: "), words
+
+
+def test_the_probe_has_no_power(busybox):
+    """The process that talks to an instance is caught in the act."""
+    node, reference = busybox
+    node.launch(reference, "holds", "--health-tcp", "9000", command=["sleep", "1000000"])
+    namespace = f"/proc/{node.instance('holds')['status']['pid']}/ns/net"
+    inside(node, "holds", "nc -l -p 9000 -e sleep 100 > /dev/null 2>&1 &")
+    probe = node.popen(["sh", "-c", f"exec 3< {namespace}; exec {node.build}/brume-probe "
+                        "--netns-fd 3 --timeout-ms 20000 http 9000 /"])
+    pid = probe.pid
+
+    def caught():
+        status = open(f"/proc/{pid}/status").read()
+        return "Seccomp:\t2" in status and status
+    status = eventually(caught, 10, "the probe to be confined")
+    lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert set(lines["Uid"].split()) == set(lines["Gid"].split()) == {str(0x6fffffff)}
+    assert lines["NoNewPrivs"] == "1" and lines["Groups"].strip() == ""
+    for which in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(lines[which], 16) == 0, which
+    probe.kill()
+    probe.wait()
+
+
+def test_a_check_that_takes_too_long_ends_with_all_its_processes(busybox):
+    node, reference = busybox
+    node.launch(reference, "slow", "--health-interval", "300ms", "--health-timeout", "300ms",
+                "--health-retries", "2", "--health-cmd",
+                "sleep 7777 & (sleep 7777 &) ; sh -c 'sleep 7777; true'; true")
+    bad = becomes(node, "slow", "unhealthy")
+    assert "longer than 300 ms" in bad["log"][-1]["output"] and bad["log"][-1]["exit_code"] == -1
+    node.cli("pause", "slow")
+    node.cli("resume", "slow")
+
+    def leftovers():
+        found = inside(node, "slow", "ps | grep -c '[s]leep 7777'", code=None)
+        return int(found or 0) <= 3
+    # One check may be under way; those before it are gone.
+    for _ in range(5):
+        assert eventually(leftovers, 5, "the earlier checks' processes to be gone")
+
+
+def test_output_is_bounded_and_harmless(busybox):
+    node, reference = busybox
+    node.launch(reference, "loud", *FAST, "--health-retries", "1", "--health-cmd",
+                "printf 'a\\033[31m\\377b\\n'; dd if=/dev/zero bs=1M count=20 | tr '\\0' x; exit 1")
+    output = becomes(node, "loud", "unhealthy")["log"][-1]["output"]
+    assert output.startswith("a\\x1b[31m\\xffb\n") and len(output) < 1100
+    assert "\033" not in node.out("info", "loud")
+
+
+def test_the_start_period_forgives(busybox):
+    node, reference = busybox
+    node.launch(reference, "late", *FAST, "--health-retries", "1", "--health-start-period", "1h",
+                "--health-cmd", "test -e /root/good")
+    eventually(lambda: health(node, "late").get("log"), 10, "the first result")
+    time.sleep(0.7)
+    assert health(node, "late")["state"] == "starting"
+    inside(node, "late", "touch /root/good")
+    becomes(node, "late", "healthy")
+    # It was healthy once: now failures count, whatever the period says.
+    inside(node, "late", "rm /root/good")
+    becomes(node, "late", "unhealthy")
+
+
+def test_the_images_check_is_the_default(clean):
+    image = images.Image([images.busybox_layer(images.BUSYBOX)], {
+        "Cmd": ["sleep", "2147483647"], "Env": [images.PATH_ENV],
+        "Healthcheck": {"Test": ["CMD-SHELL", "echo from the image; test ! -e /root/bad"],
+                        "Interval": 200000000, "Timeout": 3000000000, "Retries": 1}})
+    reference = clean.registry.push(image, "checked:1")
+    clean.launch(reference, "own", "--insecure")
+    assert becomes(clean, "own", "healthy")["log"][-1]["output"] == "from the image"
+    inside(clean, "own", "touch /root/bad")
+    becomes(clean, "own", "unhealthy")
+    clean.launch(reference, "never", "--no-healthcheck")
+    clean.launch(reference, "mixed", "--health-interval", "100ms", "--health-cmd", "echo mine")
+    assert becomes(clean, "mixed", "healthy")["log"][-1]["output"] == "mine"
+    assert health(clean, "never") == {}
+
+
+@pytest.mark.parametrize("action, policy", [("restart", "no"), ("kill", "no"), ("stop", "always"),
+                                            ("kill", "always")])
+def test_what_follows_from_being_unhealthy(busybox, action, policy):
+    node, reference = busybox
+    node.launch(reference, "sick", *FAST, "--health-retries", "2", "--health-cmd",
+                "test ! -e /root/bad", "--health-on-failure", action, "--restart", policy,
+                "--stop-timeout", "1", command=["sh", "-c", "rm -f /root/bad; exec sleep 1000000"])
+    becomes(node, "sick", "healthy")
+    first = node.instance("sick")["status"]
+    inside(node, "sick", "touch /root/bad")
+    if action == "restart" or policy == "always" and action == "kill":
+        again = eventually(lambda: (lambda s: s["state"] == "running" and
+                                    s["pid"] != first["pid"] and s)(
+            node.instance("sick")["status"]), 15, "another run")
+        assert again["restarts"] == 1
+        becomes(node, "sick", "healthy")
+        return
+    status = eventually(lambda: (lambda s: s["state"] == "stopped" and s)(
+        node.instance("sick")["status"]), 15, "its end")
+    assert "health check failed 2 times" in status["error"] and status["exit_code"] == 137
+    time.sleep(0.5)
+    assert node.instance("sick")["status"]["state"] == "stopped"
+    # A person may start it again all the same.
+    node.cli("start", "sick")
+    becomes(node, "sick", "healthy")
+
+
+def test_the_agents_end_changes_nothing(node):
+    """kill -9 while checks run: no flapping, no lost count, and the schedule goes on."""
+    reference = node.registry.push(images.busybox(), "busybox:1")
+    node.stop_supervision()
+    node.launch(reference, "kept", "--insecure", *FAST, "--health-retries", "2",
+                "--health-cmd", "echo x >> /root/count; test ! -e /root/bad")
+    becomes(node, "kept", "healthy")
+    link = follow(node, "kept")
+    for _ in range(3):
+        node.kill("agentd")
+        node.start_missing()
+        node.wait_ready()
+    before = int(inside(node, "kept", "wc -l < /root/count"))
+    eventually(lambda: int(inside(node, "kept", "wc -l < /root/count")) > before + 2, 15, "checks")
+    inside(node, "kept", "touch /root/bad")
+    assert set(states(link, "unhealthy")) == {"healthy", "unhealthy"}
+    node.kill("agentd")
+    node.kill("keeper")
+    node.start_missing()
+    node.wait_ready()
+    assert health(node, "kept")["state"] == "unhealthy"
+    inside(node, "kept", "rm /root/bad")
+    assert "starting" not in states(link, "healthy")
+    link.close()
+    # No job and no file of a check stays behind.
+    node.cli("delete", "--force", "kept")
+    eventually(lambda: not list((node.run_folder / "keeper").glob("h-*")), 10, "no jobs of checks")
+
+
+def test_a_paused_instance_is_left_alone(busybox):
+    node, reference = busybox
+    node.launch(reference, "pause", *FAST, "--health-retries", "1",
+                "--health-cmd", "echo x >> /root/count")
+    becomes(node, "pause", "healthy")
+    node.cli("pause", "pause")
+    revision = node.instance("pause")["meta"]["revision"]
+    time.sleep(1)
+    assert node.instance("pause")["meta"]["revision"] == revision
+    assert health(node, "pause")["state"] == "healthy"
+    node.cli("resume", "pause")
+    before = int(inside(node, "pause", "wc -l < /root/count"))
+    eventually(lambda: int(inside(node, "pause", "wc -l < /root/count")) > before, 10, "a check")
+    assert health(node, "pause")["state"] == "healthy"
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--health-http", "healthz"], "[PORT]/PATH"),
+    (["--health-http", "99999/x"], "[PORT]/PATH"),
+    (["--health-http", "80/a b"], "[PORT]/PATH"),
+    (["--health-tcp", "0"], "--health-tcp"),
+    (["--health-cmd", "x", "--health-tcp", "1"], "only one"),
+    (["--health-cmd", "x", "--no-healthcheck"], "only one"),
+    (["--health-interval", "soon"], "1m30s"),
+    (["--health-interval", "1ms"], "100 ms"),
+    (["--health-retries", "0"], "--health-retries"),
+    (["--health-on-failure", "panic"], "restart"),
+    (["--rm", "--health-on-failure", "restart"], "remove_on_exit"),
+])
+def test_what_cannot_be_is_said_in_one_line(busybox, options, words):
+    node, reference = busybox
+    done = node.cli("launch", *options, reference, "bad", code=None)
+    assert done.returncode in (1, 2) and words in done.stderr, done.stderr
+    assert node.api("GET", "/1.0/instances") == []
+
+
+@pytest.mark.parametrize("check, words", [
+    ({"type": "exec"}, "command"),
+    ({"type": "http", "path": "/"}, "port"),
+    ({"type": "tcp", "port": 80, "path": "/"}, "path"),
+    ({"type": "http", "port": 80, "path": "/\r\nX: y"}, "path"),
+    ({"type": "exec", "command": ["true"], "interval_ms": 1}, "interval_ms"),
+    ({"type": "what"}, "type"),
+    ({"type": "none", "timeout": 3}, "timeout"),
+])
+def test_the_api_refuses_the_same(busybox, check, words):
+    node, reference = busybox
+    status, answer = node.api("POST", "/1.0/instances", {"image": reference, "name": "bad",
+                                                         "health": check}, raw=True)
+    assert status == 400 and words in answer["error"], answer
+
+
+@pytest.mark.slow
+def test_many_are_not_looked_at_at_once(busybox):
+    node, reference = busybox
+    count = 40
+    for number in range(count):
+        node.launch(reference, f"many{number}", "--health-interval", "1s", "--health-timeout",
+                    "10s", "--health-cmd", "true")
+    for number in range(count):
+        becomes(node, f"many{number}", "healthy", 30)
+    node.kill("agentd")
+    node.start_missing()
+    node.wait_ready()
+    time.sleep(3)
+    for number in range(count):
+        assert health(node, f"many{number}")["state"] == "healthy"
+    assert kernel is not None
