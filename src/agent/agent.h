@@ -18,7 +18,7 @@ struct agent_options {
 	const char *prefix; /* of kernel objects and cgroups */
 	const char *node;   /* name of this node */
 	const char *oci;    /* path of brume-oci */
-	const char *keeper; /* path of brume-keeper */
+	const char *keeper; /* path of brume-keeper; NULL: the service manager starts it */
 	const char *image_worker;
 	const char *tini;     /* path of brume-tini, the init of instances that want one */
 	const char *probe;    /* path of brume-probe */

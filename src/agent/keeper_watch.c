@@ -131,7 +131,8 @@ static void connect_or_start(void *data)
 
 	if (try_connect(watch))
 		return;
-	start_keeper(watch);
+	if (watch->agent->options->keeper)
+		start_keeper(watch);
 	try_later(watch);
 }
 

@@ -25,7 +25,8 @@ static const char help[] =
 	"  --policy FILE        what this node gives to instances: folders, devices (default\n"
 	"                       STATE/policy.json; without it nothing)\n"
 	"  --oci PATH           brume-oci           (default: all five beside\n"
-	"  --keeper PATH        brume-keeper         the running executable)\n"
+	"  --keeper PATH        brume-keeper         the running executable);\n"
+	"                       \"none\": the service manager starts it\n"
 	"  --image-worker PATH  brume-image-worker\n"
 	"  --tini PATH          brume-tini\n"
 	"  --probe PATH         brume-probe\n"
@@ -136,6 +137,8 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		return 1 + usage("unexpected argument", argv[optind]);
 	if (agent->levels && log_set_levels(agent->levels) < 0)
 		return 1 + usage("unknown log levels", agent->levels);
+	if (strcmp(agent->keeper, "none") == 0)
+		agent->keeper = NULL;
 	int code = check(agent);
 	return code ? 1 + code : 0;
 }

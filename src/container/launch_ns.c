@@ -110,10 +110,20 @@ static int make_time_ns(const struct oci_linux *linux_, struct error *err)
 	return r < 0 ? error_set(err, r, "linux.timeOffsets") : 0;
 }
 
+/*
+ * Who stands in a control group namespace may not put a process into a group outside of it
+ * (nsdelegate, the way systemd mounts version 2), so the helper is born in the group before it
+ * joins.
+ */
+static bool helper_needed(const struct launch_ns *ns)
+{
+	return ns->user_fd >= 0 || ns->path_fds[OCI_NS_CGROUP] >= 0;
+}
+
 /* The helper must not be born in the pid namespace itself: it tells us pids as we see them. */
 static bool left_to_helper(const struct launch_ns *ns, size_t kind)
 {
-	return kind == OCI_NS_PID && ns->user_fd >= 0;
+	return (kind == OCI_NS_PID || kind == OCI_NS_CGROUP) && helper_needed(ns);
 }
 
 static int enter(struct launch_ns *ns, struct error *err)
@@ -136,7 +146,7 @@ static int leave(struct launch_ns *ns, struct error *err)
 	return 0;
 }
 
-/* Enters the user namespace and forks init as a child of the runtime.  Exits unless it is init. */
+/* Enters what is left to it and forks init as a child of the runtime.  Exits unless it is init. */
 static void helper(struct launch_ns *ns, int report_fd)
 {
 	struct ns_clone child = { .flags = ns->flags | CLONE_PARENT, .cgroup_fd = -1, .pidfd = -1 };
@@ -144,9 +154,11 @@ static void helper(struct launch_ns *ns, int report_fd)
 
 	if (ns->path_fds[OCI_NS_PID] >= 0 && setns(ns->path_fds[OCI_NS_PID], CLONE_NEWPID) < 0)
 		pid = -errno;
-	else if (setns(ns->user_fd, CLONE_NEWUSER) < 0)
+	else if (ns->path_fds[OCI_NS_CGROUP] >= 0 &&
+		 setns(ns->path_fds[OCI_NS_CGROUP], CLONE_NEWCGROUP) < 0)
 		pid = -errno;
-	else if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+	else if (ns->user_fd >= 0 && (setns(ns->user_fd, CLONE_NEWUSER) < 0 ||
+				      setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
 		pid = -errno;
 	else
 		pid = ns_clone(&child);
@@ -155,8 +167,7 @@ static void helper(struct launch_ns *ns, int report_fd)
 	_exit(write(report_fd, &pid, sizeof(pid)) != sizeof(pid));
 }
 
-static pid_t fork_into_user_ns(struct launch_ns *ns, int cgroup_fd, int *ret_pidfd,
-			       struct error *err)
+static pid_t fork_by_helper(struct launch_ns *ns, int cgroup_fd, int *ret_pidfd, struct error *err)
 {
 	struct ns_clone middle = { .cgroup_fd = cgroup_fd, .pidfd = -1 };
 	AUTO(fd_close) int from = -1;
@@ -183,8 +194,7 @@ static pid_t fork_into_user_ns(struct launch_ns *ns, int cgroup_fd, int *ret_pid
 		;
 	close(middle.pidfd);
 	if (init < 0)
-		return error_set(err, (int) init, "joining the user namespace \"%s\"",
-				 ns->spec->linux_.ns[OCI_NS_USER].path);
+		return error_set(err, (int) init, "joining the namespaces and making new ones");
 	*ret_pidfd = pidfd_open_pid(init);
 	if (*ret_pidfd < 0)
 		return error_set(err, *ret_pidfd, "init");
@@ -208,8 +218,8 @@ pid_t launch_ns_fork(struct launch_ns *ns, int cgroup_fd, int *ret_pidfd, struct
 		(void) leave(ns, NULL);
 		return r;
 	}
-	if (ns->user_fd >= 0) {
-		pid = fork_into_user_ns(ns, cgroup_fd, ret_pidfd, err);
+	if (helper_needed(ns)) {
+		pid = fork_by_helper(ns, cgroup_fd, ret_pidfd, err);
 	} else {
 		pid = ns_clone(&child);
 		if (pid < 0)

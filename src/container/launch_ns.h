@@ -5,8 +5,8 @@
  *
  * An existing namespace (all but user and mount) is joined by the runtime itself for the moment of
  * the fork, because only it has the right to.  New ones are made by that one clone3(), so that they
- * belong to the new user namespace.  Into an existing user namespace a helper process goes first,
- * and forks init as our child.
+ * belong to the new user namespace.  Into an existing user or control group namespace a helper
+ * process goes first, and forks init as our child.
  */
 #include <stdbool.h>
 #include <stdint.h>
