@@ -21,6 +21,7 @@
 #include "base/strv.h"
 
 enum { ENV_MAX = 4096, CONTROL_MAX = 4096 };
+#define TIME_MAX_MS INT64_C(9000000000000) /* the year 2255 */
 
 struct session {
 	struct api *api;
@@ -316,24 +317,55 @@ int instance_exec(struct request *req, struct error *err)
 	return request_upgrade(req, on_exec_open, err);
 }
 
+/* Which part of the log, and how. */
+static int read_log_query(struct request *req, json_t *arguments, struct error *err)
+{
+	static const char *const flags[] = { "timestamps", "cursors" };
+	static const char *const times[] = { "since_ms", "until_ms" };
+	static const char *const streams[] = { "stdout", "stderr" };
+	const char *cursor = request_query(req, "cursor");
+	int64_t tail = -1;
+	int r = request_query_int(req, "tail", -1, INT32_MAX, &tail, err);
+
+	json_object_set_new(arguments, "tail", json_integer(tail));
+	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(flags); i++) {
+		bool on = false;
+
+		r = request_query_bool(req, flags[i], &on, err);
+		json_object_set_new(arguments, flags[i], json_boolean(on));
+	}
+	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(times); i++) {
+		int64_t ms = 0;
+
+		r = request_query_int(req, times[i], 0, TIME_MAX_MS, &ms, err);
+		json_object_set_new(arguments, times[i], json_integer(ms));
+	}
+	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(streams); i++) {
+		bool on = true;
+
+		r = request_query_bool(req, streams[i], &on, err);
+		json_object_set_new(arguments, streams[i], json_boolean(on));
+	}
+	if (r == 0 && cursor)
+		json_object_set_new(arguments, "cursor", json_string(cursor));
+	return r;
+}
+
 int instance_logs(struct request *req, struct error *err)
 {
+	AUTO(json_decref) json_t *query = json_object();
 	struct control_location location;
 	struct session *session;
-	bool follow = false, timestamps = false;
-	int64_t tail = -1;
+	bool follow = false;
 	int r = request_query_bool(req, "follow", &follow, err);
 
 	if (r == 0)
-		r = request_query_bool(req, "timestamps", &timestamps, err);
-	if (r == 0)
-		r = request_query_int(req, "tail", -1, INT32_MAX, &tail, err);
+		r = read_log_query(req, query, err);
 	if (r == 0)
 		r = session_new(req, "logs", &session, &location, err);
 	if (r < 0 || !session)
 		return r;
+	json_object_update_missing(session->arguments, query);
 	json_object_set_new(session->arguments, "follow", json_boolean(follow));
-	json_object_set_new(session->arguments, "timestamps", json_boolean(timestamps));
-	json_object_set_new(session->arguments, "tail", json_integer(tail));
 	return request_upgrade(req, on_logs_open, err);
 }

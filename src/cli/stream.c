@@ -2,12 +2,19 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/mem.h"
+#include "cli/cli.h"
 #include "cli/resource.h"
 #include "cli/signals.h"
+#include "client/client.h"
+
+/* A server that restarts is back within this time; the pause grows from the first to the last. */
+enum { RETRY_FIRST_MS = 50, RETRY_LAST_MS = 2000, RETRY_MAX = 40 };
 
 int stream_follow(struct websocket *websocket, struct error *err)
 {
@@ -80,10 +87,107 @@ int stream_control(const char *text, size_t size, int *ret_exit_code, struct err
 		words = resource_text(message, "error");
 		if (!words)
 			words = resource_text(message, "error.message");
-		return error_say(err, -EIO, "%s", words ? words : "the server ended the stream");
+		return error_say(err,
+				 resource_int(message, "error.code", 0) == EHOSTDOWN ? -EHOSTDOWN
+										     : -EIO,
+				 "%s", words ? words : "the server ended the stream");
 	}
 	exit_code = json_object_get(message, "exit_code");
 	if (json_is_integer(exit_code))
 		*ret_exit_code = (int) (json_integer_value(exit_code) & 0xff);
 	return 0;
+}
+
+struct piece {
+	uint32_t size;
+	char channel;
+};
+
+void stream_pieces_add(struct stream_pieces *pieces, const char *data, size_t size)
+{
+	struct piece piece = { (uint32_t) size - 1, size > 0 ? data[0] : 0 };
+
+	if (size < 1 || (piece.channel != STREAM_OUT && piece.channel != STREAM_ERR))
+		return;
+	strbuf_append(&pieces->waiting, &piece, sizeof(piece));
+	strbuf_append(&pieces->waiting, data + 1, piece.size);
+}
+
+int stream_pieces_flush(struct stream_pieces *pieces, stream_piece_fn fn, void *userdata,
+			struct error *err)
+{
+	size_t at = 0;
+	int r = 0;
+
+	while (r == 0 && at < pieces->waiting.size) {
+		struct piece piece;
+
+		memcpy(&piece, pieces->waiting.data + at, sizeof(piece));
+		at += sizeof(piece);
+		r = fn(userdata, piece.channel, pieces->waiting.data + at, piece.size, err);
+		at += piece.size;
+	}
+	stream_pieces_drop(pieces);
+	return r;
+}
+
+int stream_pieces_control(struct stream_pieces *pieces, struct cli *cli, const char *data,
+			  size_t size, stream_piece_fn fn, void *userdata, struct error *err)
+{
+	AUTO(json_decref) json_t *message = NULL;
+	int64_t dropped;
+	const char *cursor;
+	int r = json_parse(data, size, WEBSOCKET_MESSAGE_MAX, &message, err);
+
+	if (r < 0)
+		return error_wrap(err, r, "the server's message is not understood");
+	dropped = resource_int(message, "dropped", 0);
+	cursor = resource_text(message, "cursor");
+	if (dropped > 0)
+		cli_note(cli, "%lld bytes of the log were rotated away before they were read",
+			 (long long) dropped);
+	if (!cursor)
+		return 0;
+	mem_replace(&pieces->cursor, cursor);
+	return stream_pieces_flush(pieces, fn, userdata, err);
+}
+
+void stream_pieces_drop(struct stream_pieces *pieces)
+{
+	strbuf_consume(&pieces->waiting, pieces->waiting.size);
+}
+
+void stream_pieces_done(struct stream_pieces *pieces)
+{
+	strbuf_done(&pieces->waiting);
+	free(pieces->cursor);
+	pieces->cursor = NULL;
+}
+
+int stream_pause(int pause_ms)
+{
+	AUTO(signals_end) struct signals signals = { .fd = -1 };
+	struct pollfd pollfd = { .events = POLLIN };
+
+	if (signals_begin(&signals, (const int[]){ SIGINT, SIGTERM, 0 }, NULL) < 0)
+		return 1;
+	pollfd.fd = signals.fd;
+	poll(&pollfd, 1, pause_ms);
+	return signals_take(&signals) != 0;
+}
+
+bool stream_retry(struct stream_retry *retry, const struct client *client, int r)
+{
+	bool said_no = !retry->connected && client_status(client) != 0;
+
+	/* -EIO are the server's own words about this stream, or a broken disk of ours. */
+	if (said_no || r == -EIO || r == -EPROTO || retry->tries++ >= RETRY_MAX)
+		return false;
+	if (retry->connected && r != -EHOSTDOWN)
+		retry->tries = retry->pause_ms = 0;
+	retry->connected = false;
+	retry->pause_ms = retry->pause_ms == 0 ? RETRY_FIRST_MS : retry->pause_ms * 2;
+	if (retry->pause_ms > RETRY_LAST_MS)
+		retry->pause_ms = RETRY_LAST_MS;
+	return stream_pause(retry->pause_ms) == 0;
 }

@@ -322,6 +322,8 @@ def test_names_are_escaped(brume, server):
     (["launch", "web", "--memory", "x"], "--memory"),
     (["launch", "web", "Bad_Name"], "name"),
     (["logs", "--tail", "x", "web"], "--tail"),
+    (["logs", "--since", "yesterday", "web"], "--since"),
+    (["logs", "--until", "10x", "web"], "--until"),
     (["exec", "web"], "command"),
     (["image", "pull", "x", "--username", "me"], "--password-stdin"),
     (["list", "--host", "ftp://x"], "https://"),
@@ -568,23 +570,28 @@ def test_exec_on_a_terminal(program, server):
     os.close(slave)
 
 
+LOGS = "/1.0/instances/web/logs?follow={}&timestamps={}&stdout=1&stderr=1&cursors=1"
+
+
 def test_logs(brume, server):
     def handle(stream, request):
         line = stream.frame(2, b"\1one\n")
         stream.upgrade(request, line)  # the first line comes with the answer
         stream.binary(2, b"two\n")
         stream.binary(1, b"x" * 70000 + b"\n")
+        stream.text({"exit_code": 0})
         stream.close()
     server.handle = handle
     done = brume("logs", "--tail", "7", "web")
     assert done.stdout == "one\n" + "x" * 70000 + "\n" and done.stderr == "two\n"
-    assert server.asked() == [("GET", "/1.0/instances/web/logs?follow=0&tail=7&timestamps=0")]
+    assert server.asked() == [("GET", LOGS.format(0, 0) + "&tail=7")]
 
 
 def test_logs_end_with_interrupt(program, server):
     def handle(stream, request):
         stream.upgrade(request)
         stream.binary(1, b"one\n")
+        stream.text({"cursor": "0123abcd-17-0"})
         stream.receive()
     server.handle = handle
     process = subprocess.Popen([program, "--socket", server.path, "logs", "-f", "web"],
@@ -593,6 +600,49 @@ def test_logs_end_with_interrupt(program, server):
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=20) == (b"", b"")
     assert process.returncode == 0
+
+
+def test_logs_go_on_after_a_restart(brume, server):
+    """What came behind the last cursor was not shown, and comes again."""
+    def handle(stream, request):
+        stream.upgrade(request)
+        if "cursor=" not in request.path:
+            stream.binary(1, b"one\n")
+            stream.text({"cursor": "0123abcd-17-0"})
+            stream.binary(1, b"two\n")
+            return "close"
+        if "17" in request.path:
+            stream.binary(1, b"two\n")
+            stream.text({"cursor": "0123abcd-21-0"})
+            return stream.text({"error": {"code": 112, "message": "the agent of the node has gone"}})
+        stream.text({"dropped": 12})
+        stream.binary(2, b"three\n")
+        stream.text({"exit_code": 0})
+        return stream.close()
+    server.handle = handle
+    done = brume("logs", "-f", "--since", "2026-11-21", "web")
+    assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
+    assert done.stderr.endswith("three\n") and "12 bytes" in done.stderr
+    assert [path for _, path in server.asked()] == [
+        LOGS.format(1, 0) + "&tail=-1&since_ms=1795219200000",
+        LOGS.format(1, 0) + "&cursor=0123abcd-17-0", LOGS.format(1, 0) + "&cursor=0123abcd-21-0"]
+
+
+def test_logs_as_json(brume, server):
+    def handle(stream, request):
+        stream.upgrade(request)
+        stream.binary(1, b"2026-11-21T01:30:00.000000001Z on")
+        stream.binary(2, b"2026-11-21T01:30:00.000000002Z \xff\n")
+        stream.binary(1, b"e\n2026-11-21T01:30:00.000000003Z \n")
+        stream.text({"cursor": "0123abcd-17-0"})
+        stream.text({"exit_code": 0})
+        stream.close()
+    server.handle = handle
+    done = brume("logs", "--format", "json", "web")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"time": "2026-11-21T01:30:00.000000002Z", "stream": "stderr", "line": "?"},
+        {"time": "2026-11-21T01:30:00.000000001Z", "stream": "stdout", "line": "one"},
+        {"time": "2026-11-21T01:30:00.000000003Z", "stream": "stdout", "line": ""}]
 
 
 def test_events_go_on_after_a_restart(program, server):
