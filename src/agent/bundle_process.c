@@ -60,6 +60,8 @@ static char **make_env(const struct bundle *bundle, const char *hostname, const 
 	}
 	if (!strv_env_get(env, "PATH"))
 		strv_append(&env, default_path);
+	if (bundle->spec->stdio.tty && !strv_env_get(env, "TERM"))
+		strv_env_set(&env, "TERM", "xterm");
 	if (!strv_env_get(env, "HOSTNAME"))
 		strv_env_set(&env, "HOSTNAME", hostname);
 	if (!strv_env_get(env, "HOME"))
@@ -229,12 +231,13 @@ int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32
 	if (!cwd)
 		return error_say(err, -EINVAL, "workdir: is not valid UTF-8");
 	*ret_owner = rootfs_slot_uid(bundle->slot) + users.uid;
-	json_object_set_new(
-		config, "process",
-		json_pack("{s:b, s:o, s:O, s:O, s:o, s:o, s:o, s:b}", "terminal", 0, "user",
-			  user_object(&users), "args", args_json, "env", env_json, "cwd", cwd,
-			  "capabilities", capabilities(&spec->run, users.uid), "rlimits",
-			  rlimits(&spec->run), "noNewPrivileges", !spec->run.privileged));
+	json_object_set_new(config, "process",
+			    json_pack("{s:b, s:o, s:O, s:O, s:o, s:o, s:o, s:b}", "terminal",
+				      bundle->spec->stdio.tty, "user", user_object(&users), "args",
+				      args_json, "env", env_json, "cwd", cwd, "capabilities",
+				      capabilities(&spec->run, users.uid), "rlimits",
+				      rlimits(&spec->run), "noNewPrivileges",
+				      !spec->run.privileged));
 	return 0;
 }
 

@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <uthash.h>
 
 #include "agent/agent_internal.h"
 #include "base/mem.h"
 #include "keeper/client.h"
+#include "kern/pidfd.h"
 #include "kern/sock.h"
 
 struct hold {
@@ -15,6 +18,8 @@ struct hold {
 	char job[KEEPER_JOB_MAX + 1];
 	bool listed;
 	int out_fd, err_fd, in_fd, console_fd;
+	int pid_fd; /* of its process: the kernel keeps the exit code as long as we do */
+	pid_t pid;
 };
 
 static struct hold *find(struct agent *agent, const char *job)
@@ -32,6 +37,7 @@ static void hold_free(struct agent *agent, struct hold *hold)
 	fd_close(hold->err_fd);
 	fd_close(hold->in_fd);
 	fd_close(hold->console_fd);
+	fd_close(hold->pid_fd);
 	free(hold);
 }
 
@@ -43,8 +49,9 @@ static int open_fifo(struct agent *agent, const char *job, const char *which, in
 	return open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 }
 
-static void take(struct agent *agent, const char *job, int *console_fd)
+static void take(struct agent *agent, const struct keeper_msg *msg, int *console_fd)
 {
+	const char *job = msg->job;
 	struct hold *hold = find(agent, job);
 
 	if (!hold) {
@@ -53,27 +60,45 @@ static void take(struct agent *agent, const char *job, int *console_fd)
 		hold->out_fd = open_fifo(agent, job, "out", O_RDONLY);
 		hold->err_fd = open_fifo(agent, job, "err", O_RDONLY);
 		hold->in_fd = open_fifo(agent, job, "in", O_WRONLY);
-		hold->console_fd = -1;
+		hold->console_fd = hold->pid_fd = -1;
 		HASH_ADD_STR(agent->holds, job, hold);
 	}
 	hold->listed = true;
 	if (hold->console_fd < 0)
 		hold->console_fd = TAKE_FD(*console_fd);
+	if (msg->type == KEEPER_SPAWNED && hold->pid_fd < 0) {
+		hold->pid = msg->pid;
+		hold->pid_fd = pidfd_open_pid(msg->pid);
+	}
 }
 
-void hold_keeper_event(struct agent *agent, const struct keeper_msg *msg, int *console_fd)
+static void fill_in_exit_code(const struct hold *hold, struct keeper_msg *msg)
+{
+	int wait_status;
+
+	if (msg->type != KEEPER_EXITED || msg->exit_kind != KEEPER_EXIT_UNKNOWN ||
+	    hold->pid_fd < 0 || pidfd_exit_status(hold->pid_fd, hold->pid, &wait_status) < 0)
+		return;
+	msg->exit_kind = WIFSIGNALED(wait_status) ? KEEPER_EXIT_SIGNAL : KEEPER_EXIT_CODE;
+	msg->exit_value =
+		WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+void hold_keeper_event(struct agent *agent, struct keeper_msg *msg, int *console_fd)
 {
 	struct hold *hold;
 
 	if (strncmp(msg->job, "i-", 2) != 0)
 		return;
 	if (msg->type == KEEPER_STARTING || msg->type == KEEPER_SPAWNED) {
-		take(agent, msg->job, console_fd);
+		take(agent, msg, console_fd);
 	} else if (msg->type == KEEPER_EXITED || msg->type == KEEPER_FAILED) {
 		/* The keeper has read everything before it said so. */
 		hold = find(agent, msg->job);
-		if (hold)
+		if (hold) {
+			fill_in_exit_code(hold, msg);
 			hold_free(agent, hold);
+		}
 	}
 }
 

@@ -4,7 +4,7 @@
  *
  * What is in a FIFO that nobody has open is lost, and a terminal ends with its last holder.  The
  * keeper holds them; so does the agent, which does nothing with them: when the keeper is killed the
- * pipes keep what is written, the terminal lives, and the next keeper gets everything back.  FIFOs
+ * pipes keep what is written, the terminal lives, the exit code is not forgotten, and the next keeper gets everything back.  FIFOs
  * are found by name, the terminal in the queue of its console socket, which only a descriptor
  * leads to.  Only when both are killed at once an instance loses its terminal.
  *
@@ -17,8 +17,11 @@
 struct agent;
 struct keeper_client;
 
-/* Of any job; takes over *console_fd when it is wanted. */
-void hold_keeper_event(struct agent *agent, const struct keeper_msg *msg, int *console_fd);
+/*
+ * Of any job; takes over *console_fd when it is wanted.  An exit code that the keeper does not know
+ * is filled in, when it is known here.
+ */
+void hold_keeper_event(struct agent *agent, struct keeper_msg *msg, int *console_fd);
 
 /* The keeper has died: what the next one does not list is not held any longer. */
 void hold_keeper_lost(struct agent *agent);

@@ -369,6 +369,24 @@ void instance_actors_each_running(struct agent *agent, instance_running_fn fn, v
 	}
 }
 
+int instance_find_stdio(struct agent *agent, const char *uid, struct instance_stdio *ret)
+{
+	struct instance_actor *actor = actor_find(agent, uid);
+	const struct stdio_options *stdio;
+
+	if (!actor || !actor->want)
+		return -ESRCH;
+	stdio = &actor_spec(actor)->stdio;
+	*ret = (struct instance_stdio){
+		.running =
+			actor->seen.run >= PLAN_RUN_STARTING && actor->seen.run <= PLAN_RUN_PAUSED,
+		.tty = stdio->tty,
+		.has_input = stdio->stdin_mode != STDIN_NONE,
+		.once = stdio->stdin_mode == STDIN_ONCE,
+	};
+	return 0;
+}
+
 bool instance_is_alive(struct agent *agent, const char *uid)
 {
 	struct instance_actor *actor = actor_find(agent, uid);

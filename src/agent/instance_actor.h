@@ -39,6 +39,12 @@ struct instance;
 typedef void (*instance_running_fn)(const struct instance *instance, pid_t pid, void *data);
 void instance_actors_each_running(struct agent *agent, instance_running_fn fn, void *data);
 
+/* How it can be attached to.  -ESRCH when nobody wants it here. */
+struct instance_stdio {
+	bool running, tty, has_input, once;
+};
+int instance_find_stdio(struct agent *agent, const char *uid, struct instance_stdio *ret);
+
 /* Will it write more to its log?  Also true while it is about to start again. */
 bool instance_is_alive(struct agent *agent, const char *uid);
 

@@ -3,6 +3,7 @@
 
 #include "agent/instance_actor_internal.h"
 #include "agent/limits.h"
+#include "agent/stream.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/member.h"
@@ -78,6 +79,7 @@ static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg
 	else if (!actor->seen.stop_sent && !actor->seen.doomed)
 		run_doom(actor, "it ended before it was started");
 	log_info("instance %s: ended with %lld", actor->uid, (long long) actor->record.exit_code);
+	attach_instance_ended(actor->agent, actor->uid, actor->record.exit_code);
 }
 
 static void on_failed(struct instance_actor *actor, const struct keeper_msg *msg)
@@ -105,6 +107,7 @@ void instance_actor_keeper_event(struct agent *agent, const struct keeper_msg *m
 		break;
 	case KEEPER_SPAWNED:
 		on_spawned(actor, msg);
+		attach_instance_runs(agent, actor->uid);
 		break;
 	case KEEPER_FAILED:
 		on_failed(actor, msg);
@@ -134,6 +137,7 @@ static void without_job(struct instance_actor *actor)
 		seen->exited = !seen->stop_sent;
 		seen->exit_code = actor->record.exit_code = -1;
 		seen->run = PLAN_RUN_ENDED;
+		attach_instance_ended(actor->agent, actor->uid, -1);
 		return;
 	case PLAN_RUN_STARTING:
 	case PLAN_RUN_CREATED:

@@ -42,4 +42,9 @@ void actor_tell(struct instance_actor *actor)
 	actor->told = hash;
 	link_send_status(actor->agent->link, "instance", actor->uid, json);
 	logs_instance_changed(actor->agent, actor->uid);
+	if (status.state == INSTANCE_FAILED)
+		attach_instance_failed(actor->agent, actor->uid,
+				       status.error ? status.error : "the instance has failed");
+	else if (status.state == INSTANCE_GONE)
+		attach_instance_failed(actor->agent, actor->uid, "the instance is deleted");
 }

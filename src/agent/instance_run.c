@@ -94,10 +94,22 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 	AUTO(free) char *bundle = agent_run_path(actor->agent, actor->uid, NULL);
 	AUTO(free) char *pid_file = agent_run_path(actor->agent, actor->uid, "pid");
 	AUTO(free) char *log = agent_state_path(actor->agent, actor->uid, "log");
-	char *argv[] = {
-		(char *) options->oci, "--root", oci_root,      "create", "--bundle", bundle,
-		"--pid-file",          pid_file, "--rootfs-fd", "3",      actor->uid, NULL
-	};
+	const struct stdio_options *stdio = &actor_spec(actor)->stdio;
+	char console[] = "--console-fd=63";
+	char *argv[] = { (char *) options->oci,
+			 "--root",
+			 oci_root,
+			 "create",
+			 "--bundle",
+			 bundle,
+			 "--pid-file",
+			 pid_file,
+			 "--rootfs-fd",
+			 "3",
+			 stdio->tty ? console : actor->uid,
+			 stdio->tty ? actor->uid : NULL,
+			 NULL };
+	_Static_assert(KEEPER_CONSOLE_FD == 63, "what --console-fd says");
 	char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 	int fds[1 + GRANTS_MAX] = { actor->rootfs_fd };
 	int as[1 + GRANTS_MAX] = { ROOTFS_FD_IN_CHILD };
@@ -114,6 +126,12 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 				      .cwd = bundle,
 				      .pid_file = pid_file,
 				      .log = log,
+				      .log_max_bytes = stdio->log_max_bytes,
+				      .log_max_files = stdio->log_max_files,
+				      .input = stdio->tty ? KEEPER_INPUT_TERMINAL
+					       : stdio->stdin_mode != STDIN_NONE
+						       ? KEEPER_INPUT_FIFO
+						       : KEEPER_INPUT_NONE,
 				      .owner_uid = actor->owner,
 				      .owner_gid = actor->owner,
 				      .fd_count = fd_count,

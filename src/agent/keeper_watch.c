@@ -85,8 +85,9 @@ static void on_event(void *data, const struct keeper_msg *msg, int *console_fd)
 			keeper_client_reexec(watch->client);
 		}
 	}
-	hold_keeper_event(watch->agent, msg, console_fd);
-	agent_keeper_event(watch->agent, msg);
+	struct keeper_msg filled = *msg;
+	hold_keeper_event(watch->agent, &filled, console_fd);
+	agent_keeper_event(watch->agent, &filled);
 }
 
 static void try_later(struct keeper_watch *watch)

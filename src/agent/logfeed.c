@@ -64,6 +64,14 @@ static void send_control(struct logfeed *feed, json_t *message)
 	stream_send(feed->stream, FRAME_CHANNEL_CONTROL, text, strlen(text));
 }
 
+static void send_cursor(struct logfeed *feed)
+{
+	char cursor[LOGREADER_CURSOR_SIZE];
+
+	logreader_cursor(&feed->reader, feed->uid, cursor);
+	send_control(feed, json_pack("{s:s}", "cursor", cursor));
+}
+
 /* Sends as far as the credit goes; false when it is used up. */
 static bool send_lines(struct logfeed *feed)
 {
@@ -82,12 +90,8 @@ static bool send_lines(struct logfeed *feed)
 		stream_send(feed->stream, (enum frame_channel) channel, out.data, out.size);
 		sent = true;
 	}
-	if (sent && feed->cursors) {
-		char cursor[LOGREADER_CURSOR_SIZE];
-
-		logreader_cursor(&feed->reader, feed->uid, cursor);
-		send_control(feed, json_pack("{s:s}", "cursor", cursor));
-	}
+	if (sent && feed->cursors)
+		send_cursor(feed);
 	return r == 0;
 }
 
@@ -166,6 +170,9 @@ static void searched(void *data)
 	if (feed) {
 		feed->search = NULL;
 		feed->reader = search->reader;
+		/* Also without a line: who comes back goes on from here. */
+		if (feed->cursors)
+			send_cursor(feed);
 		logfeed_pump(feed);
 	} else {
 		logreader_done(&search->reader);

@@ -54,6 +54,12 @@ static void reopen(struct logreader *reader)
 	}
 }
 
+void logreader_catch_up(struct logreader *reader)
+{
+	if (logchain_is_outdated(&reader->chain, reader->path))
+		reopen(reader);
+}
+
 bool logreader_fill(struct logreader *reader)
 {
 	/* Asked before reading: what is written before a rotation is read from the old file. */

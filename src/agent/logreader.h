@@ -44,6 +44,9 @@ void logreader_init(struct logreader *reader, const char *path,
 /* Opens the files and finds the place. */
 void logreader_open(struct logreader *reader);
 
+/* Opens what a rotation has made, before somebody removes it all. */
+void logreader_catch_up(struct logreader *reader);
+
 /* Reads on.  False: everything that is there was read. */
 bool logreader_fill(struct logreader *reader);
 

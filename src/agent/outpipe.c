@@ -113,7 +113,7 @@ void outpipe_done(struct outpipe *pipe)
 	close_it(pipe);
 }
 
-static void nobody_reads(struct inpipe *pipe)
+void inpipe_close(struct inpipe *pipe)
 {
 	pipe->source = sd_event_source_disable_unref(pipe->source);
 	fd_close(pipe->fd);
@@ -133,7 +133,7 @@ static void flush(struct inpipe *pipe)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0) {
-			nobody_reads(pipe);
+			inpipe_close(pipe);
 			return;
 		}
 		strbuf_consume(&pipe->pending, (size_t) n);
@@ -141,9 +141,11 @@ static void flush(struct inpipe *pipe)
 	}
 	if (pipe->fd < 0)
 		return;
-	if (pipe->pending.size == 0 && pipe->finishing)
-		nobody_reads(pipe);
-	else
+	if (pipe->pending.size == 0 && pipe->finishing) {
+		inpipe_close(pipe);
+		if (pipe->finished)
+			pipe->finished(pipe->data);
+	} else
 		sd_event_source_set_enabled(pipe->source,
 					    pipe->pending.size > 0 ? SD_EVENT_ON : SD_EVENT_OFF);
 }

@@ -48,11 +48,15 @@ struct inpipe {
 	int fd; /* -1: not open (yet), or nobody reads */
 	sd_event_source *source;
 	struct strbuf pending;
-	bool finishing; /* closed when everything pending is written */
-	bool gone;      /* nobody reads: what comes is dropped */
+	bool finishing;               /* closed when everything pending is written */
+	bool gone;                    /* nobody reads: what comes is dropped */
+	void (*finished)(void *data); /* everything was written and it is closed; may be NULL */
+	void *data;
 };
 
 int inpipe_start(struct inpipe *pipe, struct stream *stream, int fd, struct error *err);
 void inpipe_write(struct inpipe *pipe, const char *data, size_t size);
 void inpipe_finish(struct inpipe *pipe);
+/* Closes it now; what comes is dropped. */
+void inpipe_close(struct inpipe *pipe);
 void inpipe_done(struct inpipe *pipe);

@@ -25,6 +25,8 @@ struct stream_ops {
 	/* There is credit again, or room in the link.  May be NULL. */
 	void (*writable)(void *data);
 	void (*free)(void *data);
+	/* Before `free`: the client has gone.  Not when the link broke.  May be NULL. */
+	void (*left)(void *data);
 };
 
 /* From the link. */
@@ -58,6 +60,8 @@ int exec_open(struct stream *stream, const json_t *arguments, const struct strea
 	      void **ret_data, struct error *err);
 int logs_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	      void **ret_data, struct error *err);
+int attach_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+		void **ret_data, struct error *err);
 int import_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 		void **ret_data, struct error *err);
 int export_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
@@ -74,6 +78,10 @@ int files_open(struct stream *stream, const json_t *arguments, const struct stre
 
 /* Something of an instance changed: streams that follow its log look again. */
 void logs_instance_changed(struct agent *agent, const char *uid);
+/* Runs of an instance: streams that are attached to it begin to write, end, or fail. */
+void attach_instance_runs(struct agent *agent, const char *uid);
+void attach_instance_ended(struct agent *agent, const char *uid, int64_t exit_code);
+void attach_instance_failed(struct agent *agent, const char *uid, const char *message);
 /* Events of exec jobs. */
 struct keeper_msg;
 void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg);

@@ -69,3 +69,4 @@ int events_follow(struct request *req, struct error *err);
 /* session.c */
 int instance_exec(struct request *req, struct error *err);
 int instance_logs(struct request *req, struct error *err);
+int instance_attach(struct request *req, struct error *err);

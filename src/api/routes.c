@@ -15,6 +15,8 @@ static const struct route routes[] = {
 	{ "PUT", "/1.0/instances/{name}/state", NULL, ROUTE_PLAIN, instance_act },
 	{ "POST", "/1.0/instances/{name}/rename", NULL, ROUTE_PLAIN, instance_rename },
 	{ "GET", "/1.0/instances/{name}/exec", NULL, ROUTE_WEBSOCKET, instance_exec },
+	{ "GET", "/1.0/instances/{name}/attach", "stdin wait width height tail cursor cursors",
+	  ROUTE_WEBSOCKET, instance_attach },
 	{ "GET", "/1.0/instances/{name}/logs",
 	  "follow tail timestamps since_ms until_ms stdout stderr cursor cursors", ROUTE_WEBSOCKET,
 	  instance_logs },

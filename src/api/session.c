@@ -161,13 +161,14 @@ static int read_control(const json_t *body, struct error *err)
 	struct json_reader in = { .err = err, .where = "control message" };
 	AUTO(free) char *signal = NULL;
 	json_t *resize = NULL;
-	bool eof = false;
+	bool eof = false, detach = false;
 	int64_t width = 0, height = 0;
 	int r;
 
 	json_read_object(&in, body, "resize", &resize);
 	json_read_string(&in, body, "signal", &signal);
 	json_read_bool(&in, body, "eof", &eof);
+	json_read_bool(&in, body, "detach", &detach);
 	r = json_reader_finish(&in, body);
 	if (r < 0 || !resize)
 		return r;
@@ -268,17 +269,31 @@ static void on_exec_open(struct api *api, const struct ws_setup *setup, void *st
 	open_socket(api, setup, &ops, state);
 }
 
-static void on_logs_open(struct api *api, const struct ws_setup *setup, void *state)
+/* The stream's arguments are known from the start. */
+static void open_at_once(struct api *api, const struct ws_setup *setup, const struct ws_ops *ops,
+			 struct session *session)
 {
-	static const struct ws_ops ops = { on_logs_message, on_drained, on_closed };
-	struct session *session = state;
 	struct error err = {};
 
-	if (open_socket(api, setup, &ops, session) < 0)
+	if (open_socket(api, setup, ops, session) < 0)
 		return;
 	int r = open_stream(session, &err);
 	if (r < 0)
 		finish_error(session, r, err.msg);
+}
+
+static void on_attach_open(struct api *api, const struct ws_setup *setup, void *state)
+{
+	static const struct ws_ops ops = { on_message, on_drained, on_closed };
+
+	open_at_once(api, setup, &ops, state);
+}
+
+static void on_logs_open(struct api *api, const struct ws_setup *setup, void *state)
+{
+	static const struct ws_ops ops = { on_logs_message, on_drained, on_closed };
+
+	open_at_once(api, setup, &ops, state);
 }
 
 /* Finds the instance and hangs a new session on the request.  *ret is NULL when it is answered. */
@@ -368,4 +383,35 @@ int instance_logs(struct request *req, struct error *err)
 	json_object_update_missing(session->arguments, query);
 	json_object_set_new(session->arguments, "follow", json_boolean(follow));
 	return request_upgrade(req, on_logs_open, err);
+}
+
+int instance_attach(struct request *req, struct error *err)
+{
+	static const char *const sizes[] = { "width", "height" };
+	AUTO(json_decref) json_t *query = json_object();
+	struct control_location location;
+	struct session *session;
+	bool input = false, wait = false;
+	int r = read_log_query(req, query, err);
+
+	if (r == 0)
+		r = request_query_bool(req, "stdin", &input, err);
+	if (r == 0)
+		r = request_query_bool(req, "wait", &wait, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(sizes); i++) {
+		int64_t size = 0;
+
+		r = request_query_int(req, sizes[i], 0, UINT16_MAX, &size, err);
+		json_object_set_new(query, sizes[i], json_integer(size));
+	}
+	if (r == 0)
+		r = session_new(req, "attach", &session, &location, err);
+	if (r < 0 || !session)
+		return r;
+	if (!location.running && !wait)
+		return error_say(err, -EBUSY, "instance %s: is not running", request_arg(req, 0));
+	json_object_update_missing(session->arguments, query);
+	json_object_set_new(session->arguments, "stdin", json_boolean(input));
+	json_object_set_new(session->arguments, "wait", json_boolean(wait));
+	return request_upgrade(req, on_attach_open, err);
 }

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -90,7 +91,18 @@ static const struct option_def launch_options[] = {
 	{ 0, "health-on-failure", "ACTION", OPTION_STRING, LAUNCH(health_on_failure),
 	  "none (default), restart, stop or kill", COMPLETE_HEALTH },
 	{ 0, "no-healthcheck", NULL, OPTION_FLAG, LAUNCH(no_healthcheck), "not even the image's" },
-	{ 'd', "detach", NULL, OPTION_FLAG, LAUNCH(detach), "the default, accepted for habit" },
+	{ 'i', "interactive", NULL, OPTION_FLAG, LAUNCH(interactive),
+	  "pass our input on, and stay until it ends" },
+	{ 't', "tty", NULL, OPTION_FLAG, LAUNCH(tty), "give it a terminal, and stay" },
+	{ 'a', "attach", NULL, OPTION_FLAG, LAUNCH(attach), "stay and show its output" },
+	{ 0, "detach-keys", "KEYS", OPTION_STRING, LAUNCH(detach_keys),
+	  "leave it running with these (ctrl-p,ctrl-q)" },
+	{ 0, "log-max-size", "SIZE", OPTION_STRING, LAUNCH(log_max_size),
+	  "of a file of its log (16M)" },
+	{ 0, "log-max-files", "COUNT", OPTION_STRING, LAUNCH(log_max_files),
+	  "files of its log that are kept (2)" },
+	{ 'd', "detach", NULL, OPTION_FLAG, LAUNCH(detach),
+	  "return when it runs; the default without -i, -t and -a" },
 	{},
 };
 
@@ -161,6 +173,12 @@ static int launch_run(struct cli *cli, const void *userdata, const struct argume
 	const char *name;
 	int r = launch_build(options, arguments, &request, err);
 
+	if (r == 0 && options->interactive && options->tty && launch_attaches(options) &&
+	    !isatty(STDIN_FILENO)) {
+		cli_set_hint(cli, "leave -t out when the input is a file or a pipe");
+		r = error_say(err, -EINVAL, "-it needs a terminal, and the input is none");
+	}
+
 	if (r < 0) {
 		cli->usage = true;
 		return r;
@@ -174,6 +192,8 @@ static int launch_run(struct cli *cli, const void *userdata, const struct argume
 	r = wait_operation(cli, title, operation, &ended, err);
 	if (r < 0)
 		return r;
+	if (launch_attaches(options))
+		return launch_attach(cli, options, name ? name : "?", err);
 	return launch_show(cli, options, name ? name : "?", err);
 }
 
@@ -185,12 +205,17 @@ const struct verb verb_launch = {
 		"its\n"
 		"place.  Options may stand anywhere before COMMAND.  The image is pulled when it "
 		"is not\n"
-		"there.  The command returns when the instance runs.\n\n"
+		"there.  The command returns when the instance runs; with -i, -t or -a it stays "
+		"until the\n"
+		"instance ends, and its exit code is the instance's.\n\n"
 		"Examples:\n"
 		"  brume launch nginx web -p 8080:80\n"
 		"  brume launch registry.example.org/team/api:2 api -e DEBUG=1 -m 512M --cpus 0.5\n"
 		"  brume launch debian job --rm sh -c 'echo done'\n"
 		"  brume launch debian -- sleep 60\n"
+		"  brume launch -it --rm debian -- bash\n"
+		"  brume launch -i --rm postgres -- psql -h db < dump.sql\n"
+		"  brume launch -dit debian shell bash; brume attach shell\n"
 		"  brume launch web:3 front -p 127.0.0.1:8443:443 --restart on-failure:5\n"
 		"  brume launch web:3 safe --read-only --tmpfs /tmp:size=16M --cap-drop ALL\n"
 		"  brume launch nginx site -v /srv/site:/usr/share/nginx/html:ro\n"

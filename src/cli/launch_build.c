@@ -195,7 +195,8 @@ int launch_build(const struct launch_options *options, const struct arguments *a
 	if (arguments->command)
 		spec->command = strv_copy(arguments->command);
 	spec->remove_on_exit = options->remove_on_exit;
-	request->start = !options->no_start;
+	/* Who attaches does so before it starts: then nothing is missed. */
+	request->start = !options->no_start && !launch_attaches(options);
 	request->insecure = options->insecure;
 	r = launch_build_env(options, spec, err);
 	if (r == 0)
@@ -208,6 +209,8 @@ int launch_build(const struct launch_options *options, const struct arguments *a
 		r = launch_build_run(options, &spec->run, err);
 	if (r == 0)
 		r = launch_build_health(options, &spec->health, err);
+	if (r == 0)
+		r = launch_build_stdio(options, &spec->stdio, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(request);

@@ -23,13 +23,26 @@ struct launch_options {
 	const char *health_cmd, *health_http, *health_tcp, *health_interval, *health_timeout,
 		*health_retries, *health_start_period, *health_on_failure;
 	bool no_healthcheck;
+	/* Its terminal, input and log: cli/launch_stdio.c. */
+	const char *log_max_size, *log_max_files, *detach_keys;
+	bool interactive, tty, attach;
 };
+
+/* Does the command stay with the instance until it ends? */
+bool launch_attaches(const struct launch_options *options);
+int launch_build_stdio(const struct launch_options *options, struct stdio_options *stdio,
+		       struct error *err);
 
 /* The options that say how it is run, and its health check. */
 int launch_build_run(const struct launch_options *options, struct run_options *run,
 		     struct error *err);
 int launch_build_health(const struct launch_options *options, struct health_check *health,
 			struct error *err);
+
+/* Starts an instance that was only created, tied to our terminal: cli/launch_attach.c. */
+struct cli;
+int launch_attach(struct cli *cli, const struct launch_options *options, const char *name,
+		  struct error *err);
 
 /* Checks everything that can be checked here; errors name the option. */
 int launch_build(const struct launch_options *options, const struct arguments *arguments,

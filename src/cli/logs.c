@@ -121,6 +121,7 @@ static int logs_connect(struct logs *logs, struct client *client, const char *pa
 	if (r < 0)
 		return r;
 	logs->retry.connected = true;
+	logs->cli->hint[0] = '\0';
 	websocket_set_handler(websocket, logs_message, logs);
 	r = stream_follow(websocket, err);
 	if (r == 0 && logs->exit_code < 0)

@@ -178,10 +178,14 @@ int stream_pause(int pause_ms)
 
 bool stream_retry(struct stream_retry *retry, const struct client *client, int r)
 {
-	bool said_no = !retry->connected && client_status(client) != 0;
-
+	int status = retry->connected ? 0 : client_status(client);
 	/* -EIO are the server's own words about this stream, or a broken disk of ours. */
-	if (said_no || r == -EIO || r == -EPROTO || retry->tries++ >= RETRY_MAX)
+	bool hopeless = r == -EIO || r == -EPROTO;
+
+	/* Unavailable: the node is offline, which may pass. */
+	if (status != 0)
+		hopeless = status != 503;
+	if (hopeless || retry->tries++ >= RETRY_MAX)
 		return false;
 	if (retry->connected && r != -EHOSTDOWN)
 		retry->tries = retry->pause_ms = 0;

@@ -68,7 +68,7 @@ enum keeper_input {
 	KEEPER_INPUT_TERMINAL,
 };
 
-enum { KEEPER_CONSOLE_FD = 9 };
+enum { KEEPER_CONSOLE_FD = 63 };
 
 enum keeper_exit {
 	KEEPER_EXIT_CODE,

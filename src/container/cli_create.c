@@ -26,6 +26,7 @@ enum {
 	OPT_PIDFD_SOCKET,
 	OPT_KEEP,
 	OPT_NO_SUBREAPER,
+	OPT_CONSOLE_FD,
 };
 
 static const struct option longs[] = {
@@ -37,6 +38,7 @@ static const struct option longs[] = {
 	{ "preserve-fds", required_argument, NULL, OPT_PRESERVE },
 	{ "no-new-keyring", no_argument, NULL, OPT_NO_KEYRING },
 	{ "rootfs-fd", required_argument, NULL, OPT_ROOTFS_FD },
+	{ "console-fd", required_argument, NULL, OPT_CONSOLE_FD },
 	{ "pidfd-socket", required_argument, NULL, OPT_PIDFD_SOCKET },
 	{ "keep", no_argument, NULL, OPT_KEEP },
 	/* We never leave children to be adopted, so runc's choice about that is no choice here. */
@@ -92,6 +94,9 @@ static int read_words(const struct runtime_options *options, int argc, char **ar
 			break;
 		case OPT_ROOTFS_FD:
 			r = read_number(options, "rootfs-fd", &words->launch.rootfs_fd);
+			break;
+		case OPT_CONSOLE_FD:
+			r = read_number(options, "console-fd", &words->launch.console_fd);
 			break;
 		case OPT_PIDFD_SOCKET:
 			words->launch.pidfd_socket = optarg;
@@ -173,6 +178,9 @@ static int begin(const struct runtime_options *options, struct words *words, str
 	/* Also when it is among the preserved ones: the program must not have it. */
 	if (words->launch.rootfs_fd >= 0 && fcntl(words->launch.rootfs_fd, F_SETFD, FD_CLOEXEC) < 0)
 		return error_set(err, -errno, "--rootfs-fd %d", words->launch.rootfs_fd);
+	if (words->launch.console_fd >= 0 &&
+	    fcntl(words->launch.console_fd, F_SETFD, FD_CLOEXEC) < 0)
+		return error_set(err, -errno, "--console-fd %d", words->launch.console_fd);
 	words->launch.root = root;
 	words->launch.no_cgroup = options->no_cgroup;
 	words->launch.rootless = options->rootless;
@@ -185,7 +193,7 @@ static int begin(const struct runtime_options *options, struct words *words, str
 
 static int create(const struct runtime_options *options, int argc, char **argv)
 {
-	struct words words = { .launch = { .bundle = ".", .rootfs_fd = -1 } };
+	struct words words = { .launch = { .bundle = ".", .rootfs_fd = -1, .console_fd = -1 } };
 	AUTO(launch_free) struct launch *launch = NULL;
 	struct error err = {};
 	int r = read_words(options, argc, argv, &words);
@@ -199,7 +207,8 @@ static int create(const struct runtime_options *options, int argc, char **argv)
 const struct cli_verb cli_create = {
 	.name = "create",
 	.usage = "[-b BUNDLE] [--console-socket PATH] [--pid-file FILE] [--pidfd-socket PATH] "
-		 "[--no-pivot] [--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] ID",
+		 "[--no-pivot] [--preserve-fds N] [--no-new-keyring] [--rootfs-fd N] [--console-fd "
+		 "N] ID",
 	.help = "make a container whose program waits for `start`",
 	.examples = "brume-oci create --bundle /srv/box --pid-file /run/box.pid box",
 	.run = create,
@@ -207,7 +216,9 @@ const struct cli_verb cli_create = {
 
 static int run(const struct runtime_options *options, int argc, char **argv)
 {
-	struct words words = { .launch = { .bundle = ".", .rootfs_fd = -1, .direct = true } };
+	struct words words = {
+		.launch = { .bundle = ".", .rootfs_fd = -1, .console_fd = -1, .direct = true }
+	};
 	AUTO(launch_free) struct launch *launch = NULL;
 	struct error err = {}, late = {};
 	int code = 0, r = read_words(options, argc, argv, &words);
@@ -244,7 +255,7 @@ const struct cli_verb cli_run = {
 	.name = "run",
 	.usage = "[-d] [-b BUNDLE] [--console-socket PATH] [--pid-file FILE] "
 		 "[--pidfd-socket PATH] [--no-pivot] [--preserve-fds N] [--no-new-keyring] "
-		 "[--rootfs-fd N] [--keep] ID",
+		 "[--rootfs-fd N] [--console-fd N] [--keep] ID",
 	.help = "make a container, start it, wait for its end (-d: do not) and take it away",
 	.examples = "brume-oci run -b /srv/box box\n"
 		    "brume-oci run -d -b /srv/box --console-socket /run/tty.sock box",

@@ -116,11 +116,17 @@ static int plan_console(struct work *work, struct error *err)
 	bool terminal = work->launch->spec->process->terminal;
 	int pair[2];
 
-	if (options->console_socket && !terminal)
+	if ((options->console_socket || options->console_fd >= 0) && !terminal)
 		return error_say(err, -EINVAL,
-				 "--console-socket: process.terminal is not true in config.json");
+				 "--console-socket, --console-fd: process.terminal is not true in config.json");
 	if (!terminal)
 		return 0;
+	if (options->console_fd >= 0) {
+		work->init.console_fd = fcntl(options->console_fd, F_DUPFD_CLOEXEC, 0);
+		return work->init.console_fd < 0
+			       ? error_set(err, -errno, "--console-fd %d", options->console_fd)
+			       : 0;
+	}
 	if (options->console_socket) {
 		work->init.console_fd = console_connect(options->console_socket, err);
 		return work->init.console_fd < 0 ? work->init.console_fd : 0;

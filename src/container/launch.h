@@ -20,6 +20,7 @@ struct launch_options {
 	const char *id;
 	const char *bundle;
 	const char *console_socket; /* or NULL */
+	int console_fd;             /* instead of connecting: a socket that is open, or -1 */
 	const char *pid_file;       /* or NULL */
 	const char *pidfd_socket;   /* or NULL */
 	int rootfs_fd;              /* a detached mount instead of root.path, or -1 */

@@ -146,6 +146,7 @@ int instance_spec_read_user(struct json_reader *in, const json_t *object,
 	member_read_text(in, object, "stop_signal", TEXT_MAX_BYTES, &spec->stop_signal);
 	json_read_uint32(in, object, "stop_timeout_s", STOP_TIMEOUT_MAX_S, &spec->stop_timeout_s);
 	run_options_read(in, object, &spec->run);
+	stdio_options_read(in, object, &spec->stdio);
 	health_check_read(in, object, "health", &spec->health);
 	if (in->result == 0 && (!spec->image || !spec->image[0]))
 		member_fail(in, "image", "must name the image to start from");
@@ -245,6 +246,7 @@ void instance_spec_put_user(json_t *object, const struct instance_spec *spec)
 	if (spec->remove_on_exit)
 		json_object_set_new(object, "remove_on_exit", json_true());
 	json_put_string(object, "stop_signal", spec->stop_signal);
+	stdio_options_put(object, &spec->stdio);
 	json_object_set_new(object, "stop_timeout_s", json_integer(spec->stop_timeout_s));
 	run_options_put(object, &spec->run);
 	if (!health_check_is_empty(&spec->health))

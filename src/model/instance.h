@@ -16,6 +16,7 @@
 #include "model/publish.h"
 #include "model/quantity.h"
 #include "model/run_options.h"
+#include "model/stdio_options.h"
 
 enum instance_target { INSTANCE_TARGET_RUNNING, INSTANCE_TARGET_STOPPED, INSTANCE_TARGET_PAUSED };
 
@@ -62,6 +63,7 @@ struct instance_spec {
 	struct publish *publish;
 	size_t publish_count;
 	bool remove_on_exit;
+	struct stdio_options stdio;
 	char *stop_signal;       /* NULL = the image's, or TERM */
 	uint32_t stop_timeout_s; /* then it is killed */
 	int64_t stop_override_s; /* the time-out of the last stop, restart or delete; -1 = none */

@@ -1,0 +1,57 @@
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/attachment.h"
+#include "cli/cli.h"
+#include "cli/launch_build.h"
+#include "cli/wait.h"
+#include "client/client.h"
+#include "codec/uri.h"
+
+static int begin(struct cli *cli, const char *name, struct error *err)
+{
+	struct action_request request = { .action = INSTANCE_START, .timeout_s = -1 };
+	AUTO(json_decref) json_t *body = action_request_encode(&request);
+	AUTO(json_decref) json_t *operation = NULL;
+	AUTO(free) char *encoded = uri_encode(name);
+	AUTO(free) char *path = mem_printf("/instances/%s/state", encoded);
+	AUTO(free) char *title = mem_printf("starting %s", name);
+	int r = cli_request(cli, "PUT", path, body, &operation, err);
+
+	return r < 0 ? r : wait_operation(cli, title, operation, NULL, err);
+}
+
+/* What never ran will not end, so nobody else would delete it. */
+static void take_back(struct cli *cli, const char *name)
+{
+	AUTO(json_decref) json_t *operation = NULL;
+	AUTO(free) char *encoded = uri_encode(name);
+	AUTO(free) char *path = mem_printf("/instances/%s?force=1", encoded);
+	AUTO(free) char *title = mem_printf("deleting %s", name);
+
+	if (cli_request(cli, "DELETE", path, NULL, &operation, NULL) == 0)
+		wait_operation(cli, title, operation, NULL, NULL);
+	cli->hint[0] = '\0';
+}
+
+int launch_attach(struct cli *cli, const struct launch_options *options, const char *name,
+		  struct error *err)
+{
+	AUTO(attachment_done)
+	struct attachment attachment = { .cli = cli,
+					 .name = name,
+					 .tty = options->tty,
+					 .input = options->interactive,
+					 .sig_proxy = true,
+					 .tail = 0 };
+	const char *keys = options->detach_keys ? options->detach_keys : DETACH_KEYS_DEFAULT;
+	int r = detach_keys_parse(keys, &attachment.keys, err);
+
+	if (r == 0)
+		r = attachment_open(&attachment, true, err);
+	if (r == 0)
+		r = begin(cli, name, err);
+	if (r < 0 && options->remove_on_exit)
+		take_back(cli, name);
+	return r < 0 ? r : attachment_run(&attachment, err);
+}
