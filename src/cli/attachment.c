@@ -169,16 +169,30 @@ static int connect_once(struct attachment *attachment, bool wait, struct error *
 	return 0;
 }
 
-/* Before anything is shown: who sees it may type at once. */
-static int go_raw(struct attachment *attachment, struct error *err)
+/* Before anything is shown: who sees it may type, or press Ctrl-C, at once. */
+static int take_terminal(struct attachment *attachment, struct error *err)
 {
+	static const int signals[] = { SIGINT,  SIGTERM, SIGHUP,   SIGQUIT, SIGUSR1,
+				       SIGUSR2, SIGPIPE, SIGWINCH, 0 };
 	int r = 0;
 
-	if (attachment->raw || !attachment->tty || !attachment->input || !isatty(STDIN_FILENO))
-		return 0;
+	if (attachment->signals.fd < 0)
+		r = signals_begin(&attachment->signals, signals, err);
+	if (r < 0 || attachment->raw || !attachment->tty || !attachment->input ||
+	    !isatty(STDIN_FILENO))
+		return r;
 	r = terminal_raw(STDIN_FILENO, err);
 	attachment->raw = r == 0;
 	return r;
+}
+
+static void give_terminal_back(struct attachment *attachment)
+{
+	terminal_restore();
+	/* A signal that is still pending would kill us when it is unblocked. */
+	while (attachment->signals.fd >= 0 && signals_take(&attachment->signals))
+		;
+	signals_end(&attachment->signals);
 }
 
 static int wait_for_cursor(struct attachment *attachment, struct error *err)
@@ -187,12 +201,16 @@ static int wait_for_cursor(struct attachment *attachment, struct error *err)
 
 	/* The first cursor says that the node knows of us. */
 	while (r == 0 && !attachment->pieces.cursor && attachment->end == ATTACHMENT_OPEN) {
-		struct pollfd pollfd = { websocket_fd(attachment->websocket),
-					 websocket_events(attachment->websocket), 0 };
+		short events = websocket_events(attachment->websocket);
+		struct pollfd fds[] = { { websocket_fd(attachment->websocket), events, 0 },
+					{ attachment->signals.fd, POLLIN, 0 } };
 
-		if (pollfd.events && poll(&pollfd, 1, -1) < 0 && errno != EINTR)
+		if (poll(fds, 2, events ? -1 : 0) < 0 && errno != EINTR)
 			return error_set(err, -errno, "cannot wait for the server");
-		r = websocket_process(attachment->websocket, err);
+		if (fds[1].revents)
+			r = take_signal(attachment, err);
+		if (r == 0)
+			r = websocket_process(attachment->websocket, err);
 		if (r > 0)
 			r = error_say(err, -ECONNRESET, "the server closed the stream");
 	}
@@ -205,11 +223,11 @@ int attachment_open(struct attachment *attachment, bool wait, struct error *err)
 
 	attachment->signals.fd = -1;
 	if (r == 0 && !wait)
-		r = go_raw(attachment, err);
+		r = take_terminal(attachment, err);
 	if (r == 0)
 		r = wait_for_cursor(attachment, err);
 	if (r < 0)
-		terminal_restore();
+		give_terminal_back(attachment);
 	return r;
 }
 
@@ -307,20 +325,12 @@ static int run(struct attachment *attachment, struct error *err)
 
 int attachment_run(struct attachment *attachment, struct error *err)
 {
-	static const int signals[] = { SIGINT,  SIGTERM, SIGHUP,   SIGQUIT, SIGUSR1,
-				       SIGUSR2, SIGPIPE, SIGWINCH, 0 };
-	int r = signals_begin(&attachment->signals, signals, err);
+	int r = take_terminal(attachment, err);
 
 	attachment->input_open = attachment->input;
 	if (r == 0)
-		r = go_raw(attachment, err);
-	if (r == 0)
 		r = run(attachment, err);
-	terminal_restore();
-	/* A signal that is still pending would kill us when it is unblocked. */
-	while (attachment->signals.fd >= 0 && signals_take(&attachment->signals))
-		;
-	signals_end(&attachment->signals);
+	give_terminal_back(attachment);
 	if (r < 0)
 		return r;
 	if (attachment->end == ATTACHMENT_DETACHED)

@@ -164,18 +164,6 @@ void stream_pieces_done(struct stream_pieces *pieces)
 	pieces->cursor = NULL;
 }
 
-int stream_pause(int pause_ms)
-{
-	AUTO(signals_end) struct signals signals = { .fd = -1 };
-	struct pollfd pollfd = { .events = POLLIN };
-
-	if (signals_begin(&signals, (const int[]){ SIGINT, SIGTERM, 0 }, NULL) < 0)
-		return 1;
-	pollfd.fd = signals.fd;
-	poll(&pollfd, 1, pause_ms);
-	return signals_take(&signals) != 0;
-}
-
 bool stream_retry(struct stream_retry *retry, const struct client *client, int r)
 {
 	int status = retry->connected ? 0 : client_status(client);

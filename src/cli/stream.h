@@ -67,6 +67,3 @@ struct stream_retry {
  * is gone, or the node's agent is.  False when it has said no, too often, or Ctrl-C came.
  */
 bool stream_retry(struct stream_retry *retry, const struct client *client, int r);
-
-/* Waits; 1 when Ctrl-C came. */
-int stream_pause(int pause_ms);

@@ -32,7 +32,8 @@ def test_launch_it_is_a_shell(busybox):
     terminal.resize(120, 40)
     terminal.type("stty size\r")
     terminal.expect("40 120")
-    terminal.type("sleep 1000\r")
+    terminal.type("echo $((40 + 2))-ready; sleep 1000\r")
+    terminal.expect("42-ready")
     terminal.type("\x03")  # Ctrl-C is a key like any other
     terminal.type("exit 7\r")
     assert terminal.finish() == 7

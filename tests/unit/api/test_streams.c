@@ -343,6 +343,42 @@ static void newer_agent_replaces_older(void **state)
 		json_object_get(json_object_get(answer.json, "metadata"), "agent_connected")));
 }
 
+static void attach_goes_both_ways(void **state)
+{
+	struct world *w = *state;
+	AUTO(strbuf_done) struct strbuf in = {};
+	AUTO(strbuf_done) struct strbuf got = {};
+	AUTO(answer_done) struct answer answer = {};
+	AUTO(answer_done) struct answer refused = {};
+	char uid[UID_SIZE];
+
+	world_agent_connect(w);
+	launch(w, uid);
+	AUTO(fd_close)
+	int none = world_websocket(w, "/1.0/instances/web/attach?width=70000", &refused);
+	assert_non_null(strstr(refused.text, "400"));
+	AUTO(fd_close)
+	int fd = world_websocket(
+		w, "/1.0/instances/web/attach?stdin=1&wait=1&width=80&height=24&tail=3", &answer);
+	struct frame frame = world_agent_expect(w, FRAME_STREAM_OPEN);
+	AUTO(json_decref) json_t *open = json_of(&frame);
+	assert_string_equal(json_string_value(json_object_get(open, "kind")), "attach");
+	assert_true(json_is_true(json_object_get(open, "stdin")));
+	assert_true(json_is_true(json_object_get(open, "wait")));
+	assert_int_equal(json_integer_value(json_object_get(open, "width")), 80);
+	assert_int_equal(json_integer_value(json_object_get(open, "tail")), 3);
+	world_ws_send(w, fd, 2, "\0typed", 6);
+	frame = world_agent_expect(w, FRAME_STREAM_DATA);
+	assert_memory_equal(frame.body, "\0typed", 6);
+	world_ws_send(w, fd, 1, "{\"detach\":true}", 15);
+	frame = world_agent_expect(w, FRAME_STREAM_DATA);
+	assert_memory_equal(frame.body, "\3{\"detach\":true}", 16);
+	/* What is not known ends the stream, as everywhere. */
+	world_ws_send(w, fd, 1, "{\"leave\":true}", 14);
+	assert_int_equal(world_ws_next(w, fd, &in, &got), 1);
+	assert_non_null(strstr(got.data, "leave"));
+}
+
 static void logs_are_one_way(void **state)
 {
 	struct world *w = *state;
@@ -354,14 +390,18 @@ static void logs_are_one_way(void **state)
 	world_agent_connect(w);
 	launch(w, uid);
 	AUTO(fd_close)
-	int fd =
-		world_websocket(w, "/1.0/instances/web/logs?follow=1&tail=5&timestamps=0", &answer);
+	int fd = world_websocket(w,
+				 "/1.0/instances/web/logs?follow=1&tail=5&timestamps=0&since_ms=7"
+				 "&stderr=0&cursor=c-1-0&cursors=1",
+				 &answer);
 	assert_non_null(strstr(answer.text, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 	struct frame frame = world_agent_expect(w, FRAME_STREAM_OPEN);
 	AUTO(json_decref) json_t *open = json_of(&frame);
 	AUTO(json_decref)
-	json_t *want = json_pack("{s:s, s:s, s:b, s:i, s:b}", "kind", "logs", "uid", uid, "follow",
-				 1, "tail", 5, "timestamps", 0);
+	json_t *want = json_pack("{s:s, s:s, s:b, s:i, s:b, s:b, s:i, s:i, s:b, s:b, s:s}", "kind",
+				 "logs", "uid", uid, "follow", 1, "tail", 5, "timestamps", 0,
+				 "cursors", 1, "since_ms", 7, "until_ms", 0, "stdout", 1, "stderr",
+				 0, "cursor", "c-1-0");
 	assert_true(json_equal(open, want));
 	agent_says(w, frame.id, FRAME_CHANNEL_ERR, "warning\n");
 	assert_int_equal(world_ws_next(w, fd, &in, &got), 2);
@@ -600,6 +640,7 @@ int main(void)
 		TEST(greedy_agent_is_disconnected),
 		TEST(wrong_first_words_end_the_link),
 		TEST(newer_agent_replaces_older),
+		TEST(attach_goes_both_ways),
 		TEST(logs_are_one_way),
 		TEST(broken_websocket_frames_are_refused),
 		TEST(export_streams),
