@@ -1,7 +1,9 @@
 """How an instance is run: each option of `brume launch` is seen from the inside."""
+import pwd
+
 import images
 import pytest
-from node import eventually
+from node import eventually, user_of_control
 
 
 def inside(node, name, script):
@@ -122,6 +124,23 @@ def test_privileged_needs_the_project_to_allow_it(busybox):
     finally:
         node.cli("project", "set", "default", "allow_privileged", "false")
     assert "allow_privileged" in refused(node, reference, "again", "--privileged", code=1)
+
+
+def test_only_root_changes_a_project(busybox):
+    node, _ = busybox
+    user = pwd.getpwnam(user_of_control())
+    done = node.run(["setpriv", "--reuid", user.pw_uid, "--regid", user.pw_gid, "--clear-groups",
+                     node.build / "brume", "project", "set", "default", "allow_privileged",
+                     "true"], check=False, env=node.environment())
+    assert done.returncode == 1 and "only root" in done.stderr, done.stderr
+    assert not node.json("project", "info", "default")["spec"].get("allow_privileged")
+    assert "refused" in node.out("project", "list")
+    for words in (["set", "default", "colour", "red"],
+                  ["set", "default", "allow_privileged", "maybe"], ["set", "default"]):
+        node.cli("project", *words, code=2)
+    assert "nobody" in node.cli("project", "set", "nobody", "description", "x", code=1).stderr
+    node.cli("project", "set", "default", "description", "ours")
+    assert "ours" in node.out("project", "info", "default")
 
 
 def test_sysctls_limits_and_name_servers(busybox):

@@ -159,9 +159,79 @@ static void test_stream_control(void **state)
 	assert_true(stream_control("{", 1, &code, &err) < 0);
 }
 
+static void test_how_it_is_run(void **state)
+{
+	AUTO(json_decref) json_t *body = NULL;
+	AUTO(launch_request_free) struct launch_request *back = NULL;
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(BUILD(&body, &err, "web", "a", "-v", "/a:/b:ro", "--mount",
+			       "type=tmpfs,target=/c", "--tmpfs", "/d:size=1M", "--device",
+			       "/dev/fuse:r", "--cap-add", "net_admin", "--cap-drop", "ALL",
+			       "--sysctl", "net.a=1", "--sysctl", "net.a=2", "--ulimit", "core=0",
+			       "--dns", "::1", "--shm-size", "1M", "--init", "--read-only",
+			       "--privileged", "--seccomp", "unconfined", "--health-http", "8080/x",
+			       "--health-interval", "1m", "--health-on-failure", "kill"),
+			 0);
+	assert_int_equal(launch_request_decode(body, &back, &err), 0);
+	const struct run_options *run = &back->spec.run;
+	assert_int_equal(run->mount_count, 3);
+	assert_string_equal(run->mounts[0].source, "/a");
+	assert_true(run->mounts[0].read_only);
+	assert_int_equal(run->mounts[2].size_bytes, 1 << 20);
+	assert_string_equal(run->devices[0].access, "r");
+	assert_string_equal(run->cap_add[0], "CAP_NET_ADMIN");
+	assert_string_equal(strv_env_get(run->sysctls, "net.a"), "2");
+	assert_true(run->init && run->read_only && run->privileged);
+	assert_int_equal(run->seccomp, SECCOMP_UNCONFINED);
+	assert_int_equal(run->shm_size_bytes, 1 << 20);
+	assert_int_equal(back->spec.health.type, HEALTH_TYPE_HTTP);
+	assert_int_equal(back->spec.health.interval_ms, 60000);
+	assert_int_equal(back->spec.health.on_failure, HEALTH_ON_FAILURE_KILL);
+}
+
+static void test_how_it_cannot_be_run(void **state)
+{
+	static const struct {
+		const char *option, *value, *word;
+	} bad[] = {
+		{ "--volume", "x:/b", "--volume" },
+		{ "--mount", "type=bind,target=/b", "--mount" },
+		{ "--tmpfs", "b", "--tmpfs" },
+		{ "--device", "/x", "--device" },
+		{ "--cap-add", "X", "--cap-add" },
+		{ "--cap-drop", "X", "--cap-drop" },
+		{ "--sysctl", "kernel.x=1", "--sysctl" },
+		{ "--ulimit", "x=1", "--ulimit" },
+		{ "--dns", "x", "--dns" },
+		{ "--shm-size", "x", "--shm-size" },
+		{ "--seccomp", "x", "--seccomp" },
+		{ "--health-http", "x", "--health-http" },
+		{ "--health-tcp", "x", "--health-tcp" },
+		{ "--health-cmd", "", "--health-cmd" },
+		{ "--health-timeout", "0", "--health-timeout" },
+		{ "--health-retries", "0", "--health-retries" },
+		{ "--health-start-period", "x", "--health-start-period" },
+		{ "--health-on-failure", "x", "--health-on-failure" },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+		AUTO(json_decref) json_t *body = NULL;
+		struct error err = {};
+
+		if (BUILD(&body, &err, "web", "a", (char *) bad[i].option, (char *) bad[i].value) >=
+			    0 ||
+		    !strstr(err.msg, bad[i].word))
+			fail_msg("%s %s: %s", bad[i].option, bad[i].value, err.msg);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_how_it_is_run),  cmocka_unit_test(test_how_it_cannot_be_run),
 		cmocka_unit_test(test_everything),     cmocka_unit_test(test_small),
 		cmocka_unit_test(test_refused),        cmocka_unit_test(test_number),
 		cmocka_unit_test(test_stream_control),
