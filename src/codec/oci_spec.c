@@ -158,7 +158,9 @@ int oci_spec_decode(const char *text, size_t size, struct oci_spec **ret, struct
 		memcpy(work, text, size);
 		memset(work + start, ' ', length);
 		memcpy(work + start, "{}", 2);
-		spec->text = mem_strndup(text + start, length);
+		/* Not as a string: a NUL in it would make it shorter than it is said to be. */
+		spec->text = mem_zalloc(length + 1);
+		memcpy(spec->text, text + start, length);
 		spec->linux_.seccomp_text = spec->text;
 		spec->linux_.seccomp_size = length;
 	}

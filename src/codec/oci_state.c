@@ -64,7 +64,8 @@ int oci_state_decode(const char *text, size_t size, struct oci_state **ret, stru
 	r = json_reader_finish(&in, object);
 	if (r < 0)
 		return r;
-	if (!state->version || !state->id || !state->bundle)
+	if (!state->version || !state->version[0] || !state->id || !state->id[0] ||
+	    !state->bundle || !state->bundle[0])
 		return error_say(err, -EINVAL, "version, id or bundle is missing");
 	state->pid = (pid_t) pid;
 	state->annotations = json_incref(annotations);

@@ -72,6 +72,17 @@ int record_create(const char *root, const char *id, struct record **ret, struct 
 	return 0;
 }
 
+/* What it names will be signalled and removed: it must be what this runtime has written. */
+static int check_state(const struct oci_state *state, const char *id, struct error *err)
+{
+	if (strcmp(state->id, id) != 0)
+		return error_say(err, -EBADMSG, "is of another container, \"%.64s\"", state->id);
+	if (state->cgroup && !cgroup_path_good(state->cgroup))
+		return error_say(err, -EBADMSG, "cgroup: \"%.64s\" is not a good path",
+				 state->cgroup);
+	return 0;
+}
+
 int record_open(const char *root, const char *id, bool lock, struct record **ret, struct error *err)
 {
 	AUTO(record_free) struct record *record = NULL;
@@ -94,6 +105,9 @@ int record_open(const char *root, const char *id, bool lock, struct record **ret
 		return error_say(err, -ENOENT, "container \"%s\" does not exist", id);
 	if (r == 0) {
 		r = oci_state_decode(text, size, &record->state, err);
+		if (r < 0)
+			return error_wrap(err, r, "%s/state.json", record->path);
+		r = check_state(record->state, id, err);
 		if (r < 0)
 			return error_wrap(err, r, "%s/state.json", record->path);
 	} else if (r == -ENOENT) {

@@ -6,6 +6,9 @@
 
 #include "base/error.h"
 
+/* The kernel's own bound. */
+enum { ERRNO_MAX = 4095 };
+
 struct sync_message {
 	int type;
 	pid_t pid;
@@ -56,10 +59,15 @@ static int receive(int fd, struct sync_message *message, struct error *err)
 	if (n != sizeof(*message))
 		return error_say(err, -EPROTO, "the container's init sent a broken message");
 	message->text[sizeof(message->text) - 1] = '\0';
-	if (message->type == SYNC_ERROR)
-		return error_say(err, message->code < 0 ? message->code : -EPROTO, "%s",
+	if (message->type < 0 || message->type > SYNC_ERROR)
+		return error_say(err, -EPROTO, "the container's init sent a message of type %d",
+				 message->type);
+	if (message->type != SYNC_ERROR)
+		return 1;
+	if (message->code >= 0 || message->code < -ERRNO_MAX || !message->text[0])
+		return error_say(err, -EPROTO, "the container's init sent a broken error: %s",
 				 message->text);
-	return 1;
+	return error_say(err, message->code, "%s", message->text);
 }
 
 int sync_next(int fd, enum sync_type *ret_type, pid_t *ret_pid, struct error *err)
