@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/freeze.h"
 #include "agent/hold.h"
 #include "agent/image_actor.h"
 #include "agent/instance_actor.h"
@@ -411,6 +412,7 @@ int agent_run(const struct agent_options *options, struct error *err)
 	if (r < 0)
 		return r;
 	agent_scan(agent);
+	freeze_undo_all(agent);
 	r = net_watch_new(agent, &agent->net_watch, err);
 	if (r == 0)
 		r = keeper_watch_new(agent, &agent->keeper, err);

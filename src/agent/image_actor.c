@@ -34,8 +34,9 @@ struct image_actor {
 	bool removed;
 	struct image_task *task; /* on a worker */
 	struct image_task_progress progress;
-	struct retry timer; /* progress, or another try to remove */
-	int import_fd;      /* the bytes of an import that has not begun, or -1 */
+	struct retry timer;          /* progress, or another try to remove */
+	int import_fd;               /* the bytes of an import that has not begun, or -1 */
+	struct instance_upper upper; /* for the commit that begins */
 	image_import_done_fn import_done;
 	void *import_data;
 	uint64_t told;
@@ -101,6 +102,11 @@ static bool is_import(const struct image_actor *actor)
 	return actor->want->spec.source == IMAGE_IMPORT;
 }
 
+static bool is_commit(const struct image_actor *actor)
+{
+	return actor->want->spec.source == IMAGE_COMMIT;
+}
+
 /* What was asked for last has been tried and did not work. */
 static bool has_failed(const struct image_actor *actor)
 {
@@ -109,7 +115,8 @@ static bool has_failed(const struct image_actor *actor)
 
 static bool is_ready(const struct image_actor *actor)
 {
-	return actor->info && (is_import(actor) || actor->done_seq >= actor->want->spec.pull_seq);
+	return actor->info && (is_import(actor) || is_commit(actor) ||
+			       actor->done_seq >= actor->want->spec.pull_seq);
 }
 
 static enum image_state state_of(const struct image_actor *actor)
@@ -193,6 +200,7 @@ static void take_failure(struct image_actor *actor, struct image_task *task)
 	switch (task->kind) {
 	case IMAGE_TASK_PULL:
 	case IMAGE_TASK_IMPORT:
+	case IMAGE_TASK_COMMIT:
 		mem_replace(&actor->error, task->err.msg);
 		actor->failed_seq = task->pull_seq;
 		if (task->result != -ECANCELED || wanted(actor))
@@ -263,13 +271,35 @@ static struct image_task *submit(struct image_actor *actor, enum image_task_kind
 		task->platform = mem_strdup(spec->platform);
 		task->username = mem_strdup(spec->username);
 		task->password = mem_strdup(spec->password);
+		if (kind == IMAGE_TASK_COMMIT)
+			image_commit_spec_copy(&task->commit, &spec->commit);
 	}
+	task->upper = actor->upper;
+	actor->upper = (struct instance_upper){};
 	actor->task = task;
 	actor->progress = (struct image_task_progress){};
-	if (kind == IMAGE_TASK_PULL || kind == IMAGE_TASK_IMPORT)
+	if (kind == IMAGE_TASK_PULL || kind == IMAGE_TASK_IMPORT || kind == IMAGE_TASK_COMMIT)
 		retry_in(&actor->timer, agent->event, PROGRESS_MS);
 	pool_submit(kind == IMAGE_TASK_LOOKUP ? agent->pool : agent->slow_pool, work, done, task);
 	return task;
+}
+
+/* Begins when the instance is there; that it is not is known when all that is wanted is. */
+static void begin_commit(struct image_actor *actor)
+{
+	const struct image_commit_spec *commit = &actor->want->spec.commit;
+	struct error err = {};
+	int r = instance_upper_find(actor->agent, commit->instance_uid, &actor->upper, &err);
+
+	if (r == -ENOENT && !actor->agent->complete)
+		return;
+	if (r < 0) {
+		mem_replace(&actor->error, err.msg);
+		actor->failed_seq = actor->want->spec.pull_seq;
+		actor->generation = actor->want->meta.generation;
+		return;
+	}
+	submit(actor, IMAGE_TASK_COMMIT, -1);
 }
 
 static void advance(struct image_actor *actor)
@@ -290,6 +320,8 @@ static void advance(struct image_actor *actor)
 		return;
 	} else if (is_import(actor) && actor->import_fd >= 0) {
 		submit(actor, IMAGE_TASK_IMPORT, TAKE_FD(actor->import_fd));
+	} else if (is_commit(actor) && !is_ready(actor) && !has_failed(actor)) {
+		begin_commit(actor);
 	} else if (!is_import(actor) && !is_ready(actor) && !has_failed(actor)) {
 		submit(actor, IMAGE_TASK_PULL, -1);
 	} else if (is_ready(actor) || has_failed(actor)) {
@@ -341,6 +373,8 @@ void image_actors_complete(struct agent *agent)
 	HASH_ITER(hh, agent->image_actors, actor, next)
 	if (actor->session != agent->session)
 		unwant(actor);
+	else if (actor->want && is_commit(actor))
+		advance(actor); /* it may have waited for its instance */
 }
 
 void image_actors_tell(struct agent *agent)

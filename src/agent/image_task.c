@@ -10,11 +10,15 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/freeze.h"
+#include "agent/instance_task.h"
 #include "agent/settings.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "image/commit.h"
 #include "image/import.h"
+#include "image/rootfs.h"
 #include "image/store.h"
 #include "model/member.h"
 
@@ -164,10 +168,47 @@ static int import(struct image_task *task, struct image_info *info)
 	return image_import(task->agent->images, &order, on_progress, task, info, &task->err);
 }
 
+static void files_read(void *data)
+{
+	freeze_end(data);
+}
+
+static int commit(struct image_task *task, struct image_info *info)
+{
+	const struct image_commit_spec *spec = &task->commit;
+	AUTO(image_info_done) struct image_info base = {};
+	AUTO(freeze_end) struct freeze freeze = { .lock_fd = -1 };
+	int r = instance_image_read(task->agent, task->upper.uid, &base, &task->err);
+
+	if (r == 0 && spec->pause)
+		r = freeze_begin(task->agent, task->upper.uid, &freeze, &task->err);
+	if (r < 0)
+		return r;
+	const struct image_commit order = {
+		.uid = task->uid,
+		.name = task->reference,
+		.base = &base,
+		.upper = { .dir = task->upper.dir,
+			   .owner_base = rootfs_slot_uid(task->upper.slot),
+			   .mount_points = task->upper.mount_points },
+		.changes = spec->changes,
+		.author = spec->author,
+		.message = spec->message,
+		.created_by = spec->created_by,
+		.now_ms = clock_realtime_ms(clock_system()),
+		.cancel_fd = task->cancel_fd,
+		.files_read = files_read,
+		.data = &freeze,
+	};
+	return image_commit(task->agent->images, &order, on_progress, task, info, &task->err);
+}
+
 static int fetch(struct image_task *task)
 {
 	AUTO(image_info_done) struct image_info info = {};
-	int r = task->kind == IMAGE_TASK_PULL ? pull(task, &info) : import(task, &info);
+	int r = task->kind == IMAGE_TASK_PULL     ? pull(task, &info)
+		: task->kind == IMAGE_TASK_COMMIT ? commit(task, &info)
+						  : import(task, &info);
 
 	if (r == 0)
 		r = record_seq(task);
@@ -196,6 +237,7 @@ void image_task_run(struct image_task *task)
 		break;
 	case IMAGE_TASK_PULL:
 	case IMAGE_TASK_IMPORT:
+	case IMAGE_TASK_COMMIT:
 		task->result = fetch(task);
 		break;
 	case IMAGE_TASK_REMOVE:
@@ -217,6 +259,8 @@ void image_task_free(struct image_task *task)
 	fd_close(task->input_fd);
 	fd_close(task->cancel_fd);
 	json_decref(task->info);
+	instance_upper_done(&task->upper);
+	image_commit_spec_done(&task->commit);
 	pthread_mutex_destroy(&task->lock);
 	free(task);
 }

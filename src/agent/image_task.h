@@ -10,13 +10,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/instance_files.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/image.h"
 
 struct agent;
 struct image_actor;
 
-enum image_task_kind { IMAGE_TASK_LOOKUP, IMAGE_TASK_PULL, IMAGE_TASK_IMPORT, IMAGE_TASK_REMOVE };
+enum image_task_kind {
+	IMAGE_TASK_LOOKUP,
+	IMAGE_TASK_PULL,
+	IMAGE_TASK_IMPORT,
+	IMAGE_TASK_COMMIT,
+	IMAGE_TASK_REMOVE,
+};
 
 struct image_task_progress {
 	uint64_t done_bytes, total_bytes;
@@ -30,9 +38,11 @@ struct image_task {
 	char uid[UID_SIZE];
 	char *reference, *platform, *username, *password;
 	bool insecure;
-	uint64_t pull_seq; /* of PULL and IMPORT: put on record when it is done */
-	int input_fd;      /* of IMPORT; owned */
-	int cancel_fd;     /* an eventfd; owned */
+	uint64_t pull_seq;               /* of PULL and IMPORT: put on record when it is done */
+	int input_fd;                    /* of IMPORT; owned */
+	struct instance_upper upper;     /* of COMMIT */
+	struct image_commit_spec commit; /* likewise; owned */
+	int cancel_fd;                   /* an eventfd; owned */
 
 	pthread_mutex_t lock;
 	struct image_task_progress progress; /* under the lock */

@@ -7,6 +7,7 @@
 #include "api/reply.h"
 #include "api/request.h"
 #include "base/json.h"
+#include "codec/image_change.h"
 
 int image_show(struct request *req, struct error *err)
 {
@@ -28,12 +29,28 @@ int image_show(struct request *req, struct error *err)
 	return 0;
 }
 
+static int image_commit(struct request *req, const json_t *body, struct error *err)
+{
+	AUTO(commit_request_free) struct commit_request *request = NULL;
+	int r = commit_request_decode(body, &request, err);
+
+	if (r == 0)
+		r = image_changes_check(request->changes, err);
+	if (r < 0)
+		return r;
+	control_image_commit(request_api(req)->control, request_project(req), request, reply_done,
+			     reply_new(req, KIND_INSTANCE, request->instance));
+	return 0;
+}
+
 int image_pull(struct request *req, struct error *err)
 {
 	AUTO(pull_request_free) struct pull_request *request = NULL;
 	AUTO(json_decref) json_t *body = NULL;
 	int r = request_json(req, &body, err);
 
+	if (r == 0 && commit_request_is(body))
+		return image_commit(req, body, err);
 	if (r == 0)
 		r = pull_request_decode(body, &request, err);
 	if (r < 0)

@@ -142,6 +142,9 @@ void control_image_pull(struct control *control, const char *project,
  */
 void control_image_import(struct control *control, const char *project, const char *name,
 			  control_done_fn done, void *data);
+/* Makes an image of what an instance has changed: the node does it. */
+void control_image_commit(struct control *control, const char *project,
+			  const struct commit_request *request, control_done_fn done, void *data);
 void control_image_delete(struct control *control, const char *project, const char *name,
 			  uint64_t if_match, control_done_fn done, void *data);
 void control_image_prune(struct control *control, const char *project, control_done_fn done,

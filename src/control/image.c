@@ -2,13 +2,14 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "codec/image_ref.h"
 #include "control/control_internal.h"
 
-enum { USERS_SHOWN = 5 };
+enum { USERS_SHOWN = 5, CREATED_BY_MAX = 1000, TAG_MAX = 128 };
 
 int control_image_name(struct control *control, const char *project, const char *text, char **ret,
 		       struct error *err)
@@ -153,12 +154,25 @@ void control_image_pull(struct control *control, const char *project,
 	request_start(control, request, prepare_pull);
 }
 
-/* An imported image may have a plain name; a reference is normalized like any other. */
+static bool is_tag(const char *text)
+{
+	size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				   "_.-");
+
+	return size > 0 && size <= TAG_MAX && !text[size] && text[0] != '.' && text[0] != '-';
+}
+
+/*
+ * An image that is made here may have a plain name, with a tag or without; a reference is
+ * normalized like any other.
+ */
 static int import_name(struct request *request, char **ret, struct error *err)
 {
+	AUTO(free) char *plain = mem_strndup(request->name, strcspn(request->name, ":"));
+	const char *tag = strchr(request->name, ':');
 	struct error ignored;
 
-	if (name_check(request->name, "name", &ignored) == 0) {
+	if (name_check(plain, "name", &ignored) == 0 && (!tag || is_tag(tag + 1))) {
 		*ret = mem_strdup(request->name);
 		return 0;
 	}
@@ -198,6 +212,119 @@ void control_image_import(struct control *control, const char *project, const ch
 			  control_done_fn done, void *data)
 {
 	request_start(control, request_new(project, name, done, data), prepare_import);
+}
+
+/* "CMD [...]" */
+static void add_list(char ***changes, const char *word, char *const *list)
+{
+	AUTO(json_decref) json_t *object = json_object();
+	AUTO(free) char *text = NULL;
+
+	json_put_strv(object, "list", list);
+	text = json_text(json_object_get(object, "list"));
+	strv_append_take(changes, mem_printf("%s %s", word, text));
+}
+
+static void add_word(char ***changes, const char *word, const char *text)
+{
+	if (text && text[0])
+		strv_append_take(changes, mem_printf("%s %s", word, text));
+}
+
+/* What the launch said instead of the image becomes the image's. */
+static char **changes_of(const struct instance_spec *spec)
+{
+	static char *none[] = { NULL };
+	char **changes = NULL;
+
+	if (spec->entrypoint)
+		add_list(&changes, "ENTRYPOINT", spec->entrypoint);
+	if (spec->command || spec->entrypoint)
+		add_list(&changes, "CMD", spec->command ? spec->command : none);
+	if (spec->env && spec->env[0])
+		add_list(&changes, "ENV", spec->env);
+	add_word(&changes, "WORKDIR", spec->workdir);
+	add_word(&changes, "USER", spec->user);
+	add_word(&changes, "STOPSIGNAL", spec->stop_signal);
+	return changes;
+}
+
+/* "sleep 1000", for the history. */
+static char *created_by(const struct instance_spec *spec)
+{
+	AUTO(strbuf_done) struct strbuf out = {};
+
+	for (char **word = spec->entrypoint; word && *word; word++)
+		strbuf_printf(&out, "%s%s", out.size > 0 ? " " : "", *word);
+	for (char **word = spec->command; word && *word; word++)
+		strbuf_printf(&out, "%s%s", out.size > 0 ? " " : "", *word);
+	/* Longer than anybody reads; never cut in a character. */
+	return out.size > CREATED_BY_MAX ? mem_strdup("brume commit") : strbuf_take(&out);
+}
+
+static void fill_commit(struct image_commit_spec *commit, const struct instance *instance,
+			const struct commit_request *request)
+{
+	memcpy(commit->instance_uid, instance->meta.uid, UID_SIZE);
+	commit->instance = mem_strdup(instance->meta.name);
+	commit->changes = changes_of(&instance->spec);
+	for (char **change = request->changes; change && *change; change++)
+		strv_append(&commit->changes, *change);
+	commit->message = mem_strdup(request->message);
+	commit->author = mem_strdup(request->author);
+	commit->created_by = created_by(&instance->spec);
+	commit->pause = request->pause;
+}
+
+static int prepare_commit(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	const struct commit_request *commit = request->body;
+	AUTO(free) char *name = NULL;
+	struct operation *operation;
+	struct image *image;
+	struct item *item;
+	int r = import_name(request, &name, err);
+
+	if (r < 0)
+		return r;
+	item = mirror_find(work->control, KIND_INSTANCE, request->project, commit->instance);
+	if (!item || item->meta->deleted_ms)
+		return error_say(err, -ENOENT, "instance %s does not exist", commit->instance);
+	if (mirror_find(work->control, KIND_IMAGE, request->project, name))
+		return error_say(err, -EEXIST, "image %s exists already", name);
+	draft_require(draft, item);
+	image = image_create(draft, request->project, name);
+	image->spec.source = IMAGE_COMMIT;
+	image->spec.reference = mem_strdup(name);
+	image->spec.pull_seq = 1;
+	fill_commit(&image->spec.commit, item_instance(item), commit);
+	operation = draft_operation(draft, OPERATION_COMMIT, KIND_IMAGE, &image->meta);
+	operation->seq = 1;
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	return WORK_COMMIT;
+}
+
+static void commit_free(void *commit)
+{
+	commit_request_free(commit);
+}
+
+void control_image_commit(struct control *control, const char *project,
+			  const struct commit_request *commit, control_done_fn done, void *data)
+{
+	struct request *request = request_new(project, commit->name, done, data);
+	struct commit_request *copy = mem_new0(struct commit_request);
+
+	copy->instance = mem_strdup(commit->instance);
+	copy->name = mem_strdup(commit->name);
+	copy->changes = strv_copy(commit->changes);
+	copy->message = mem_strdup(commit->message);
+	copy->author = mem_strdup(commit->author);
+	copy->pause = commit->pause;
+	request->body = copy;
+	request->body_free = commit_free;
+	request_start(control, request, prepare_commit);
 }
 
 /* "used by instances web, db and 3 more" */

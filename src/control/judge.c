@@ -177,7 +177,8 @@ void judge_image(const struct operation *operation, const struct image *image, s
 				 .text = status->progress_text            ? status->progress_text
 					 : status->state == IMAGE_PULLING ? "pulling"
 									  : NULL };
-	if (operation->action != OPERATION_PULL && operation->action != OPERATION_IMPORT)
+	if (operation->action != OPERATION_PULL && operation->action != OPERATION_IMPORT &&
+	    operation->action != OPERATION_COMMIT)
 		return;
 	if (status->generation < operation->generation || status->pull_seq < operation->seq)
 		return;

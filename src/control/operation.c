@@ -24,10 +24,11 @@ static int check_cancel(struct control *control, const struct operation *operati
 	case OPERATION_LAUNCH:
 	case OPERATION_PULL:
 	case OPERATION_IMPORT:
+	case OPERATION_COMMIT:
 		return 0;
 	default:
 		return error_say(err, -EBUSY,
-				 "\"%s\" cannot be cancelled, only launch, pull and import can",
+				 "\"%s\" cannot be cancelled, only launch, pull, import and commit can",
 				 operation_action_name(operation->action));
 	}
 }

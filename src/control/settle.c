@@ -308,8 +308,8 @@ static bool pull_is_running(struct control *control, const char *uid)
 	{
 		const struct operation *operation = item_operation(running);
 
-		if ((operation->action == OPERATION_PULL ||
-		     operation->action == OPERATION_IMPORT) &&
+		if ((operation->action == OPERATION_PULL || operation->action == OPERATION_IMPORT ||
+		     operation->action == OPERATION_COMMIT) &&
 		    operation->ending == OPERATION_RUNNING &&
 		    strcmp(operation->target_uid, uid) == 0)
 			return true;

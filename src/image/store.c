@@ -362,6 +362,14 @@ static void add_image(struct claim *claim, const struct image_info *info)
 	}
 }
 
+void store_claim_contents(struct image_store *store, struct claim *claim,
+			  const struct image_info *info)
+{
+	pthread_mutex_lock(&store->lock);
+	add_image(claim, info);
+	pthread_mutex_unlock(&store->lock);
+}
+
 struct known_state {
 	struct image_store *store;
 	struct claim *claim; /* NULL: only find */

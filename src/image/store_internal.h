@@ -57,6 +57,10 @@ int store_claim_known(struct image_store *store, struct claim *claim, const char
 int store_claim_image(struct image_store *store, struct claim *claim, const struct image_info *info,
 		      unsigned int *need);
 
+/* Claims what an image consists of, as far as it is there. */
+void store_claim_contents(struct image_store *store, struct claim *claim,
+			  const struct image_info *info);
+
 /* Claims a recorded image, for reading it. */
 int store_claim_record(struct image_store *store, struct claim *claim, const char *uid,
 		       struct image_info *ret, struct error *err);

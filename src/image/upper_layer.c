@@ -354,13 +354,14 @@ static int write_layer(struct layer_writer *writer, json_t **ret)
 
 int upper_layer(struct upper *upper, json_t **ret)
 {
-	AUTO(archive_write_free) struct archive *archive = archive_write_new();
 	AUTO(digest_stream_free) struct digest_stream *diff_id = digest_stream_new(DIGEST_SHA256);
 	AUTO(digest_stream_free) struct digest_stream *digest = digest_stream_new(DIGEST_SHA256);
 	AUTO(free) uint8_t *out = mem_zalloc(OUT_SIZE);
 	AUTO(free) char *buffer = mem_zalloc(COPY_SIZE);
 	AUTO(free) char *xattr = mem_zalloc(UPPER_XATTR_MAX);
 	AUTO(free) struct layer_writer *writer = mem_new0(struct layer_writer);
+	/* The last one: releasing it writes, with all of the above. */
+	AUTO(archive_write_free) struct archive *archive = archive_write_new();
 
 	writer->upper = upper;
 	writer->archive = archive;

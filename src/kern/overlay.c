@@ -86,6 +86,11 @@ int overlay_mount_fsconfig(const struct overlay_config *config, int *ret_fd, str
 		r = set_folder(fs_fd, "workdir", config->work, &work_fd, err);
 	if (r < 0)
 		return r;
+	/* What is in the upper folder can be read without overlayfs, whatever the kernel's
+	 * defaults. */
+	if (fsconfig(fs_fd, FSCONFIG_SET_STRING, "redirect_dir", "nofollow", 0) < 0 ||
+	    fsconfig(fs_fd, FSCONFIG_SET_STRING, "metacopy", "off", 0) < 0)
+		return fail(fs_fd, -errno, "options", err);
 	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return fail(fs_fd, -errno, "mount", err);
 	mount_fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, 0);
@@ -115,7 +120,7 @@ static int classic_names(const struct overlay_config *config, int lower_fd, stru
 	if (move_mount(lower_fd, "", AT_FDCWD, "l", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return error_set(err, -errno, "overlay: attach the layers");
 
-	strbuf_puts(options, "upperdir=u,workdir=w,lowerdir=");
+	strbuf_puts(options, "redirect_dir=nofollow,metacopy=off,upperdir=u,workdir=w,lowerdir=");
 	for (size_t i = 0; i < config->lower_count; i++) {
 		AUTO(free) char *target = mem_printf("l/%s", config->lower[i]);
 		char name[32];

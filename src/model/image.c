@@ -8,14 +8,73 @@
 #include "base/strv.h"
 #include "model/member.h"
 
-enum { NAME_MAX_BYTES = 512, TEXT_MAX_BYTES = 1024, SECRET_MAX_BYTES = 16384, LAYERS_MAX = 1024 };
+enum {
+	COMMIT_TEXT_MAX = 4096,
+	NAME_MAX_BYTES = 512,
+	TEXT_MAX_BYTES = 1024,
+	SECRET_MAX_BYTES = 16384,
+	LAYERS_MAX = 1024
+};
 
-static const char *const source_names[] = { "pull", "import", NULL };
+static const char *const source_names[] = { "pull", "import", "commit", NULL };
 static const char *const state_names[] = { "pending", "pulling", "ready", "failed", "gone", NULL };
 
 const char *image_state_name(enum image_state state)
 {
 	return state_names[state];
+}
+
+static void read_commit(struct json_reader *in, const json_t *object,
+			struct image_commit_spec *commit)
+{
+	struct json_reader sub = { .err = in->err, .where = "spec.commit" };
+	json_t *value = NULL;
+
+	json_read_object(in, object, "commit", &value);
+	if (in->result < 0 || !value)
+		return;
+	member_read_uid(&sub, value, "instance_uid", commit->instance_uid);
+	member_read_text(&sub, value, "instance", NAME_MAX_BYTES, &commit->instance);
+	json_read_strv(&sub, value, "changes", &commit->changes);
+	member_read_text(&sub, value, "message", COMMIT_TEXT_MAX, &commit->message);
+	member_read_text(&sub, value, "author", COMMIT_TEXT_MAX, &commit->author);
+	member_read_text(&sub, value, "created_by", COMMIT_TEXT_MAX, &commit->created_by);
+	json_read_bool(&sub, value, "pause", &commit->pause);
+	in->result = json_reader_finish(&sub, value);
+}
+
+static json_t *commit_encode(const struct image_commit_spec *commit)
+{
+	json_t *object = json_object();
+
+	json_put_string(object, "instance_uid", commit->instance_uid);
+	json_put_string(object, "instance", commit->instance);
+	json_put_strv(object, "changes", commit->changes);
+	json_put_string(object, "message", commit->message);
+	json_put_string(object, "author", commit->author);
+	json_put_string(object, "created_by", commit->created_by);
+	json_object_set_new(object, "pause", json_boolean(commit->pause));
+	return object;
+}
+
+void image_commit_spec_done(struct image_commit_spec *commit)
+{
+	free(commit->instance);
+	strv_free(commit->changes);
+	free(commit->message);
+	free(commit->author);
+	free(commit->created_by);
+	*commit = (struct image_commit_spec){};
+}
+
+void image_commit_spec_copy(struct image_commit_spec *to, const struct image_commit_spec *from)
+{
+	*to = *from;
+	to->instance = mem_strdup(from->instance);
+	to->changes = strv_copy(from->changes);
+	to->message = mem_strdup(from->message);
+	to->author = mem_strdup(from->author);
+	to->created_by = mem_strdup(from->created_by);
 }
 
 int image_spec_decode(const json_t *object, struct image_spec *spec, struct error *err)
@@ -33,6 +92,7 @@ int image_spec_decode(const json_t *object, struct image_spec *spec, struct erro
 	json_read_uint64(&in, object, "pull_seq", &spec->pull_seq);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &spec->node);
 	json_read_bool(&in, object, "implicit", &spec->implicit);
+	read_commit(&in, object, &spec->commit);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
 	spec->source = source;
@@ -57,6 +117,8 @@ json_t *image_spec_encode(const struct image_spec *spec, unsigned int parts)
 	json_put_string(object, "node", spec->node);
 	if (spec->implicit)
 		json_object_set_new(object, "implicit", json_true());
+	if (spec->source == IMAGE_COMMIT)
+		json_object_set_new(object, "commit", commit_encode(&spec->commit));
 	return object;
 }
 
@@ -68,6 +130,7 @@ void image_spec_done(struct image_spec *spec)
 	free(spec->password);
 	free(spec->upload);
 	free(spec->node);
+	image_commit_spec_done(&spec->commit);
 	*spec = (struct image_spec){};
 }
 

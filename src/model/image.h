@@ -12,9 +12,20 @@
 #include "model/health.h"
 #include "model/meta.h"
 
-enum image_source { IMAGE_PULL, IMAGE_IMPORT };
+enum image_source { IMAGE_PULL, IMAGE_IMPORT, IMAGE_COMMIT };
 enum image_state { IMAGE_PENDING, IMAGE_PULLING, IMAGE_READY, IMAGE_FAILED, IMAGE_GONE };
 const char *image_state_name(enum image_state state);
+
+/* What an image is made of that comes from an instance. */
+struct image_commit_spec {
+	char instance_uid[UID_SIZE];
+	char *instance; /* its name then */
+	char **changes; /* of the configuration, see codec/image_change.h */
+	char *message;
+	char *author;
+	char *created_by; /* what ran in the instance */
+	bool pause;       /* while its files are read */
+};
 
 struct image_spec {
 	enum image_source source;
@@ -27,6 +38,7 @@ struct image_spec {
 	uint64_t pull_seq; /* +1 per pull: "begin again" */
 	char *node;
 	bool implicit; /* made by a launch */
+	struct image_commit_spec commit;
 };
 
 struct image_layer {
@@ -80,6 +92,9 @@ DEFINE_AUTO(struct image *, image_free)
 int image_spec_decode(const json_t *object, struct image_spec *spec, struct error *err);
 json_t *image_spec_encode(const struct image_spec *spec, unsigned int parts);
 void image_spec_done(struct image_spec *spec);
+
+void image_commit_spec_copy(struct image_commit_spec *to, const struct image_commit_spec *from);
+void image_commit_spec_done(struct image_commit_spec *commit);
 
 /* Status alone, as it travels over the agent link.  `status` may be zeroed. */
 int image_status_decode(const json_t *object, struct image_status *status, struct error *err);

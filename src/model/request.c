@@ -8,7 +8,12 @@
 #include "base/strv.h"
 #include "model/member.h"
 
-enum { TEXT_MAX_BYTES = 512, SECRET_MAX_BYTES = 16384, TIMEOUT_MAX_S = 24 * 3600 };
+enum {
+	COMMIT_TEXT_MAX = 4096,
+	TEXT_MAX_BYTES = 512,
+	SECRET_MAX_BYTES = 16384,
+	TIMEOUT_MAX_S = 24 * 3600
+};
 
 const char *const pull_policy_names[] = { "missing", "always", "never", NULL };
 static const char *const action_names[] = { "start", "stop", "restart", "pause", "resume", NULL };
@@ -169,6 +174,58 @@ void pull_request_free(struct pull_request *request)
 	free(request->platform);
 	free(request->username);
 	free(request->password);
+	free(request);
+}
+
+bool commit_request_is(const json_t *doc)
+{
+	return json_object_get(doc, "instance") != NULL;
+}
+
+int commit_request_decode(const json_t *doc, struct commit_request **ret, struct error *err)
+{
+	AUTO(commit_request_free) struct commit_request *request = mem_new0(struct commit_request);
+	struct json_reader in = { .err = err };
+
+	request->pause = true;
+	member_read_text(&in, doc, "instance", TEXT_MAX_BYTES, &request->instance);
+	member_read_text(&in, doc, "name", TEXT_MAX_BYTES, &request->name);
+	json_read_strv(&in, doc, "changes", &request->changes);
+	member_read_text(&in, doc, "message", COMMIT_TEXT_MAX, &request->message);
+	member_read_text(&in, doc, "author", COMMIT_TEXT_MAX, &request->author);
+	json_read_bool(&in, doc, "pause", &request->pause);
+	if (json_reader_finish(&in, doc) < 0)
+		return in.result;
+	if (!request->instance || !request->instance[0])
+		return error_say(err, -EINVAL, "instance: must name the instance to commit");
+	if (!request->name || !request->name[0])
+		return error_say(err, -EINVAL, "name: must name the new image");
+	*ret = TAKE_PTR(request);
+	return 0;
+}
+
+json_t *commit_request_encode(const struct commit_request *request)
+{
+	json_t *doc = json_object();
+
+	json_put_string(doc, "instance", request->instance);
+	json_put_string(doc, "name", request->name);
+	json_put_strv(doc, "changes", request->changes);
+	json_put_string(doc, "message", request->message);
+	json_put_string(doc, "author", request->author);
+	json_object_set_new(doc, "pause", json_boolean(request->pause));
+	return doc;
+}
+
+void commit_request_free(struct commit_request *request)
+{
+	if (!request)
+		return;
+	free(request->instance);
+	free(request->name);
+	strv_free(request->changes);
+	free(request->message);
+	free(request->author);
 	free(request);
 }
 

@@ -68,6 +68,23 @@ json_t *pull_request_encode(const struct pull_request *request);
 void pull_request_free(struct pull_request *request);
 DEFINE_AUTO(struct pull_request *, pull_request_free)
 
+/* POST /1.0/images with "instance": an image of what it has changed */
+struct commit_request {
+	char *instance;
+	char *name; /* of the image */
+	char **changes;
+	char *message;
+	char *author;
+	bool pause;
+};
+
+/* Does the body of POST /1.0/images ask for that? */
+bool commit_request_is(const json_t *doc);
+int commit_request_decode(const json_t *doc, struct commit_request **ret, struct error *err);
+json_t *commit_request_encode(const struct commit_request *request);
+void commit_request_free(struct commit_request *request);
+DEFINE_AUTO(struct commit_request *, commit_request_free)
+
 /* PUT /1.0/projects/NAME: what is not given stays as it is. */
 struct project_request {
 	char *description;    /* NULL: not given */
