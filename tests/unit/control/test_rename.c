@@ -152,12 +152,38 @@ static void test_in_the_middle_of_a_launch(void **state)
 	world_done(&world);
 }
 
+/* A status that was being written under the old name when it went. */
+static void test_a_status_meets_the_new_name(void **state)
+{
+	struct world world;
+
+	(void) state;
+	begin(&world);
+	AUTO(free) char *uid = uid_of(&world, "a");
+	world.node_works = false;
+	control_instance_rename(world.control, "default", "a", "b", 0, world_answer, &world);
+	world_status(&world, world_thing(&world, uid),
+		     json_pack("{s:i, s:s, s:i, s:i}", "generation", 1, "state", "stopped",
+			       "start_seq", 1, "exit_code", 7));
+	world_settle(&world);
+	AUTO(json_decref) json_t *doc = NULL;
+	assert_int_equal(
+		control_get(world.control, KIND_INSTANCE, "default", "b", &doc, &world.err), 0);
+	assert_string_equal(member(doc, "status", "state"), "stopped");
+	assert_int_equal(number(doc, "status", "exit_code"), 7);
+	/* It is in the store, too. */
+	world_restart(&world);
+	assert_string_equal(world_show(&world, KIND_INSTANCE, "b", "state"), "stopped");
+	world_done(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_it_stays_the_same),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_in_the_middle_of_a_launch),
+		cmocka_unit_test(test_a_status_meets_the_new_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
