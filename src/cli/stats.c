@@ -12,6 +12,7 @@
 #include "cli/human.h"
 #include "cli/resource.h"
 #include "cli/stream.h"
+#include "cli/terminal.h"
 #include "cli/verb.h"
 #include "client/client.h"
 #include "codec/uri.h"
@@ -109,15 +110,29 @@ static void stats_cell(const struct stats *stats, struct table *table, const jso
 	table_cell(table, text ? text : human);
 }
 
+/* Rows that fit the terminal under the titles: a table that scrolls cannot be watched. */
+static size_t stats_rows(const struct stats *stats)
+{
+	size_t count = json_array_size(stats->round);
+	unsigned int width, height;
+
+	if (!stats->redraw)
+		return count;
+	terminal_size(fileno(stats->cli->out), &width, &height);
+	return height < 4 || count <= height - 2 ? count : height - 3;
+}
+
 static void stats_print_table(struct stats *stats)
 {
 	AUTO(table_free) struct table *table = table_new(stats_columns);
+	size_t i, rows = stats_rows(stats), count = json_array_size(stats->round);
 	struct cli *cli = stats->cli;
 	const json_t *sample;
-	size_t i;
 
 	json_array_foreach(stats->round, i, sample)
 	{
+		if (i == rows)
+			break;
 		table_cell(table, resource_text(sample, "name"));
 		for (size_t c = 0; c < ARRAY_COUNT(stats_cells); c++)
 			stats_cell(stats, table, sample, &stats_cells[c]);
@@ -125,6 +140,8 @@ static void stats_print_table(struct stats *stats)
 	if (stats->redraw)
 		fputs("\033[H\033[J", cli->out);
 	table_print(table, cli->out, &cli->style);
+	if (rows < count)
+		fprintf(cli->out, "and %zu more\n", count - rows);
 	/* The next rounds of a csv file are rows only. */
 	if (cli->style.format == FORMAT_CSV)
 		cli->style.untitled = true;

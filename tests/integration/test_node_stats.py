@@ -87,6 +87,12 @@ def test_a_terminal_shows_one_table_again_and_again(busybox):
     terminal.expect("one")
     terminal.type("\x03")
     assert terminal.finish() == 0
+    for number in range(4):
+        node.launch(reference, f"more{number}", "--network", "none", command=("sleep", "1000"))
+    small = node.terminal("stats", "-i", "0.1", width=120, height=5)
+    small.expect("and 3 more")
+    small.type("\x03")
+    assert small.finish() == 0
 
 
 def test_counters_do_not_go_back_when_the_daemons_are_killed(node):
