@@ -10,12 +10,12 @@ usage: ./test.sh [--fast] [NAME...]
 
 Runs every test of the project and ends with one line "N passed, N failed, N skipped".
 
-  --fast   without the sanitizer build, the clang build and the slow integration tests
-  NAME     only these: unit, sanitize, clang, integration, or the name of one file in
+  --fast   without the sanitizer build, the clang build, the slow integration tests and the lab
+  NAME     only these: unit, sanitize, clang, integration, lab, or the name of one file in
            tests/integration without "test_" and ".py" (node_launch)
 
 Packages that are missing are installed with apt-get, which needs root; so do the integration
-tests, which are skipped without it. Builds lie in build/, build-sanitize/ and build-clang/.
+tests and the lab, which are skipped without it. Builds lie in build/, build-sanitize/ and build-clang/.
 The exit code is 0 when nothing failed.
 END
 }
@@ -26,7 +26,7 @@ for word; do
 	--fast) fast=yes ;;
 	-h | --help) usage && exit 0 ;;
 	-*) usage >&2 && exit 2 ;;
-	unit | sanitize | clang | integration) names+=("$word") ;;
+	unit | sanitize | clang | integration | lab) names+=("$word") ;;
 	*)
 		[ -f "tests/integration/test_$word.py" ] || {
 			echo "test.sh: there is no test \"$word\"; see ./test.sh --help" >&2
@@ -175,6 +175,19 @@ if [ $built = 0 ] && { wanted integration || [ ${#files[@]} != 0 ]; }; then
 		/usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short -ra \
 		--junitxml="$results/integration.xml" "${marks[@]}" "${files[@]}"
 	collect integration "$results/integration.xml"
+fi
+
+# Virtual servers on Debian's kernels.  One processor each, side by side: most of a case is serial.
+if [ $fast = no ] && [ $built = 0 ] && wanted lab; then
+	step "lab: under systemd, control groups of version 2, kernels 6.1 and 6.12"
+	if [ "$(id -u)" = 0 ]; then
+		# shellcheck disable=SC2086 # lists of names
+		tools/install_packages $packages_lab && tests/lab/run --all --build build --jobs 2 \
+			--junit "$results/lab.xml"
+		collect lab "$results/lab.xml"
+	else
+		count 0 0 1 && echo "skipped: the lab needs root"
+	fi
 fi
 
 step "nothing left behind"

@@ -56,7 +56,7 @@ static const char help[] =
 	"  --token-file FILE    who may use TLS: lines 'NAME TOKEN' or 'NAME sha256:HEX'\n"
 	"  --registry HOST      completes short image names\n"
 	"  --ipv4 SUBNET        of the network 'default' ('' = none, default 10.90.0.0/24)\n"
-	"  --ipv6 SUBNET        likewise (default: a random fd00::/8 one)\n"
+	"  --ipv6 SUBNET        likewise (default: a random fd00::/8 one, none without IPv6)\n"
 	"  --supervise          stay root, keep brumed and brume-agentd running\n"
 	"  --no-supervise       only serve (the default; for a service manager)\n"
 	"  --policy FILE        with --supervise: what the node gives to instances; see\n"
@@ -515,6 +515,12 @@ static int new_event(sd_event **ret, struct error *err)
 	return r < 0 ? error_set(err, r, "event loop") : 0;
 }
 
+/* Of the network "default" when nothing was asked for: NULL is one made up, "" none. */
+static const char *default_ipv6(void)
+{
+	return access("/proc/sys/net/ipv6/conf", F_OK) < 0 ? "" : NULL;
+}
+
 static int serve_api(const struct options *o, struct api_config *config, struct error *err)
 {
 	AUTO(free) char *path = mem_printf("%s/control/store.db", o->state);
@@ -524,7 +530,7 @@ static int serve_api(const struct options *o, struct api_config *config, struct 
 					  .node = o->node,
 					  .default_registry = o->registry,
 					  .network_ipv4 = o->ipv4,
-					  .network_ipv6 = o->ipv6 };
+					  .network_ipv6 = o->ipv6 ? o->ipv6 : default_ipv6() };
 	struct api *api = NULL;
 	sd_event *event = NULL;
 	int r = new_event(&event, err);

@@ -14,10 +14,19 @@ EARLY = ("virtio_pci", "virtio_blk", "virtio_console")
 INIT = pathlib.Path(__file__).resolve().parents[1] / "guest/init"
 
 
+def _depends(name):
+    try:
+        return re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "--important", name))
+    except Broken:
+        return None
+
+
 def package(kernel):
     """The versioned package that a meta package stands for today, as (name, version)."""
-    text = run("apt-cache", "depends", "--important", META[kernel])
-    found = re.search(r"Depends: (linux-image-\S+)", text)
+    found = _depends(META[kernel])
+    if not found and os.geteuid() == 0:
+        run("apt-get", "-q", "update")  # a machine whose lists were never fetched
+        found = _depends(META[kernel])
     if not found:
         raise Broken(f"apt knows no {META[kernel]}; the lab needs Debian 12's main archive (apt-get update)")
     shown = run("apt-cache", "show", "--no-all-versions", found[1])

@@ -51,7 +51,7 @@ class Machine:
             words += self._disk(4, self.scratch, "cache=unsafe")
         for number_, fd in enumerate(wires):
             words += ["-netdev", f"dgram,id=wire{number_},local.type=fd,local.str={fd}",
-                      "-device", f"virtio-net-pci,netdev=wire{number_},"
+                      "-device", f"virtio-net-pci,romfile=,netdev=wire{number_},"
                                  f"mac=52:54:00:77:{number_:02x}:{number:02x}"]
         words += ["-device", "virtio-serial-pci", "-chardev", f"socket,id=lab,fd={theirs.fileno()}",
                   "-device", "virtserialport,chardev=lab,name=lab"]

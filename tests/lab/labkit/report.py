@@ -1,6 +1,7 @@
 """What people and test.sh see: lines while it runs, a summary, a JUnit file, folders of artefacts."""
 import pathlib
 import sys
+import threading
 import xml.etree.ElementTree as xml
 
 TAIL = 60
@@ -8,10 +9,15 @@ TAIL = 60
 
 class Report:
     def __init__(self, verbose):
-        self.verbose, self.outcomes = verbose, []
+        self.verbose, self.lock = verbose, threading.Lock()
+        self.outcomes = []  # a list for each boot, growing while it runs
 
     def show(self, text, outcome=None):
         """Called while it runs: a line of the lab, output of a case, or (no text) the end of one."""
+        with self.lock:
+            self._show(text, outcome)
+
+    def _show(self, text, outcome):
         if outcome is None:
             print(text, flush=True)
         elif text:
@@ -35,12 +41,12 @@ class Report:
         sys.stdout.write("".join(f"{outcome.name}| {line}\n" for line in whole))
         sys.stdout.flush()
 
-    def add(self, outcomes):
-        self.outcomes += outcomes
+    def _all(self):
+        return [outcome for outcomes in self.outcomes for outcome in outcomes]
 
     def keep(self, folder):
         """One folder for each case and kernel, with output.txt and what the case left."""
-        for outcome in self.outcomes:
+        for outcome in self._all():
             place = pathlib.Path(folder) / outcome.name.replace("/", "-")
             place.mkdir(parents=True, exist_ok=True)
             (place / "output.txt").write_text("".join(outcome.output))
@@ -55,7 +61,7 @@ class Report:
 
     def tests(self):
         """Every result as (case, test, state, words); tests inside a pytest case count one by one."""
-        for outcome in self.outcomes:
+        for outcome in self._all():
             inner = self._inner(outcome)
             if inner:
                 yield from inner

@@ -67,6 +67,11 @@ class Session:
             self._finish()
         return self.outcomes
 
+    def stop(self):
+        """May be called from another thread: ends the servers, and with them run()."""
+        for machine in list(self.machines):
+            machine.process.kill()
+
     def _listen(self, deadline):
         loop = selectors.DefaultSelector()
         for machine in self.machines:

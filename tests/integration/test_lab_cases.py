@@ -1,0 +1,64 @@
+"""What the lab reads from its cases, and how it divides them into boots.  Boots nothing."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+
+from labkit import cases  # noqa: E402
+
+
+def case(folder, *lines, name="one.sh"):
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return cases.read(path)
+
+
+def test_needs(tmp_path):
+    it = case(tmp_path, "#!/bin/sh", "# What it shows.", "# More words.", "#",
+              "# lab: kernels=6.12 memory=512 packages=docker.io,runc", '# lab: cmdline="a=b c" alone=yes',
+              "set -e", "# lab: memory=1024")
+    assert it.name == "one" and it.summary == "What it shows."
+    assert it.kernels == ("6.12",) and it.memory == 512 and it.alone
+    assert it.packages == ("docker.io", "runc") and it.cmdline == "a=b c"
+
+
+def test_no_needs(tmp_path):
+    it = case(tmp_path, "#!/bin/sh", "true")
+    assert it.kernels == cases.KERNELS and it.servers == 1 and it.default
+
+
+@pytest.mark.parametrize("line, words", [
+    ("# lab: memry=5", 'there is no need "memry"'), ("# lab: memory=5", "256 to 16384"),
+    ("# lab: kernels=5.10", "of 6.1,6.12"), ("# lab: servers=3", "1 to 2"),
+    ('# lab: cmdline="a', "No closing quotation"), ("# lab: alone=maybe", "yes or no")])
+def test_a_wrong_need_is_said(tmp_path, line, words):
+    with pytest.raises(cases.Mistake) as error:
+        case(tmp_path, "#!/bin/sh", line)
+    assert words in str(error.value) and "one.sh:2" in str(error.value)
+
+
+def test_every_case_can_be_read():
+    known = cases.all_cases()
+    assert "hello" in known
+    for it in known.values():
+        assert it.summary, f"{it.name} does not say what it shows"
+
+
+def test_unknown_names():
+    for name in ("no-such", "integration/no-such"):
+        with pytest.raises(cases.Mistake):
+            cases.find(name)
+
+
+def test_as_few_boots_as_needs_allow():
+    one, two = cases.Case("a", [], memory=512), cases.Case("b", [], memory=1024)
+    pair = cases.Case("c", [], servers=2, nics=1)
+    apart = cases.Case("d", [], cmdline="x", kernels=("6.12",))
+    alone = cases.Case("e", [], alone=True, kernels=("6.1",))
+    boots = cases.batch([one, pair, two, apart, alone], cases.KERNELS)
+    assert [(boot.kernel, [it.name for it in boot.cases]) for boot in boots] == [
+        ("6.1", ["a", "b"]), ("6.1", ["c"]), ("6.1", ["e"]),
+        ("6.12", ["a", "b"]), ("6.12", ["c"]), ("6.12", ["d"])]
+    assert boots[0].most("memory") == 1024
