@@ -77,6 +77,17 @@ static int open_source(const struct policy_mount *entry, const char *source, str
 	return fd < 0 ? error_set(err, fd, "mount %s", source) : fd;
 }
 
+/* Who may mount in its own namespace can make a mount writable again. */
+static bool may_mount(const struct run_options *run)
+{
+	if (run->privileged)
+		return true;
+	for (char *const *name = run->cap_add; name && *name; name++)
+		if (strcmp(*name, "ALL") == 0 || strcmp(*name, "CAP_SYS_ADMIN") == 0)
+			return true;
+	return false;
+}
+
 static int grant_mount(const struct grants_args *args, const struct policy *policy,
 		       const struct instance_mount *mount, struct grant *grant, struct error *err)
 {
@@ -91,6 +102,11 @@ static int grant_mount(const struct grants_args *args, const struct policy *poli
 	if (entry->read_only && !mount->read_only)
 		return error_say(err, -EPERM,
 				 "mount %s: this node's policy allows it read-only; ask for that",
+				 mount->source);
+	if (entry->read_only && may_mount(args->run))
+		return error_say(err, -EPERM,
+				 "mount %s: this node's policy gives it read-only, and an instance "
+				 "with CAP_SYS_ADMIN could undo that",
 				 mount->source);
 	grant->fd = open_source(entry, mount->source, err);
 	if (grant->fd < 0)

@@ -55,6 +55,8 @@ def test_an_allowed_folder_is_seen_and_others_are_nobody_in_it(share):
     (folder / "open/sub").chmod(0o1777)
     show(node, "plain", "echo mine > /data/sub/new")
     assert (folder / "open/sub/new").stat().st_uid >= 0x40000000
+    # The descriptor that carried it is not the instance's.
+    assert set(show(node, "plain", "ls /proc/1/fd").split()) <= {"0", "1", "2"}
     line = show(node, "plain", "grep ' /data ' /proc/mounts")
     assert "nosuid" in line and "nodev" in line
     # A single file, below the folder, read-only because it was asked for.
@@ -207,3 +209,27 @@ def test_a_change_counts_from_the_next_start_on(share):
     assert show(node, "revoked", "cat /data/file") == "shown\n"
     done = node.cli("restart", "--timeout", "0", "revoked", code=1)
     assert "does not allow" in done.stderr
+
+
+def test_who_may_mount_gets_nothing_that_must_stay_read_only(share):
+    """Root of a user namespace with CAP_SYS_ADMIN can remount whatever is mounted in it."""
+    node, reference, folder = share
+    (folder / "open").chmod(0o777)
+    policy(node, mounts=[{"path": f"{folder}/open", "read_only": True, "idmap": "same"}])
+    source = ["-v", f"{folder}/open:/data:ro"]
+    assert "undo" in refused(node, reference, "x", "--cap-add", "SYS_ADMIN", *source)
+    assert "undo" in refused(node, reference, "x", "--cap-add", "ALL", *source)
+    node.cli("project", "set", "default", "allow_privileged", "true")
+    try:
+        assert "undo" in refused(node, reference, "x", "--privileged", *source)
+        # Without that power nothing makes it writable, also without a system call filter.
+        node.launch(reference, "ordinary", "--seccomp", "unconfined", *source)
+        for script in ("mount -o remount,bind,rw /data", "umount /data",
+                       "unshare -rm sh -c 'mount -o remount,bind,rw /data; touch /data/bad'",
+                       "unshare -rm sh -c 'mount --bind /data /mnt; mount -o remount,bind,rw "
+                       "/mnt; touch /mnt/bad'"):
+            node.cli("exec", "ordinary", "--", "sh", "-c", script, code=None)
+            node.cli("exec", "ordinary", "--", "touch", "/data/bad", code=None)
+            assert not (folder / "open/bad").exists(), script
+    finally:
+        node.cli("project", "set", "default", "allow_privileged", "false")

@@ -220,3 +220,19 @@ def test_the_api_refuses_the_same(busybox, member, words):
                                                          **member}, raw=True)
     assert status == 400 and words in answer["error"], answer
     assert node.api("GET", "/1.0/instances") == []
+
+
+def test_an_init_gives_its_terminal_to_the_program(busybox):
+    node, reference = busybox
+    terminal = node.terminal("launch", "-it", "--init", reference, "tty", "--", "sh")
+    terminal.type("tty; echo job-$((1+1))\n")
+    terminal.expect("/dev/pts/")
+    terminal.expect("job-2")
+    # ^C ends what the shell runs, not the shell, and the shell's code is the instance's.
+    terminal.type("sleep 1000\n")
+    eventually(lambda: "sleep 1000" in inside(node, "tty", "ps"), 10, "the sleep")
+    terminal.type("\x03")
+    terminal.type("echo still-$((2+2)); exit 5\n")
+    terminal.expect("still-4")
+    terminal.finish()
+    assert node.instance("tty")["status"]["exit_code"] == 5
