@@ -65,6 +65,9 @@ static void test_other_formats(void **state)
 	      "NAME       IMAGE                            COUNT  STATE    NODE\n"
 	      "web        registry.example.org/team/web:2      7  \033[32mrunning\033[0m  here\n"
 	      "b?[31m,\"x  -                                12345  -        n\n");
+	check(&(struct table_style){ .format = FORMAT_CSV, .wide = true, .untitled = true },
+	      "web,registry.example.org/team/web:2,7,running,here\r\n"
+	      "\"b?[31m,\"\"x\",,12345,,n\r\n");
 	check(&(struct table_style){ .format = FORMAT_CSV, .wide = true },
 	      "NAME,IMAGE,COUNT,STATE,NODE\r\n"
 	      "web,registry.example.org/team/web:2,7,running,here\r\n"
