@@ -20,6 +20,7 @@ void oci_state_free(struct oci_state *state)
 	free(state->id);
 	free(state->bundle);
 	free(state->cgroup);
+	free(state->unit);
 	json_decref(state->annotations);
 	free(state);
 }
@@ -32,6 +33,7 @@ char *oci_state_encode(const struct oci_state *state)
 	json_put_string(object, "id", state->id);
 	json_put_string(object, "bundle", state->bundle);
 	json_put_string(object, "cgroup", state->cgroup);
+	json_put_string(object, "unit", state->unit);
 	json_object_set_new(object, "pid", json_integer(state->pid));
 	json_object_set_new(object, "start_time", json_integer((json_int_t) state->start_time));
 	json_object_set_new(object, "own_pid_ns", json_boolean(state->own_pid_ns));
@@ -56,6 +58,7 @@ int oci_state_decode(const char *text, size_t size, struct oci_state **ret, stru
 	json_read_string(&in, object, "id", &state->id);
 	json_read_string(&in, object, "bundle", &state->bundle);
 	json_read_string(&in, object, "cgroup", &state->cgroup);
+	json_read_string(&in, object, "unit", &state->unit);
 	json_read_int(&in, object, "pid", 0, INT32_MAX, &pid);
 	json_read_uint64(&in, object, "start_time", &state->start_time);
 	json_read_bool(&in, object, "own_pid_ns", &state->own_pid_ns);

@@ -28,6 +28,7 @@ struct oci_state {
 	char *id;
 	char *bundle;
 	char *cgroup;        /* path in every hierarchy; NULL: none */
+	char *unit;          /* of systemd, which made the control group; NULL: none */
 	pid_t pid;           /* of the init process; 0 while it is created */
 	uint64_t start_time; /* with the pid: its identity */
 	bool own_pid_ns;     /* all its processes end with init */

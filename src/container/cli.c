@@ -250,8 +250,10 @@ static const struct option global_options[] = {
 static int read_manager(struct runtime_options *options)
 {
 	options->no_cgroup = strcmp(optarg, "disabled") == 0;
-	if (!options->no_cgroup && strcmp(optarg, "cgroupfs") != 0)
-		return cli_usage(options, "--cgroup-manager: \"%s\" is not cgroupfs or disabled",
+	options->systemd = strcmp(optarg, "systemd") == 0;
+	if (!options->no_cgroup && !options->systemd && strcmp(optarg, "cgroupfs") != 0)
+		return cli_usage(options,
+				 "--cgroup-manager: \"%s\" is not cgroupfs, systemd or disabled",
 				 optarg);
 	return 0;
 }
@@ -277,8 +279,8 @@ static int read_globals(struct runtime_options *options, int argc, char **argv)
 			options->log_json = optarg[0] == 'j';
 			break;
 		case OPT_SYSTEMD:
-			return cli_usage(options, "--systemd-cgroup: control groups are made "
-						  "directly; use the cgroupfs manager");
+			options->systemd = true;
+			break;
 		case OPT_MANAGER:
 			r = read_manager(options);
 			if (r > 0)

@@ -183,6 +183,7 @@ static int begin(const struct runtime_options *options, struct words *words, str
 		return error_set(err, -errno, "--console-fd %d", words->launch.console_fd);
 	words->launch.root = root;
 	words->launch.no_cgroup = options->no_cgroup;
+	words->launch.systemd = options->systemd;
 	words->launch.rootless = options->rootless;
 	words->launch.entered = options->entered;
 	words->launch.pid_file = pid_file;

@@ -61,8 +61,8 @@ static json_t *linux_features(void)
 	json_object_set_new(object, "namespaces", namespaces);
 	json_object_set_new(object, "capabilities", caps);
 	json_object_set_new(object, "cgroup",
-			    json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 0,
-				      "systemdUser", 0, "rdma", 1));
+			    json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 1,
+				      "systemdUser", 1, "rdma", 1));
 	json_object_set_new(object, "seccomp",
 			    json_pack("{s:b,s:o,s:o,s:o,s:o,s:o}", "enabled", 1, "actions",
 				      strings(actions, ARRAY_COUNT(actions)), "operators",

@@ -26,6 +26,7 @@
 #include "container/resources.h"
 #include "container/rootless.h"
 #include "container/sync.h"
+#include "container/systemd.h"
 #include "container/validate.h"
 #include "kern/pidfd.h"
 #include "kern/sock.h"
@@ -36,6 +37,7 @@ struct work {
 	struct launch *launch;
 	struct cgroup_host *host;
 	struct cgroup *cgroup;
+	struct systemd_scope scope;
 	struct seccomp_profile seccomp;
 	struct process_plan process;
 	struct rootfs_plan rootfs;
@@ -58,6 +60,7 @@ static void work_done(struct work *work)
 	seccomp_profile_done(&work->seccomp);
 	cgroup_free(work->cgroup);
 	cgroup_host_free(work->host);
+	systemd_scope_done(&work->scope);
 }
 
 static void work_done_autop(struct work *work)
@@ -207,14 +210,15 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 	if (!name)
 		return error_say(err, -EILSEQ, "bundle \"%s\": the path must be UTF-8", bundle);
 	r = record_create(options->root, options->id, &launch->record, err);
-	if (r == 0 && !options->no_cgroup)
+	if (r == 0 && !options->no_cgroup && !options->systemd)
 		r = check_cgroup(work, cgroup, err);
 	if (r < 0)
 		return r;
 	state = launch->record->state;
 	state->version = mem_strdup(OCI_SPEC_VERSION);
 	state->bundle = mem_strdup(bundle);
-	state->cgroup = work->host->count && !options->no_cgroup ? TAKE_PTR(cgroup) : NULL;
+	if (work->host->count && !options->no_cgroup && !options->systemd)
+		state->cgroup = TAKE_PTR(cgroup);
 	state->own_pid_ns = launch->spec->linux_.ns[OCI_NS_PID].wanted &&
 			    !launch->spec->linux_.ns[OCI_NS_PID].path;
 	state->created_ms = clock_realtime_ms(clock_system());
@@ -255,19 +259,43 @@ static int do_without_cgroup(struct work *work, struct error *err)
 	return 0;
 }
 
+/* The placeholder keeps the scope until init is inside; it ends with our work. */
+static int make_scope(struct work *work, struct error *err)
+{
+	const struct oci_linux *linux_ = &work->launch->spec->linux_;
+	struct oci_state *state = work->launch->record->state;
+	AUTO(free) char *slice = NULL;
+	AUTO(free) char *unit = NULL;
+	int r = systemd_parse_path(linux_->cgroups_path, state->id, &slice, &unit, err);
+
+	if (r == 0)
+		r = systemd_scope_start(slice, unit, &linux_->resources, is_rootless(work),
+					&work->scope, err);
+	if (r < 0)
+		return r;
+	state->unit = TAKE_PTR(unit);
+	mem_replace(&state->cgroup, work->scope.group);
+	return 0;
+}
+
 static int make_cgroup(struct work *work, struct error *err)
 {
 	const struct oci_spec *spec = work->launch->spec;
-	const char *path = work->launch->record->state->cgroup;
-	int r;
+	const char *path;
+	int r = work->options->systemd ? make_scope(work, err) : 0;
 
+	if (r < 0)
+		return r;
+	path = work->launch->record->state->cgroup;
 	if (!path)
 		return work->options->no_cgroup && resources_any(&spec->linux_.resources)
 			       ? error_say(err, -EINVAL,
 					   "linux.resources: there are limits, and control groups "
 					   "are disabled (--cgroup-manager)")
 			       : 0;
-	r = cgroup_open(work->host, path, true, &work->cgroup);
+	/* In a tree of version 2 systemd has made all there is, and nobody else is to. */
+	r = cgroup_open(work->host, path, !work->options->systemd || work->host->mode != CGROUP_V2,
+			&work->cgroup);
 	if ((r == -EACCES || r == -EPERM || r == -EROFS) && is_rootless(work))
 		return do_without_cgroup(work, err);
 	if (r < 0)
@@ -474,6 +502,7 @@ int launch_create(const struct launch_options *options, struct launch **ret, str
 	launch->pidfd = launch->sync_fd = launch->console_fd = -1;
 	work.init.sync_fd = work.init.start_fd = work.init.console_fd = -1;
 	work.process.listener_fd = work.ns.mount_fd = -1;
+	work.scope.placeholder_pidfd = -1;
 	launch_ns_init(&work.ns);
 	r = read_bundle(&work, &text, &size, err);
 	if (r == 0)

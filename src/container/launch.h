@@ -28,6 +28,7 @@ struct launch_options {
 	unsigned int listen;        /* of these, the sockets that LISTEN_FDS tells it of */
 	bool no_pivot;
 	bool no_new_keyring;
+	bool systemd;   /* it makes the control group, see systemd.h */
 	bool no_cgroup; /* none is made, and limits are refused */
 	enum runtime_rootless rootless;
 	bool entered;    /* the new user namespace is the one we are in */

@@ -8,6 +8,7 @@ struct runtime_options {
 	const char *root; /* folder of the records */
 	const char *log;  /* file, or NULL: stderr */
 	bool log_json;
+	bool systemd;   /* it makes the control groups */
 	bool no_cgroup; /* --cgroup-manager=disabled */
 	/* Control groups that may not be made are done without; absent: when we are not root. */
 	enum runtime_rootless {

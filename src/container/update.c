@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "codec/oci_update.h"
 #include "container/resources.h"
+#include "container/rootless.h"
+#include "container/systemd.h"
 #include "kern/cgroup.h"
 
 enum { SAVED_MAX = 512, RESTORE_TRIES = 4 };
@@ -339,6 +341,11 @@ static int apply(struct record *record, const struct cgroup *cgroup, const json_
 	r = resources_apply_limits(resources, cgroup, err);
 	if (r == 0)
 		r = write_current(record, merged, err);
+	if (r == 0 && record->state->unit) {
+		r = systemd_set_limits(record->state->unit, resources, rootless_is(), err);
+		if (r < 0)
+			(void) write_current(record, current, NULL);
+	}
 	if (r < 0)
 		snapshot_restore(&snapshot);
 	return r;

@@ -286,7 +286,7 @@ def test_errors_go_to_the_log(bundle):
 
 @pytest.mark.parametrize("words", [["bad-verb"], [], ["start"], ["start", "--nothing", "x"],
                                    ["kill", "x", "SIGNOTHING"], ["--log-format", "xml", "list"],
-                                   ["--systemd-cgroup", "list"], ["exec", "x"],
+                                   ["--cgroup-manager", "x", "list"], ["exec", "x"],
                                    ["create", "--preserve-fds", "many", "x"]])
 def test_usage_errors(bundle, words):
     done = subprocess.run([bundle.runtime, "--root", str(bundle.root), *words], text=True,
