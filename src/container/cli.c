@@ -237,9 +237,9 @@ static const struct option global_options[] = {
 	{ "root", required_argument, NULL, OPT_ROOT },
 	{ "log", required_argument, NULL, OPT_LOG },
 	{ "log-format", required_argument, NULL, OPT_LOG_FORMAT },
-	{ "systemd-cgroup", no_argument, NULL, OPT_SYSTEMD },
+	{ "systemd-cgroup", optional_argument, NULL, OPT_SYSTEMD },
 	{ "cgroup-manager", required_argument, NULL, OPT_MANAGER },
-	{ "debug", no_argument, NULL, OPT_DEBUG },
+	{ "debug", optional_argument, NULL, OPT_DEBUG },
 	{ "log-level", required_argument, NULL, OPT_LEVEL },
 	{ "rootless", required_argument, NULL, OPT_ROOTLESS },
 	{ "version", no_argument, NULL, 'v' },
@@ -256,6 +256,12 @@ static int read_manager(struct runtime_options *options)
 				 "--cgroup-manager: \"%s\" is not cgroupfs, systemd or disabled",
 				 optarg);
 	return 0;
+}
+
+/* Go's callers write a switch as --debug=true, too. */
+static bool switched_on(void)
+{
+	return !optarg || strcmp(optarg, "false") != 0;
 }
 
 /* Reads the options before the verb.  Returns -1 to go on, or an exit code. */
@@ -279,7 +285,7 @@ static int read_globals(struct runtime_options *options, int argc, char **argv)
 			options->log_json = optarg[0] == 'j';
 			break;
 		case OPT_SYSTEMD:
-			options->systemd = true;
+			options->systemd = switched_on();
 			break;
 		case OPT_MANAGER:
 			r = read_manager(options);
@@ -304,7 +310,7 @@ static int read_globals(struct runtime_options *options, int argc, char **argv)
 				optarg[0] == 't' ? RUNTIME_ROOTLESS_YES : RUNTIME_ROOTLESS_NO;
 			break;
 		case OPT_DEBUG:
-			(void) log_set_levels("debug");
+			(void) log_set_levels(switched_on() ? "debug" : "info");
 			break;
 		case 'v':
 			print_version();

@@ -16,7 +16,9 @@
 #include "codec/oci_spec.h"
 #include "container/hooks.h"
 #include "container/rdt.h"
+#include "container/rootless.h"
 #include "container/sync.h"
+#include "container/systemd.h"
 #include "kern/cgroup.h"
 #include "kern/pidfd.h"
 #include "kern/sock.h"
@@ -233,6 +235,8 @@ int lifecycle_destroy(struct record *record, const struct oci_spec *spec, struct
 
 	if (r == 0 && record->state->cgroup)
 		r = remove_cgroups(record, err);
+	if (r == 0 && record->state->unit)
+		systemd_scope_forget(record->state->unit, rootless_is());
 	if (r == 0 && spec)
 		rdt_remove(RDT_ROOT, &spec->linux_.rdt, record->state->id);
 	if (r == 0)

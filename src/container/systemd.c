@@ -449,3 +449,20 @@ void systemd_scope_done(struct systemd_scope *scope)
 	free(scope->group);
 	*scope = (struct systemd_scope){ .placeholder_pidfd = -1 };
 }
+
+void systemd_scope_forget(const char *unit, bool user)
+{
+	AUTO(bus_done) struct bus bus = { .fd = -1 };
+	AUTO(strbuf_done) struct strbuf body = {};
+	struct dbus_call call = { .destination = "org.freedesktop.systemd1",
+				  .path = "/org/freedesktop/systemd1",
+				  .interface = manager,
+				  .member = "StopUnit",
+				  .signature = "ss" };
+
+	if (bus_open(user, &bus, NULL) < 0)
+		return;
+	dbus_put_text(&body, unit);
+	dbus_put_text(&body, "replace");
+	(void) bus_call(&bus, &call, &body, NULL, NULL);
+}

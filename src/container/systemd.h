@@ -33,6 +33,12 @@ int systemd_scope_start(const char *slice, const char *unit, const struct oci_re
 /* Ends the placeholder; the scope lives on with whoever else is in it. */
 void systemd_scope_done(struct systemd_scope *scope);
 
+/*
+ * Makes systemd forget a scope whose group is gone.  Left alone it may take it for alive: the end
+ * of a group that is removed at once is not always told.  One that is forgotten already is fine.
+ */
+void systemd_scope_forget(const char *unit, bool user);
+
 /* Tells systemd of changed limits. */
 int systemd_set_limits(const char *unit, const struct oci_resources *resources, bool user,
 		       struct error *err);

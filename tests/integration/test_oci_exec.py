@@ -200,3 +200,19 @@ def test_process_file(running):
     path.write_text("{}")
     done = running.exec("-p", path, running.id)
     assert done.returncode == 1 and str(path) in done.stderr
+
+
+def test_global_options(bundle):
+    for words in (["--debug"], ["--debug=true", "--systemd-cgroup=false"], ["--rootless=auto"],
+                  ["--log-level", "warn"], ["--cgroup-manager=cgroupfs"]):
+        assert bundle.run("true", globals_=words).returncode == 0, words
+    done = bundle.run("sh", "-c", "cat /proc/self/cgroup; ls /sys/fs/cgroup | wc -l",
+                      globals_=["--cgroup-manager=disabled"])
+    assert done.returncode == 0 and bundle.cgroup not in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "0"
+    assert bundle.leftovers() == []
+    bundle.linux["resources"]["pids"] = {"limit": 5}
+    done = bundle.run("true", globals_=["--cgroup-manager=disabled"])
+    assert done.returncode == 1 and "disabled" in done.stderr
+    for words in (["--rootless", "perhaps"], ["--log-level", "loud"], ["--cgroup-manager", "x"]):
+        assert bundle.run("true", globals_=words).returncode == 2, words

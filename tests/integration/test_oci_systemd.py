@@ -2,6 +2,7 @@
 import os
 import pathlib
 import subprocess
+import time
 
 import kernel
 import pytest
@@ -38,7 +39,10 @@ def scoped(bundle):
     it = Scoped(bundle)
     yield it
     bundle.close()
-    assert it.show("LoadState")["LoadState"] == "not-found"
+    end = time.monotonic() + 20
+    while it.show("LoadState")["LoadState"] != "not-found":
+        assert time.monotonic() < end, it.show("ActiveState", "SubState", "Result")
+        time.sleep(0.1)
     subprocess.run(["systemctl", "stop", "brumetest.slice"], check=False)
 
 
@@ -107,7 +111,7 @@ def test_a_users_own_manager(build, scratch):
         pytest.skip("no manager for users")
     bundle = users_bundle(build, scratch)
     bundle.runtime_dir = pathlib.Path(f"/run/user/{UID}")
-    bundle.root = bundle.runtime_dir / "brume-oci"
+    bundle.root = pathlib.Path("/nonexistent")
     group = pathlib.Path(f"/sys/fs/cgroup/user.slice/user-{UID}.slice/user@{UID}.service")
     leaf = group / "lab.leaf"
     try:
@@ -115,7 +119,9 @@ def test_a_users_own_manager(build, scratch):
         leaf.mkdir()
         os.chown(leaf, UID, UID)
         os.chown(leaf / "cgroup.procs", UID, UID)
-        bundle.prefix = ("sh", "-c", f'echo 0 > {leaf}/cgroup.procs; exec "$@"', "sh")
+        # systemd has mounted the user's folder where this session's mount namespace does not see it.
+        script = f'cd {bundle.folder}/bundle && echo 0 > {leaf}/cgroup.procs; exec "$@"'
+        bundle.prefix = ("nsenter", "-t", "1", "-m", "sh", "-c", script, "sh")
         bundle.linux["cgroupsPath"] = f"user.slice:bt:{bundle.id}"
         bundle.linux["resources"] = {"pids": {"limit": 17}}
         Scoped.__init__(object.__new__(Scoped), bundle, "user.slice")
