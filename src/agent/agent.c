@@ -200,6 +200,7 @@ static void keeper_listed(struct agent *agent)
 	hold_keeper_listed(agent);
 	network_actors_keeper_listed(agent);
 	instance_actors_keeper_listed(agent);
+	exec_keeper_listed(agent);
 	if (!agent->link && link_new(agent, &agent->link, &err) < 0) {
 		log_error("%s", err.msg);
 		sd_event_exit(agent->event, -EIO);
@@ -219,6 +220,7 @@ void agent_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 	case 'd':
 		network_actor_keeper_event(agent, msg);
 		break;
+	case 'b':
 	case 'x':
 		exec_keeper_event(agent, msg);
 		break;

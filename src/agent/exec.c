@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "agent/bundle.h"
 #include "agent/instance_actor.h"
 #include "agent/outpipe.h"
+#include "agent/retry.h"
 #include "agent/stream.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -20,12 +22,18 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/strv.h"
+#include "kern/pidfd.h"
 #include "kern/sock.h"
 #include "model/instance.h"
 #include "model/member.h"
 #include "model/quantity.h"
 
-enum { SIGNAL_EXIT_BASE = 128 };
+enum {
+	SIGNAL_EXIT_BASE = 128,
+	KEEPER_PATIENCE_MS = 10 * 1000, /* for a keeper that is being restarted */
+	CODE_UNUSABLE = 126,
+	CODE_MISSING = 127,
+};
 
 /* What the worker that writes the process document needs; outlives the stream. */
 struct preparation {
@@ -54,6 +62,13 @@ struct exec {
 	struct inpipe in;
 	struct outpipe out, err;
 	bool spawned, ended;
+	bool waiting;   /* for a keeper */
+	bool confirmed; /* a keeper has said that the job is there */
+	bool listed;    /* by the keeper that runs now */
+	bool detach;    /* the client does not wait for its end */
+	int pid_fd;     /* the kernel keeps the exit code as long as we do */
+	pid_t pid;
+	struct retry patience;
 	int64_t exit_code;
 	struct error failure; /* code 0: it ran */
 };
@@ -92,10 +107,14 @@ static void exec_free(void *data)
 	struct keeper_client *keeper = agent_keeper(exec->agent);
 
 	/* Nobody listens any more: what nobody can see or stop must not go on. */
-	if (exec->spawned && !exec->ended && keeper)
+	bool goes_on = exec->detach && exec->confirmed;
+
+	if (exec->spawned && !exec->ended && !goes_on && keeper)
 		keeper_client_signal(keeper, exec->job, SIGKILL);
 	if (exec->preparation)
 		exec->preparation->exec = NULL;
+	retry_stop(&exec->patience);
+	fd_close(exec->pid_fd);
 	close_console(exec);
 	fd_close(exec->terminal_fd);
 	close_child_ends(exec);
@@ -118,7 +137,11 @@ static void finish_if_done(struct exec *exec)
 	/* A process it left behind may hold the pipes open: what is in them now counts. */
 	if (!outpipe_drain(&exec->out) || !outpipe_drain(&exec->err))
 		return;
-	if (failure.code < 0)
+	/* As a shell has it: a program that is not there, or none. */
+	bool known = exec->exit_code == CODE_MISSING || exec->exit_code == CODE_UNUSABLE;
+	if (failure.code < 0 && known)
+		stream_close_failure(exec->stream, &failure, exec->exit_code);
+	else if (failure.code < 0)
 		stream_close_error(exec->stream, &failure);
 	else
 		stream_close_code(exec->stream, exec->exit_code);
@@ -242,8 +265,11 @@ static int open_pipes(struct exec *exec, struct error *err)
 	/* Until the program runs, brume-oci speaks here: should it fail, that is the error. */
 	if (r == 0)
 		outpipe_pause(&exec->err);
-	if (r < 0 || exec->tty)
-		return r < 0 ? r : open_console(exec, err);
+	/* Nobody would read or write the rest. */
+	if (r < 0 || exec->detach)
+		return r;
+	if (exec->tty)
+		return open_console(exec, err);
 	r = open_pipe(&fd, &exec->child_out, false, err);
 	if (r == 0)
 		r = outpipe_start(&exec->out, exec->stream, FRAME_CHANNEL_OUT, fd, on_output_end,
@@ -287,8 +313,11 @@ static int spawn(struct exec *exec, struct error *err)
 	int fds[3], as[3];
 	unsigned int count = 0;
 
-	if (!keeper)
-		return error_say(err, -EAGAIN, "brume-keeper is not running; try again");
+	exec->waiting = !keeper;
+	if (!keeper) {
+		retry_in(&exec->patience, exec->agent->event, KEEPER_PATIENCE_MS);
+		return 0;
+	}
 	const char *const words[] = { options->oci,   "--root",    oci_root,
 				      "exec",         "--detach",  "--pid-file",
 				      exec->pid_path, "--process", exec->process_path };
@@ -316,7 +345,10 @@ static int spawn(struct exec *exec, struct error *err)
 				      .fds = fds,
 				      .fds_as = as };
 	exec->spawned = true;
-	return keeper_client_spawn(keeper, &order, err);
+	exec->listed = true;
+	int r = keeper_client_spawn(keeper, &order, err);
+	/* It has just died: the next one will not list the job, and is asked then. */
+	return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN ? 0 : r;
 }
 
 static void prepared(void *data)
@@ -332,7 +364,6 @@ static void prepared(void *data)
 	exec->preparation = NULL;
 	if (r == 0)
 		r = spawn(exec, &err);
-	close_child_ends(exec);
 	if (r < 0)
 		stream_close_error(exec->stream, &err);
 }
@@ -416,6 +447,7 @@ static int read_arguments(const json_t *arguments, struct exec *exec, struct bun
 	json_read_string(&in, arguments, "workdir", &workdir);
 	json_read_string(&in, arguments, "user", &user);
 	json_read_bool(&in, arguments, "tty", &exec->tty);
+	json_read_bool(&in, arguments, "detach", &exec->detach);
 	json_read_uint32(&in, arguments, "width", UINT16_MAX, &exec->width);
 	json_read_uint32(&in, arguments, "height", UINT16_MAX, &exec->height);
 	process->workdir = workdir;
@@ -425,6 +457,8 @@ static int read_arguments(const json_t *arguments, struct exec *exec, struct bun
 	process->height = exec->height;
 	if (in.result == 0 && (!process->command || !process->command[0]))
 		return error_say(err, -EINVAL, "exec.command: must name a program");
+	if (in.result == 0 && exec->detach && exec->tty)
+		return error_say(err, -EINVAL, "exec.detach: does not go with a terminal");
 	return json_reader_finish(&in, arguments);
 }
 
@@ -438,8 +472,9 @@ static int begin(struct exec *exec, struct preparation *preparation, const json_
 		return r;
 	if (instance_pid(exec->agent, exec->uid, &preparation->pid) < 0)
 		return error_say(err, -ESRCH, "the instance is not running; start it first");
-	snprintf(exec->job, sizeof(exec->job), "x-%08x-%llx", exec->agent->salt,
-		 (unsigned long long) stream_id(exec->stream));
+	/* A detached one must not be taken for one that an agent before has left. */
+	snprintf(exec->job, sizeof(exec->job), "%c-%08x-%llx", exec->detach ? 'b' : 'x',
+		 exec->agent->salt, (unsigned long long) stream_id(exec->stream));
 	exec->process_path = mem_printf("%s/instances/%s/%s.json", run, exec->uid, exec->job);
 	exec->pid_path = mem_printf("%s/instances/%s/%s.pid", run, exec->uid, exec->job);
 	r = open_pipes(exec, err);
@@ -452,6 +487,15 @@ static int begin(struct exec *exec, struct preparation *preparation, const json_
 	return 0;
 }
 
+static void out_of_patience(void *data)
+{
+	struct exec *exec = data;
+	struct error err = {};
+
+	error_say(&err, -EAGAIN, "brume-keeper does not come back; try again");
+	stream_close_error(exec->stream, &err);
+}
+
 int exec_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	      void **ret_data, struct error *err)
 {
@@ -462,7 +506,8 @@ int exec_open(struct stream *stream, const json_t *arguments, const struct strea
 	exec->stream = stream;
 	exec->agent = stream_agent(stream);
 	exec->child_in = exec->child_out = exec->child_err = -1;
-	exec->console_fd = exec->terminal_fd = -1;
+	exec->console_fd = exec->terminal_fd = exec->pid_fd = -1;
+	exec->patience = (struct retry){ .fire = out_of_patience, .data = exec };
 	exec->in = (struct inpipe){ .stream = stream, .fd = -1 };
 	exec->out = exec->err = (struct outpipe){ .stream = stream, .fd = -1 };
 	r = begin(exec, preparation, arguments, err);
@@ -507,49 +552,108 @@ static void read_failure(struct exec *exec, const char *message)
 	error_say(&exec->failure, -EREMOTEIO, "%s", line[0] ? line : message);
 }
 
+static void set_exit_code(struct exec *exec, const struct keeper_msg *msg)
+{
+	int wait_status;
+
+	exec->exit_code = -1;
+	if (msg->exit_kind == KEEPER_EXIT_SIGNAL)
+		exec->exit_code = SIGNAL_EXIT_BASE + msg->exit_value;
+	else if (msg->exit_kind == KEEPER_EXIT_CODE)
+		exec->exit_code = msg->exit_value;
+	else if (exec->pid_fd >= 0 && pidfd_exit_status(exec->pid_fd, exec->pid, &wait_status) == 0)
+		exec->exit_code = WIFSIGNALED(wait_status)
+					  ? SIGNAL_EXIT_BASE + WTERMSIG(wait_status)
+					  : WEXITSTATUS(wait_status);
+	if (exec->exit_code < 0)
+		error_say(&exec->failure, -ENODATA,
+			  "the command has ended while brume-keeper was restarted: its exit code "
+			  "is not known");
+}
+
+/* False: the stream has ended. */
+static bool on_spawned(struct exec *exec, const struct keeper_msg *msg)
+{
+	if (exec->pid_fd < 0) {
+		exec->pid = msg->pid;
+		exec->pid_fd = pidfd_open_pid(msg->pid);
+	}
+	if (exec->detach) {
+		stream_close_code(exec->stream, 0);
+		return false;
+	}
+	outpipe_resume(&exec->err);
+	return true;
+}
+
 void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 {
 	struct lookup lookup = { msg->job, NULL };
+	bool ended = msg->type == KEEPER_EXITED || msg->type == KEEPER_FAILED;
 	struct exec *exec;
 
 	stream_each(agent, &exec_ops, match, &lookup);
 	exec = lookup.found;
 
-	if (!exec) {
+	/* A detached one goes on without a stream. */
+	if (!exec && (msg->job[0] == 'x' || ended))
 		agent_drop_job(agent, msg);
+	if (!exec)
 		return;
+	exec->listed = true;
+	if (msg->type != KEEPER_REFUSED) {
+		exec->confirmed = true;
+		close_child_ends(exec);
 	}
-	if (msg->type == KEEPER_SPAWNED)
-		outpipe_resume(&exec->err);
-	if (msg->type != KEEPER_EXITED && msg->type != KEEPER_FAILED)
+	if (msg->type == KEEPER_SPAWNED && !on_spawned(exec, msg))
+		return;
+	if (!ended || exec->ended)
 		return;
 	exec->ended = true;
-	exec->exit_code = msg->exit_kind == KEEPER_EXIT_SIGNAL ? SIGNAL_EXIT_BASE + msg->exit_value
-			  : msg->exit_kind == KEEPER_EXIT_CODE ? msg->exit_value
-							       : -1;
+	set_exit_code(exec, msg);
 	if (msg->type == KEEPER_FAILED)
 		read_failure(exec,
 			     msg->message ? msg->message : "the command could not be started");
-	if (agent_keeper(agent))
-		keeper_client_forget(agent_keeper(agent), msg->job);
+	agent_drop_job(agent, msg);
 	/* The terminal may be waiting to be fetched still. */
 	take_console(exec);
 	finish_if_done(exec);
 }
 
-static void lose(void *data, void *argument)
+static void unlist(void *data, void *argument)
+{
+	struct exec *exec = data;
+
+	(void) argument;
+	exec->listed = false;
+}
+
+/* The command goes on without it; the next keeper finds it by its record. */
+void exec_keeper_lost(struct agent *agent)
+{
+	stream_each(agent, &exec_ops, unlist, NULL);
+}
+
+static void go_on(void *data, void *argument)
 {
 	struct exec *exec = data;
 	struct error err = {};
+	int r = 0;
 
 	(void) argument;
-	if (!exec->spawned)
+	if (exec->ended || (exec->spawned && exec->listed))
 		return;
-	error_say(&err, -EIO, "brume-keeper was restarted while the command ran");
-	stream_close_error(exec->stream, &err);
+	retry_stop(&exec->patience);
+	/* One that a keeper died over before it was on record never ran. */
+	if (exec->waiting || (exec->spawned && !exec->confirmed))
+		r = spawn(exec, &err);
+	else if (exec->spawned)
+		r = error_say(&err, -EIO, "the command was lost while brume-keeper was restarted");
+	if (r < 0)
+		stream_close_error(exec->stream, &err);
 }
 
-void exec_keeper_lost(struct agent *agent)
+void exec_keeper_listed(struct agent *agent)
 {
-	stream_each(agent, &exec_ops, lose, NULL);
+	stream_each(agent, &exec_ops, go_on, NULL);
 }

@@ -74,16 +74,31 @@ void stream_close_code(struct stream *stream, int64_t exit_code)
 	send_close(stream, json_pack("{s:I}", "exit_code", (json_int_t) exit_code));
 }
 
-void stream_close_error(struct stream *stream, const struct error *err)
+static json_t *error_body(const struct error *err)
 {
 	json_t *text = json_string(err->msg);
 
 	/* A message may quote what a stranger wrote, cut in the middle of a character. */
 	if (!text)
 		text = json_string("the error's text is not valid UTF-8");
+	return json_pack("{s:{s:i, s:o}}", "error", "code", -err->code, "message", text);
+}
+
+void stream_close_error(struct stream *stream, const struct error *err)
+{
+	json_t *body = error_body(err);
+
 	end(stream);
-	send_close(stream,
-		   json_pack("{s:{s:i, s:o}}", "error", "code", -err->code, "message", text));
+	send_close(stream, body);
+}
+
+void stream_close_failure(struct stream *stream, const struct error *err, int64_t exit_code)
+{
+	json_t *body = error_body(err);
+
+	json_object_set_new(body, "exit_code", json_integer(exit_code));
+	end(stream);
+	send_close(stream, body);
 }
 
 static int open_kind(struct stream *stream, const json_t *arguments, struct error *err)

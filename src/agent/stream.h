@@ -52,6 +52,8 @@ void stream_grant(struct stream *stream, size_t bytes);
 /* Ends it; `data` of the stream is freed.  Nothing of the stream may be used afterwards. */
 void stream_close_code(struct stream *stream, int64_t exit_code);
 void stream_close_error(struct stream *stream, const struct error *err);
+/* An error that has an exit code of its own. */
+void stream_close_failure(struct stream *stream, const struct error *err, int64_t exit_code);
 
 /*
  * The kinds.  Each checks its arguments and returns what the stream works with.
@@ -86,6 +88,7 @@ void attach_instance_failed(struct agent *agent, const char *uid, const char *me
 struct keeper_msg;
 void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg);
 void exec_keeper_lost(struct agent *agent);
+void exec_keeper_listed(struct agent *agent);
 /* The streams of one kind, for the functions above. */
 void stream_each(struct agent *agent, const struct stream_ops *ops,
 		 void (*fn)(void *data, void *argument), void *argument);

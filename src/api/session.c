@@ -135,7 +135,7 @@ static int read_arguments(struct session *session, const json_t *body, struct er
 	AUTO(free) char *user = NULL;
 	json_t *env = NULL;
 	uint32_t width = 0, height = 0;
-	bool tty = false;
+	bool tty = false, detach = false;
 	int r;
 
 	json_read_strv(&in, body, "command", &command);
@@ -143,6 +143,7 @@ static int read_arguments(struct session *session, const json_t *body, struct er
 	json_read_string(&in, body, "workdir", &workdir);
 	json_read_string(&in, body, "user", &user);
 	json_read_bool(&in, body, "tty", &tty);
+	json_read_bool(&in, body, "detach", &detach);
 	json_read_uint32(&in, body, "width", UINT16_MAX, &width);
 	json_read_uint32(&in, body, "height", UINT16_MAX, &height);
 	r = json_reader_finish(&in, body);

@@ -29,7 +29,7 @@ enum {
 struct exec_options {
 	char **env;
 	const char *workdir, *user;
-	bool interactive, tty;
+	bool interactive, tty, detach;
 };
 
 #define EXEC(member) offsetof(struct exec_options, member)
@@ -37,6 +37,7 @@ struct exec_options {
 static const struct option_def exec_options[] = {
 	{ 'i', "interactive", NULL, OPTION_FLAG, EXEC(interactive), "pass our input on" },
 	{ 't', "tty", NULL, OPTION_FLAG, EXEC(tty), "give it a terminal" },
+	{ 'd', "detach", NULL, OPTION_FLAG, EXEC(detach), "do not wait for its end" },
 	{ 'e', "env", "NAME=VALUE", OPTION_LIST, EXEC(env), "an environment variable" },
 	{ 'w', "workdir", "DIR", OPTION_STRING, EXEC(workdir), "folder to start in" },
 	{ 'u', "user", "USER[:GROUP]", OPTION_STRING, EXEC(user), "user inside" },
@@ -45,6 +46,7 @@ static const struct option_def exec_options[] = {
 
 /* One running command. */
 struct exec {
+	struct cli *cli;
 	struct websocket *websocket;
 	struct signals signals;
 	bool input_open;
@@ -83,6 +85,8 @@ static int exec_send_arguments(struct exec *exec, const struct exec_options *opt
 	member_put_map(message, "env", env);
 	json_put_string(message, "workdir", options->workdir);
 	json_put_string(message, "user", options->user);
+	if (options->detach)
+		json_object_set_new(message, "detach", json_true());
 	if (options->tty) {
 		terminal_size(isatty(STDIN_FILENO) ? STDIN_FILENO : STDOUT_FILENO, &width, &height);
 		json_object_set_new(message, "tty", json_true());
@@ -108,11 +112,14 @@ static int exec_message(void *userdata, bool text, const char *data, size_t size
 		return 0;
 	if (text) {
 		r = stream_control(data, size, &exit_code, err);
-		if (r == 0 && exit_code >= 0) {
-			exec->ended = true;
-			exec->exit_code = exit_code;
-		}
-		return r;
+		if (exit_code < 0)
+			return r;
+		exec->ended = true;
+		exec->exit_code = exit_code;
+		/* It could not be run at all: the code says so, as a shell's does. */
+		if (r < 0)
+			cli_print_error(exec->cli, err->msg);
+		return 0;
 	}
 	if (size < 1 || (data[0] != CHANNEL_OUT && data[0] != CHANNEL_ERR))
 		return 0;
@@ -233,7 +240,8 @@ static int exec_run(struct cli *cli, const void *userdata, const struct argument
 	AUTO(websocket_free) struct websocket *websocket = NULL;
 	AUTO(free) char *name = uri_encode(arguments->words[0]);
 	AUTO(free) char *path = mem_printf("/instances/%s/exec", name);
-	struct exec exec = { .signals.fd = -1,
+	struct exec exec = { .cli = cli,
+			     .signals.fd = -1,
 			     .tty = options->tty,
 			     .input_open = options->interactive };
 	struct client *client = NULL;
@@ -243,6 +251,8 @@ static int exec_run(struct cli *cli, const void *userdata, const struct argument
 		cli_set_hint(cli, "like: brume exec -it %s sh", arguments->words[0]);
 		return cli_usage(cli, err, "exec: the command to run is missing");
 	}
+	if (options->detach && (options->tty || options->interactive))
+		return cli_usage(cli, err, "exec: -d goes neither with -i nor with -t");
 	if (options->tty && options->interactive && !isatty(STDIN_FILENO)) {
 		cli_set_hint(cli, "leave -t out when the input is a file or a pipe");
 		return cli_usage(cli, err, "exec: -it needs a terminal, and the input is none");
@@ -266,13 +276,17 @@ static int exec_run(struct cli *cli, const void *userdata, const struct argument
 
 const struct verb verb_exec = {
 	.name = "exec",
-	.synopsis = "[-i] [-t] [-e NAME=VALUE] [-w DIR] [-u USER] NAME [--] COMMAND [ARG...]",
+	.synopsis = "[-i] [-t] [-d] [-e NAME=VALUE] [-w DIR] [-u USER] NAME [--] COMMAND [ARG...]",
 	.summary = "Run a command inside a running instance",
-	.help = "The exit code is the command's (128 + the signal that killed it).  Without -t its "
+	.help = "The exit code is the command's (128 + the signal that killed it; 127 when there "
+		"is "
+		"no such\n"
+		"program, 126 when it cannot be executed).  Without -t its "
 		"output and\n"
 		"error output stay apart; signals that brume gets are passed on.\n\n"
 		"Examples:\n  brume exec -it web sh\n  brume exec web cat /etc/hosts\n"
-		"  brume exec -i db psql < dump.sql\n",
+		"  brume exec -i db psql < dump.sql\n"
+		"  brume exec -d web sh -c 'sleep 60; kill -HUP 1'\n",
 	.options = exec_options,
 	.options_size = sizeof(struct exec_options),
 	.words_min = 1,

@@ -83,6 +83,9 @@ int stream_control(const char *text, size_t size, int *ret_exit_code, struct err
 
 	if (r < 0)
 		return error_wrap(err, r, "the server's message is not understood");
+	exit_code = json_object_get(message, "exit_code");
+	if (json_is_integer(exit_code) && json_integer_value(exit_code) >= 0)
+		*ret_exit_code = (int) (json_integer_value(exit_code) & 0xff);
 	if (json_object_get(message, "error")) {
 		words = resource_text(message, "error");
 		if (!words)
@@ -92,9 +95,6 @@ int stream_control(const char *text, size_t size, int *ret_exit_code, struct err
 										     : -EIO,
 				 "%s", words ? words : "the server ended the stream");
 	}
-	exit_code = json_object_get(message, "exit_code");
-	if (json_is_integer(exit_code))
-		*ret_exit_code = (int) (json_integer_value(exit_code) & 0xff);
 	return 0;
 }
 

@@ -26,7 +26,7 @@ int stream_pause(int pause_ms);
 
 /*
  * A text message that ends a stream: {"error": "..."} or {"error": {"message"}} gives -EIO with
- * those words; *ret_exit_code is set when there is one.  Anything else gives 0.
+ * those words; *ret_exit_code is set when there is one, also with an error.  Anything else gives 0.
  */
 int stream_control(const char *text, size_t size, int *ret_exit_code, struct error *err);
 
