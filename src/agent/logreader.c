@@ -1,5 +1,6 @@
 #include "agent/logreader.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -154,7 +155,8 @@ int logreader_parse_cursor(const char *text, const char *uid, struct logreader_r
 	unsigned int inside;
 	char end;
 
-	if (strlen(text) >= LOGREADER_CURSOR_SIZE || strlen(text) <= CURSOR_UID_SIZE ||
+	if (strlen(text) >= LOGREADER_CURSOR_SIZE || strlen(text) <= CURSOR_UID_SIZE + 1 ||
+	    !isdigit((unsigned char) text[CURSOR_UID_SIZE + 1]) ||
 	    sscanf(text + CURSOR_UID_SIZE, "-%19" SCNu64 "-%1u%c", &position, &inside, &end) != 2 ||
 	    inside & ~(unsigned int) LOGREADER_ALL_STREAMS)
 		return error_say(err, -EINVAL, "cursor: \"%.48s\" is not one that logs gave", text);

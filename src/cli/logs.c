@@ -150,7 +150,9 @@ static int logs_run(struct cli *cli, const void *userdata, const struct argument
 		AUTO(free) char *path = logs_path(&logs, options, name, range);
 
 		r = logs_connect(&logs, client, path, err);
-		if (r < 0 && logs.pieces.cursor && stream_retry(&logs.retry, client, r)) {
+		/* A server that was never there is an error at once. */
+		if (r < 0 && (logs.pieces.cursor || logs.retry.connected) &&
+		    stream_retry(&logs.retry, client, r)) {
 			stream_pieces_drop(&logs.pieces);
 			r = 0;
 			continue;

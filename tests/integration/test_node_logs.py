@@ -128,11 +128,13 @@ def test_storm(node, victim):
     seen = {name: [] for name in names}
 
     def read(name):
-        seen[name] = [line.rstrip("\n") for line in followers[name].stdout]
+        for line in followers[name].stdout:
+            seen[name].append(line.rstrip("\n"))
 
     threads = [threading.Thread(target=read, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
+    eventually(lambda: all(seen.values()), 20, "all followers to follow")
     rng = random.Random(7)
     deadline = time.monotonic() + 12
     kills = 0
