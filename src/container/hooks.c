@@ -33,7 +33,6 @@ static int state_file(const struct oci_state *state, enum oci_status status)
 
 static void child(const struct oci_hook *hook, int stdin_fd)
 {
-	static const char *const none[] = { NULL };
 	const char *const own[] = { hook->path, NULL };
 	sigset_t empty;
 
@@ -41,8 +40,9 @@ static void child(const struct oci_hook *hook, int stdin_fd)
 	sigprocmask(SIG_SETMASK, &empty, NULL);
 	if (dup2(stdin_fd, STDIN_FILENO) < 0 || setpgid(0, 0) < 0)
 		_exit(126);
+	/* Without a list of its own it has ours, as with the field's runtimes. */
 	execve(hook->path, (char *const *) (hook->args && hook->args[0] ? hook->args : own),
-	       (char *const *) (hook->env ? hook->env : none));
+	       (char *const *) (hook->env ? (char *const *) hook->env : environ));
 	_exit(errno == ENOENT ? 127 : 126);
 }
 

@@ -77,16 +77,18 @@ def test_several_of_a_kind_run_in_order(hooked):
         (kind, count) for kind in KINDS for count in ("1", "2")]
 
 
-def test_hooks_that_have_no_arguments_and_no_environment(bundle):
+@pytest.mark.parametrize("env,seen", [(None, "OF_THE_RUNTIME=1"), ([], ""), (["A=b"], "A=b")])
+def test_hooks_that_have_no_arguments(bundle, env, seen):
+    """Without `env` a hook has the runtime's environment, as with runc and crun."""
     log = bundle.folder / "log"
     script = bundle.folder / "plain"
-    script.write_text(f"#!/bin/sh\necho \"$0 $# $(env | grep -v -e ^PWD -e ^SHLVL -e ^_)\" > {log}\n")
+    script.write_text(f"#!/bin/sh\necho \"$0 $# $(env | grep -e ^OF_ -e ^A=)\" > {log}\n")
     script.chmod(0o755)
-    os.environ["OF_THE_RUNTIME"] = "1"
-    bundle.config["hooks"] = {"createRuntime": [{"path": str(script)}]}
-    assert bundle.run("true").returncode == 0
-    del os.environ["OF_THE_RUNTIME"]
-    assert log.read_text() == f"{script} 0 \n"
+    bundle.config["hooks"] = {"createRuntime": [
+        {"path": str(script), **({} if env is None else {"env": env})}]}
+    more = {"PATH": os.environ["PATH"], "OF_THE_RUNTIME": "1"}
+    assert bundle.run("true", env=more).returncode == 0
+    assert log.read_text() == f"{script} 0 {seen}\n"
 
 
 def test_prestart_may_arrange_the_network(bundle):
@@ -208,6 +210,7 @@ def test_verbs_in_the_wrong_order(bundle):
     for verb in ("start", "state", "kill", "delete", "pause", "resume"):
         refused(bundle, verb, bundle.id, said="does not exist")
     bundle.create("sleep", "1000")
+    pid = bundle.state()["pid"]
     refused(bundle, "create", bundle.id, said="exists already")
     refused(bundle, "delete", bundle.id, said="created")
     refused(bundle, "pause", bundle.id, said="created")
@@ -222,7 +225,7 @@ def test_verbs_in_the_wrong_order(bundle):
     refused(bundle, "start", bundle.id, said="paused")
     refused(bundle, "delete", bundle.id, said="paused")
     bundle.call("kill", bundle.id, "KILL", check=True)
-    assert kernel.wait_for_exit(bundle.state()["pid"] or 1)
+    assert kernel.wait_for_exit(pid)
     for verb, said in (("start", "stopped"), ("kill", "not running"), ("pause", "stopped"),
                        ("resume", "stopped")):
         refused(bundle, verb, bundle.id, said=said)
