@@ -5,6 +5,7 @@
 #include "base/strbuf.h"
 #include "cli/cli.h"
 #include "cli/human.h"
+#include "cli/info_run.h"
 #include "cli/listing.h"
 #include "cli/resource.h"
 #include "cli/verb.h"
@@ -187,6 +188,7 @@ static void info_print_instance(struct cli *cli, const json_t *instance)
 	info_fact_int(&out, "cpus", instance, "spec.limits.cpus", "");
 	listing_fact_bytes(&out, "memory", instance, "spec.limits.memory_bytes");
 	info_fact_int(&out, "pids", instance, "spec.limits.pids", "");
+	info_put_run(&out, instance);
 	info_instance_restart(&out, instance);
 	if (json_is_true(resource_at(instance, "spec.remove_on_exit")))
 		listing_fact(&out, "when it ends", "it is deleted");

@@ -59,6 +59,7 @@ def test_an_allowed_folder_is_seen_and_others_are_nobody_in_it(share):
     assert set(show(node, "plain", "ls /proc/1/fd").split()) <= {"0", "1", "2"}
     line = show(node, "plain", "grep ' /data ' /proc/mounts")
     assert "nosuid" in line and "nodev" in line
+    assert f"{folder}/open on /data" in node.out("info", "plain")
     # A single file, below the folder, read-only because it was asked for.
     node.launch(reference, "file", "-v", f"{folder}/open/file:/etc/shown:ro")
     assert show(node, "file", "cat /etc/shown") == "shown\n"
@@ -164,6 +165,8 @@ def test_a_device_of_the_policy(share):
     assert "does not allow" in refused(node, reference, "x", "--device", "/dev/net/tun")
     node.launch(reference, "device", "--device", "/dev/fuse:/dev/mine:rw",
                 "--device", "/dev/zero:/dev/nothing:r")
+    info = node.out("info", "device")
+    assert "/dev/fuse as /dev/mine, rw" in info, info
     fields = show(node, "device", "stat -c '%F %t:%T %u' /dev/mine").split()
     assert fields[:2] == ["character", "special"] and fields[-2:] == ["a:e5", "0"]
     show(node, "device", "exec 3<>/dev/mine")
