@@ -5,9 +5,17 @@
 #include <sys/socket.h>
 
 #include "base/error.h"
+#include "container/process.h"
 
 /* The kernel's own bound. */
 enum { ERRNO_MAX = 4095 };
+
+/* An errno, or what says that the program cannot be run. */
+static bool code_is_known(int code)
+{
+	return (code < 0 && code >= -ERRNO_MAX) || code == PROCESS_MISSING ||
+	       code == PROCESS_UNUSABLE;
+}
 
 struct sync_message {
 	int type;
@@ -64,7 +72,7 @@ static int receive(int fd, struct sync_message *message, struct error *err)
 				 message->type);
 	if (message->type != SYNC_ERROR)
 		return 1;
-	if (message->code >= 0 || message->code < -ERRNO_MAX || !message->text[0])
+	if (!code_is_known(message->code) || !message->text[0])
 		return error_say(err, -EPROTO, "the container's init sent a broken error: %s",
 				 message->text);
 	return error_say(err, message->code, "%s", message->text);

@@ -13,6 +13,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char prefix[LOGLINE_PREFIX_SIZE];
 	struct logline line;
 
+	uint64_t position;
+
+	if (logline_parse_head((const char *) data, size, &position) == 0) {
+		char head[LOGLINE_HEAD_SIZE];
+
+		logline_write_head(head, position);
+		if (memcmp(head, data, sizeof(head)) != 0)
+			abort();
+	}
 	if (logline_parse((const char *) data, size, &line) < 0)
 		return 0;
 	logline_write_prefix(prefix, line.time_ns, line.stream, line.partial);

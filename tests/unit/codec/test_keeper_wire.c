@@ -22,6 +22,8 @@ static struct keeper_msg spawn_message(struct strbuf *argv, struct strbuf *env)
 				  .log = "/tmp/log",
 				  .pid_file = "/tmp/pid",
 				  .log_max_bytes = 1 << 20,
+				  .log_max_files = 7,
+				  .input = KEEPER_INPUT_TERMINAL,
 				  .owner_uid = 0x40000000,
 				  .owner_gid = 7,
 				  .fd_count = 2,
@@ -48,6 +50,8 @@ static void decodes_what_it_encodes(void **state)
 	assert_string_equal(got.pid_file, "/tmp/pid");
 	assert_null(got.message);
 	assert_int_equal(got.log_max_bytes, 1 << 20);
+	assert_int_equal(got.log_max_files, 7);
+	assert_int_equal(got.input, KEEPER_INPUT_TERMINAL);
 	assert_int_equal(got.owner_uid, 0x40000000);
 	assert_int_equal(got.owner_gid, 7);
 	assert_int_equal(got.fd_count, 2);

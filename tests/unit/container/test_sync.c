@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "container/process.h"
 
 static void test_messages(void **state)
 {
@@ -28,6 +29,12 @@ static void test_messages(void **state)
 	assert_int_equal(sync_send_error(pair[0], &sent), 0);
 	assert_int_equal(sync_expect(pair[1], SYNC_READY, NULL, &got), -ENOENT);
 	assert_string_equal(got.msg, "no such thing");
+	/* Codes beyond errno's that say why a program does not run; others are not believed. */
+	assert_int_equal(sync_send_error(pair[0], &(struct error){ PROCESS_MISSING, "missing" }),
+			 0);
+	assert_int_equal(sync_expect(pair[1], SYNC_READY, NULL, &got), PROCESS_MISSING);
+	assert_int_equal(sync_send_error(pair[0], &(struct error){ -10125, "unknown" }), 0);
+	assert_int_equal(sync_expect(pair[1], SYNC_READY, NULL, &got), -EPROTO);
 	assert_int_equal(send(pair[0], "junk", 4, 0), 4);
 	assert_int_equal(sync_expect_end(pair[1], &got), -EPROTO);
 	close(pair[0]);
