@@ -41,10 +41,11 @@ class Podman:
         self("rm", "--all", "--force", "--time", "0")
         for folder in pathlib.Path("/sys/fs/cgroup").glob("*/libpod_parent"):
             # Others may use podman here as well: only what is empty goes.
-            try:
-                folder.rmdir()
-            except OSError:
-                pass
+            for path in [*folder.glob("*/"), folder]:
+                try:
+                    path.rmdir()
+                except OSError:
+                    pass
         shutil.rmtree(self.run_root, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "container/process.h"
 
@@ -61,10 +62,36 @@ static void test_last_words(void **state)
 	close(pair[1]);
 }
 
+/* What becomes an exit code arrives; any other number that is no errno is not believed. */
+static void test_codes(void **state)
+{
+	static const struct {
+		int sent, got;
+	} codes[] = { { PROCESS_MISSING, PROCESS_MISSING },
+		      { PROCESS_UNUSABLE, PROCESS_UNUSABLE },
+		      { -4095, -4095 },
+		      { -4096, -EPROTO },
+		      { 0, -EPROTO },
+		      { 5, -EPROTO } };
+	int pair[2];
+
+	(void) state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
+		struct error sent = { .code = codes[i].sent, .msg = "why" };
+
+		assert_int_equal(sync_send_error(pair[0], &sent), 0);
+		assert_int_equal(sync_expect(pair[1], SYNC_READY, NULL, NULL), codes[i].got);
+	}
+	close(pair[0]);
+	close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_last_words),
+		cmocka_unit_test(test_codes),
 		cmocka_unit_test(test_messages),
 	};
 
