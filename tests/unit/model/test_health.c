@@ -16,8 +16,8 @@ static int read_check(const char *text, struct health_check *ret, struct error *
 static void test_checks_survive(void **state)
 {
 	static const char *const good[] = {
-		"{'type':'exec','command':['a','b'],'interval_ms':1000,'timeout_ms':100,"
-		"'start_period_ms':1,'retries':2,'on_failure':'restart'}",
+		("{'type':'exec','command':['a','b'],'interval_ms':1000,'timeout_ms':100,"
+		 "'start_period_ms':1,'retries':2,'on_failure':'restart'}"),
 		"{'type':'http','port':80,'path':'/x?y=%20'}",
 		"{'type':'tcp','port':65535,'on_failure':'kill'}",
 		"{'type':'none'}",
