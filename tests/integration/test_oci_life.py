@@ -72,7 +72,8 @@ def test_exec(bundle):
 
 def test_exec_into_a_stopped_one_is_refused(bundle):
     bundle.start("true")
-    kernel.wait_for_exit(bundle.state()["pid"] or 1)
+    pid = json.loads((bundle.root / bundle.id / "state.json").read_text())["pid"]
+    assert kernel.wait_for_exit(pid)
     done = bundle.exec(bundle.id, "true")
     assert done.returncode == 1 and "stopped" in done.stderr
 
