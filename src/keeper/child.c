@@ -31,11 +31,12 @@ static void unprotect(void)
 {
 	struct rlimit limit;
 
+	file_write_kernel(AT_FDCWD, "/proc/self/oom_score_adj", "0");
+	/* Last: the keeper's own descriptors, which are still open here, may be more than that. */
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > CHILD_NOFILE_SOFT) {
 		limit.rlim_cur = CHILD_NOFILE_SOFT;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	file_write_kernel(AT_FDCWD, "/proc/self/oom_score_adj", "0");
 }
 
 static void default_signals(void)
@@ -97,9 +98,9 @@ static void run(const struct child_spec *spec, int go_fd)
 	if (read(go_fd, &go, 1) != 1)
 		_exit(125);
 	default_signals();
-	unprotect();
 	umask(022);
 	place_fds(spec);
+	unprotect();
 	if (chdir(cwd) < 0)
 		fail("enter", cwd);
 	execve(argv[0], argv, env);

@@ -18,6 +18,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -31,6 +32,8 @@
 #include "keeper/client.h"
 #include "keeper/keeper.h"
 #include "kern/sock.h"
+
+enum { CROWD = 1500 };
 
 static char self[PATH_MAX];
 
@@ -236,6 +239,25 @@ static void runs_and_logs(void **state)
 	assert_int_equal(keeper_client_forget(world->client, "i-1"), 0);
 	spawn_shell(world, "i-1", "kill -9 $$", NULL);
 	expect_exit(world, KEEPER_EXIT_SIGNAL, SIGKILL);
+}
+
+/* What a job may open is not what the keeper has open. */
+static void hundreds_of_jobs_do_not_hinder_the_next(void **state)
+{
+	struct world *world = *state;
+	AUTO(free) char *crowd = mem_printf("%s/crowd", world->run);
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < 2 * CROWD)
+		skip();
+	stop_keeper(world, SIGTERM);
+	assert_int_equal(file_write_atomic(AT_FDCWD, crowd, "", 0, 0600, 0), 0);
+	start_keeper(world);
+	spawn_shell(world, "i-1", "ulimit -Sn; cat /proc/self/oom_score_adj", NULL);
+	expect_exit(world, KEEPER_EXIT_CODE, 0);
+	AUTO(free) char *out = log_text(world, LOGLINE_STDOUT);
+	assert_string_equal(out, "1024\n0\n");
 }
 
 static void says_why_it_could_not_start(void **state)
@@ -610,11 +632,28 @@ static int on_terminal(const char *pid_file)
 	return file_write_atomic(AT_FDCWD, pid_file, text, strlen(text), 0600, 0) < 0;
 }
 
+/* As many as hundreds of jobs have. */
+static void open_many(const char *run)
+{
+	AUTO(free) char *wanted = mem_printf("%s/crowd", run);
+	struct rlimit limit;
+
+	if (access(wanted, F_OK) < 0)
+		return;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (int i = 0; i < CROWD; i++)
+		if (open("/dev/null", O_RDONLY | O_CLOEXEC) < 0)
+			abort();
+}
+
 static int be_the_keeper(int argc, char **argv)
 {
 	struct keeper_options options = { .run = argv[2], .self = self, .state_fd = -1 };
 	struct error err = {};
 
+	open_many(argv[2]);
 	if (argc == 5)
 		options.state_fd = atoi(argv[4]);
 	return keeper_run(&options, &err) < 0;
@@ -624,6 +663,8 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(runs_and_logs, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(hundreds_of_jobs_do_not_hinder_the_next, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(says_why_it_could_not_start, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(knows_the_end_of_what_a_helper_left, set_up,
 						tear_down),
