@@ -1,9 +1,9 @@
 /*
  * What instances consume, over a stream: all of a project or some, once or again and again.
  *
- * One round at a time: the loop's thread says who runs, a worker reads, the loop sends.  A round is
- * left out when the peer has not read the last one: counters lose nothing by that.  Rounds carry at
- * most ROUND_MESSAGE instances a message; all messages of a round but the last say "more".
+ * One round at a time: the loop's thread says who runs, a worker reads, the loop sends.  The next
+ * one waits until the peer has taken the last: counters lose nothing by that.  Rounds carry at most
+ * ROUND_MESSAGE instances a message; all messages of a round but the last say "more".
  */
 #include <errno.h>
 #include <stdio.h>
@@ -56,7 +56,7 @@ struct stats {
 	uint32_t interval_ms;
 	struct round *reading; /* on a worker */
 	struct round *last;    /* what was read before */
-	struct strbuf text;    /* of `once`: what is not sent yet */
+	struct strbuf text;    /* what is not sent yet: the answer of `once`, or messages */
 	sd_event_source *timer;
 };
 
@@ -149,13 +149,23 @@ static void put_sample(struct strbuf *out, const struct sample *now, const struc
 	usage_put(out, now->name, now->uid, &now->usage, percent);
 }
 
-/* {"samples": [...], "more": true} */
-static void put_round(struct stats *stats, const struct round *round, struct strbuf *out,
-		      void (*flush)(struct stats *stats, struct strbuf *out))
+/* Messages wait as {u32 size, text}: each is sent whole, readers get JSON and not pieces of it. */
+static void queue_message(struct stats *stats, struct strbuf *message)
 {
+	uint32_t size = (uint32_t) message->size;
+
+	strbuf_append(&stats->text, &size, sizeof(size));
+	strbuf_append(&stats->text, message->data, message->size);
+	strbuf_consume(message, message->size);
+}
+
+/* {"samples": [...], "more": true} */
+static void queue_round(struct stats *stats, const struct round *round)
+{
+	AUTO(strbuf_done) struct strbuf out = {};
 	size_t cursor = 0, in_message = 0;
 
-	strbuf_puts(out, "{\"samples\":[");
+	strbuf_puts(&out, "{\"samples\":[");
 	for (size_t i = 0; i < round->count; i++) {
 		const struct sample *sample = &round->list[i];
 
@@ -163,24 +173,38 @@ static void put_round(struct stats *stats, const struct round *round, struct str
 		if (sample->result < 0)
 			continue;
 		if (in_message == ROUND_MESSAGE) {
-			strbuf_puts(out, "],\"more\":true}");
-			flush(stats, out);
-			strbuf_puts(out, "{\"samples\":[");
+			strbuf_puts(&out, "],\"more\":true}");
+			queue_message(stats, &out);
+			strbuf_puts(&out, "{\"samples\":[");
 			in_message = 0;
 		}
-		strbuf_puts(out, in_message++ > 0 ? "," : "");
-		put_sample(out, sample, find_before(stats->last, sample->uid, &cursor));
+		strbuf_puts(&out, in_message++ > 0 ? "," : "");
+		put_sample(&out, sample, find_before(stats->last, sample->uid, &cursor));
 	}
-	strbuf_puts(out, "]}");
-	flush(stats, out);
+	strbuf_puts(&out, "]}");
+	queue_message(stats, &out);
 }
 
-/* A message is sent whole or not at all: readers get JSON, not pieces of it. */
-static void send_message(struct stats *stats, struct strbuf *out)
+static void go_on(struct stats *stats)
 {
-	if (out->size <= stream_credit(stats->stream))
-		stream_send(stats->stream, FRAME_CHANNEL_OUT, out->data, out->size);
-	strbuf_consume(out, out->size);
+	sd_event_source_set_time_relative(stats->timer, (uint64_t) stats->interval_ms * 1000);
+	sd_event_source_set_enabled(stats->timer, SD_EVENT_ONESHOT);
+}
+
+/* Sends what the credit allows; the next round begins when all of this one has left. */
+static void send_messages(struct stats *stats)
+{
+	uint32_t size;
+
+	while (stats->text.size > 0) {
+		memcpy(&size, stats->text.data, sizeof(size));
+		if (size > stream_credit(stats->stream))
+			return;
+		stream_send(stats->stream, FRAME_CHANNEL_OUT, stats->text.data + sizeof(size),
+			    size);
+		strbuf_consume(&stats->text, sizeof(size) + size);
+	}
+	go_on(stats);
 }
 
 static void send_answer(struct stats *stats)
@@ -202,17 +226,10 @@ static void answer_once(struct stats *stats, const struct round *round)
 	send_answer(stats);
 }
 
-static void go_on(struct stats *stats)
-{
-	sd_event_source_set_time_relative(stats->timer, (uint64_t) stats->interval_ms * 1000);
-	sd_event_source_set_enabled(stats->timer, SD_EVENT_ONESHOT);
-}
-
 static void round_done(void *data)
 {
 	struct round *round = data;
 	struct stats *stats = round->stats;
-	AUTO(strbuf_done) struct strbuf out = {};
 
 	if (!stats) {
 		round_free(round);
@@ -224,10 +241,10 @@ static void round_done(void *data)
 		round_free(round);
 		return;
 	}
-	put_round(stats, round, &out, send_message);
+	queue_round(stats, round);
 	round_free(stats->last);
 	stats->last = round;
-	go_on(stats);
+	send_messages(stats);
 }
 
 static void begin_round(struct stats *stats)
@@ -263,8 +280,13 @@ static void stats_writable(void *data)
 {
 	struct stats *stats = data;
 
-	if (stats->once && !stats->reading)
+	/* Nothing waits before the first round and between two of them. */
+	if (stats->reading || stats->text.size == 0)
+		return;
+	if (stats->once)
 		send_answer(stats);
+	else
+		send_messages(stats);
 }
 
 static const struct stream_ops stats_ops = { stats_received, stats_writable, stats_free };

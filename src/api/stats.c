@@ -3,7 +3,7 @@
  * again and again.
  *
  * The agent reads and says when; here its messages become text messages.  A client that reads
- * slowly stops the agent's credit, and the agent leaves rounds out.
+ * slowly stops the agent's credit, and the agent begins no new round.
  */
 #include <errno.h>
 #include <string.h>

@@ -186,7 +186,7 @@ def test_top_escapes_what_a_process_calls_itself(busybox):
 
 
 @pytest.mark.slow
-def test_two_hundred_instances_are_read_cheaply(busybox):
+def test_many_instances_are_read_cheaply(busybox):
     node, reference = busybox
     count = 60
     for number in range(count):
@@ -204,4 +204,5 @@ def test_two_hundred_instances_are_read_cheaply(busybox):
         names.add(json.loads(stream.stdout.readline())["name"])
     assert fds() < before + 40
     stream.send_signal(signal.SIGINT)
-    stream.wait(20)
+    stream.communicate(timeout=20)  # it writes much: nobody may hold it up
+    assert stream.returncode == 0
