@@ -121,7 +121,8 @@ static int plan_console(struct work *work, struct error *err)
 
 	if ((options->console_socket || options->console_fd >= 0) && !terminal)
 		return error_say(err, -EINVAL,
-				 "--console-socket, --console-fd: process.terminal is not true in config.json");
+				 "--console-socket, --console-fd: process.terminal is not true in "
+				 "config.json");
 	if (!terminal)
 		return 0;
 	if (options->console_fd >= 0) {

@@ -16,8 +16,8 @@ struct mount_options {
 	bool bind;
 	bool recursive; /* rbind */
 	bool remount;
-	bool copy_up;         /* tmpcopyup: a tmpfs begins with what it hides */
-	bool copy_link;       /* copy-symlink: a source that is a link is made again, not followed */
+	bool copy_up;   /* tmpcopyup: a tmpfs begins with what it hides */
+	bool copy_link; /* copy-symlink: a source that is a link is made again, not followed */
 	bool source_nofollow; /* src-nofollow: the link itself is mounted */
 	bool dest_nofollow;   /* dest-nofollow: a link at the destination is mounted on */
 	bool idmap_recursive; /* ridmap */
