@@ -4,9 +4,10 @@
  *
  * What is in a FIFO that nobody has open is lost, and a terminal ends with its last holder.  The
  * keeper holds them; so does the agent, which does nothing with them: when the keeper is killed the
- * pipes keep what is written, the terminal lives, the exit code is not forgotten, and the next keeper gets everything back.  FIFOs
- * are found by name, the terminal in the queue of its console socket, which only a descriptor
- * leads to.  Only when both are killed at once an instance loses its terminal.
+ * pipes keep what is written, the terminal lives, the exit code is not forgotten, and the next
+ * keeper gets everything back.  FIFOs are found by name, the terminal in the queue of its console
+ * socket, which only a descriptor leads to.  Only when both are killed at once an instance loses
+ * its terminal.
  *
  * Used by agent/ on the loop's thread.
  */

@@ -16,8 +16,8 @@ int main(int argc, char **argv)
 		puts("brume-image-worker " BRUME_VERSION);
 		return 0;
 	}
-	if (argc != 2 || !image_worker_knows(argv[1]) ||
-	    fcntl(WORKER_WIRE_FD, F_GETFD) < 0 || fcntl(WORKER_JOB_FD, F_GETFD) < 0) {
+	if (argc != 2 || !image_worker_knows(argv[1]) || fcntl(WORKER_WIRE_FD, F_GETFD) < 0 ||
+	    fcntl(WORKER_JOB_FD, F_GETFD) < 0) {
 		fputs("brume-image-worker is started by brume-agentd, not by hand\n", stderr);
 		return 2;
 	}

@@ -34,7 +34,7 @@ enum keeper_type {
 	KEEPER_FORGET,    /* job that has ended; its FIFOs and its record are removed */
 	KEEPER_REEXEC,    /* the keeper executes its binary anew, in place */
 	KEEPER_END_INPUT, /* job: its stdin ends when it has read what is in the FIFO */
-	KEEPER_HOLD,      /* job and its console socket, which the agent kept over a keeper's death */
+	KEEPER_HOLD, /* job and its console socket, which the agent kept over a keeper's death */
 	/* To the agent. */
 	KEEPER_STARTING = 32, /* job: its helper has not ended yet; with its console socket */
 	KEEPER_SPAWNED,       /* job, pid: it runs; with its console socket */

@@ -27,9 +27,10 @@ static int check_cancel(struct control *control, const struct operation *operati
 	case OPERATION_COMMIT:
 		return 0;
 	default:
-		return error_say(err, -EBUSY,
-				 "\"%s\" cannot be cancelled, only launch, pull, import and commit can",
-				 operation_action_name(operation->action));
+		return error_say(
+			err, -EBUSY,
+			"\"%s\" cannot be cancelled, only launch, pull, import and commit can",
+			operation_action_name(operation->action));
 	}
 }
 

@@ -1,5 +1,6 @@
 /*
- * The bare floor of `brume-oci exec`: join the namespaces of a process, be born there, execute, wait.
+ * The bare floor of `brume-oci exec`: join the namespaces of a process, be born there, execute,
+ *wait.
  *
  *	floor-exec PID
  *

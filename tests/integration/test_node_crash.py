@@ -179,7 +179,9 @@ def test_the_keeper_executes_itself_anew(node):
              for it in node.api("GET", "/1.0/instances?recursion=1")}
     assert after == before
     for number in range(20):
-        node.cli("exec", f"k{number}", "--", "touch", "/stop")
+        # 137: the instance may end before touch does.
+        done = node.cli("exec", f"k{number}", "--", "touch", "/stop", check=False)
+        assert done.returncode in (0, 137), done.stderr
     for number in range(20):
         it = node.wait_state(f"k{number}", "stopped")
         assert it["status"]["exit_code"] == number
