@@ -74,7 +74,7 @@ def ranged(bundle):
     user = f"brume-rootless:x:{UID}:{UID}::/:/bin/sh\n"
     texts = {"subuid": f"brume-rootless:{FIRST}:65536\n",
              "subgid": f"brume-rootless:{FIRST}:65536\n",
-             "passwd": pathlib.Path("/etc/passwd").read_text() + user}
+             "passwd": user + pathlib.Path("/etc/passwd").read_text()}
     for name, text in texts.items():
         path = bundle.folder / name
         path.write_text(text)

@@ -106,7 +106,8 @@ def test_a_users_own_manager(build, scratch):
     """An ordinary user's container is a scope of the user's manager."""
     from test_oci_rootless import UID, users_bundle
     name = "brume-lab-user"
-    subprocess.run(["useradd", "-u", str(UID), "-m", name], check=False)
+    subprocess.run(["groupadd", "-g", str(UID), name], check=False)
+    subprocess.run(["useradd", "-u", str(UID), "-g", str(UID), "-m", name], check=False)
     if subprocess.call(["systemctl", "start", f"user@{UID}.service"]):
         pytest.skip("no manager for users")
     bundle = users_bundle(build, scratch)
@@ -133,6 +134,7 @@ def test_a_users_own_manager(build, scratch):
         bundle.close()
         leaf.rmdir()
         subprocess.call(["systemctl", "stop", f"user@{UID}.service"])
+        subprocess.run(["userdel", "-r", name], check=False)
 
 
 @pytest.mark.skipif(SYSTEMD, reason="systemd runs here")
