@@ -3,16 +3,19 @@
 `/lab/build` is a build folder as the tests want it; `/lab/install` is what `meson install` would put
 on a machine.  It is made anew for every run, in less time than it takes to see whether it changed.
 """
+import contextlib
 import os
 import pathlib
 import shutil
 import tempfile
+import time
 
 from labkit import cache
 from labkit.tool import Broken, make_disk, megabytes, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 FOLDERS = ("tests", "tools", "dist")
+STALE_S = 3600
 
 
 def _programs(build):
@@ -23,6 +26,14 @@ def _programs(build):
             yield path
 
 
+def _sweep(place):
+    """Removes what a killed run left; other runs may be making theirs now."""
+    for path in place.glob("project-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > STALE_S:
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def get(build):
     """The descriptor of a disk with the project, of which no name is left."""
     programs = list(_programs(build))
@@ -30,7 +41,8 @@ def get(build):
         raise Broken(f"{build} holds no programs: meson setup {build} && ninja -C {build}")
     place = cache.folder()
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="making-project-", dir=place) as work:
+    _sweep(place)
+    with tempfile.TemporaryDirectory(prefix="project-", dir=place) as work:
         tree = pathlib.Path(work) / "tree"
         for folder in FOLDERS:
             shutil.copytree(ROOT / folder, tree / folder, symlinks=True,
