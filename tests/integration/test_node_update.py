@@ -1,7 +1,9 @@
 """Limits and more of an instance that runs are changed: at once, completely or not at all."""
+import http.client
 import json
 import pathlib
 import re
+import socket
 
 import pytest
 
@@ -126,10 +128,12 @@ def test_refusals_change_nothing(busybox):
         assert status == 400 and words in answer["error"], answer
     assert node.api("PATCH", "/1.0/instances/nobody", {"labels": {}}, raw=True)[0] == 404
     assert node.api("PATCH", "/1.0/instances/web", {}, raw=True)[0] == 202
-    done = node.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", node.socket,
-                     "-X", "PATCH", "-H", 'If-Match: "1"', "-d", '{"labels":{"a":"b"}}',
-                     "http://brume/1.0/instances/web"])
-    assert done.stdout == "412"
+    connection = http.client.HTTPConnection("localhost", timeout=60)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(node.socket)
+    connection.request("PATCH", "/1.0/instances/web", '{"labels":{"a":"b"}}', {"If-Match": '"1"'})
+    assert connection.getresponse().status == 412
+    connection.close()
     after = node.instance("web")
     assert after["spec"] == before["spec"] and after["meta"] == before["meta"]
 
