@@ -163,8 +163,8 @@ def test_devices_in_a_privileged_place(boxed):
 
 # ---- what is seen of the host ----
 
-ALLOWED_SOURCES = ("overlay", "proc", "tmpfs", "devpts", "shm", "mqueue", "sysfs", "cgroup", "udev",
-                   "devtmpfs", "none")
+ALLOWED_SOURCES = ("overlay", "proc", "tmpfs", "devpts", "shm", "mqueue", "sysfs", "cgroup",
+                   "cgroup2", "udev", "devtmpfs", "none")
 
 
 def host_words(node):
