@@ -32,7 +32,8 @@ def test_launch_it_is_a_shell(busybox):
     terminal.resize(120, 40)
     terminal.type("stty size\r")
     terminal.expect("40 120")
-    terminal.type("cat\r")
+    terminal.type("echo $((40 + 2))-ready; cat\r")
+    terminal.expect("42-ready")  # the shell reads no more
     terminal.type("through it\r")
     terminal.expect("through it")  # the echo
     terminal.expect("through it")  # now it is known to run
