@@ -84,9 +84,10 @@ docker rm web >/dev/null
 step "containerd itself"
 docker save box >box.tar
 ctr image import box.tar >/dev/null
+image=$(ctr image ls -q)
 run() { ctr run --rm --runc-binary "$BRUME_BUILD/brume-oci" "$@"; }
-[ "$(run docker.io/library/box:latest one echo from containerd)" = "from containerd" ]
-ctr run -d --runc-binary "$BRUME_BUILD/brume-oci" docker.io/library/box:latest two sleep 100000
+[ "$(run "$image" one echo from containerd)" = "from containerd" ]
+ctr run -d --runc-binary "$BRUME_BUILD/brume-oci" "$image" two sleep 100000
 [ "$(ctr task exec --exec-id e two cat /proc/1/comm)" = sleep ]
 ctr task pause two
 ctr task ls | grep -q PAUSED
