@@ -3,7 +3,7 @@
  * kern/seccomp_compact.h - makes a system call filter smaller without changing what it decides.
  *
  * libseccomp compares with every system call number of a profile.  Numbers with the same fate lie
- * side by side, so a search over ranges says the same with a third of the instructions; loading a
+ * side by side, so a search over ranges says the same with a fifth of the instructions; loading a
  * filter (checking, translating and, in the kernel, trying it on every number) costs time in
  * proportion.  Checks of arguments are kept as they are.
  *
