@@ -62,7 +62,10 @@ int pidfd_open_pid(pid_t pid)
 {
 	int fd = (int) syscall(SYS_pidfd_open, pid, 0);
 
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0)
+		return fd;
+	/* Kernels before 6.15 answer EINVAL for one that is being reaped at this moment. */
+	return pid > 0 && errno == EINVAL ? -ESRCH : -errno;
 }
 
 int pidfd_open_started(pid_t pid, uint64_t start_time)

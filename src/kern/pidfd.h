@@ -26,7 +26,7 @@ int pidfd_parse_stat(const char *text, struct pidfd_stat *ret);
  */
 int pidfd_open_started(pid_t pid, uint64_t start_time);
 
-/* Opens whoever has this pid now. */
+/* Opens whoever has this pid now; -ESRCH when nobody has. */
 int pidfd_open_pid(pid_t pid);
 
 int pidfd_send(int pidfd, int signal_number);
