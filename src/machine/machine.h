@@ -1,0 +1,111 @@
+#pragma once
+/*
+ * machine/machine.h - how the agent runs a virtual machine: what to start, and how to talk to it.
+ *
+ * Two back ends behind one interface: brume-vmm on a usable /dev/kvm, QEMU for guests that need
+ * firmware, another architecture, or a host without usable KVM.  A machine is a process that the
+ * keeper starts inside a container made by brume-oci (the jail: user ids, namespaces, cgroup, empty
+ * root); it gets descriptors, never paths of the host.  See docs/design/0007-virtual-machines.md.
+ * Used by agent/.  machine_command() is pure; the rest blocks for at most its time-out and is for
+ * worker threads, except where it says otherwise.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+
+struct error;
+
+enum machine_backend { MACHINE_BRUME_VMM, MACHINE_QEMU };
+
+enum machine_disk_format { MACHINE_DISK_RAW, MACHINE_DISK_QCOW2 };
+
+enum { MACHINE_DISKS_MAX = 16, MACHINE_NICS_MAX = 8, MACHINE_INITRDS_MAX = 4 };
+
+/* What the guest's virtio-serial ports are called; `brume.in` is there when it has an input. */
+#define MACHINE_PORT_OUT "brume.out"
+#define MACHINE_PORT_ERR "brume.err"
+#define MACHINE_PORT_IN "brume.in"
+#define MACHINE_PORT_STATUS "brume.status"
+#define MACHINE_PORT_GUEST "brume.guest"
+
+/* vsock: the port on which brume-init listens, and the guest's context id. */
+enum { MACHINE_VSOCK_PORT = 1024, MACHINE_VSOCK_CID = 3 };
+
+struct machine_disk {
+	int fd;
+	enum machine_disk_format format;
+	bool read_only;
+	const char *serial; /* at most 20 characters: /sys/block/X/serial in the guest */
+};
+
+struct machine_nic {
+	int fd; /* of a tap device with IFF_VNET_HDR */
+	uint8_t mac[6];
+	uint16_t mtu;
+};
+
+struct machine_spec {
+	enum machine_backend backend;
+	bool kvm;                 /* QEMU: -accel kvm, otherwise tcg */
+	const char *architecture; /* OCI's: "amd64", "arm64" */
+	uint32_t cpus;
+	uint64_t memory_bytes;
+	int kernel_fd; /* -1: firmware boots the first disk */
+	const char *kernel_args;
+	int initrd_fds[MACHINE_INITRDS_MAX]; /* concatenated; seekable */
+	unsigned int initrd_count;
+	struct machine_disk disks[MACHINE_DISKS_MAX];
+	unsigned int disk_count;
+	struct machine_nic nics[MACHINE_NICS_MAX];
+	unsigned int nic_count;
+	bool input; /* the guest's command reads from our stdin */
+	/*
+	 * A folder of the machine's own, as the machine sees it in its jail (and where the agent
+	 * sees it: the last argument of the calls below).  In it:
+	 *	control.sock	the back end's control socket (frames or QMP)
+	 *	guest.sock	the guest channel
+	 *	status		what the guest's brume.status port says: "exit N\n"
+	 *	console		the last 64 KiB of the guest's console, when the back end has ended
+	 */
+	const char *run_dir;
+};
+
+/* What the keeper executes: descriptor fds[i] becomes number fds_as[i]. */
+struct machine_command {
+	char **argv;
+	int *fds, *fds_as;
+	unsigned int fd_count;
+};
+void machine_command_done(struct machine_command *command);
+
+/* The descriptors stay the caller's.  -EINVAL says what the back end cannot do. */
+int machine_command(const struct machine_spec *spec, struct machine_command *ret,
+		    struct error *err);
+
+/* -- a running machine; `run_dir` as the caller sees it ------------------------------------------
+ */
+
+enum machine_action {
+	MACHINE_PAUSE,
+	MACHINE_RESUME,
+	MACHINE_POWER_BUTTON,
+	MACHINE_RESET,
+	MACHINE_QUIT,
+};
+
+int machine_do(enum machine_backend backend, const char *run_dir, enum machine_action action,
+	       struct error *err);
+
+/* How the guest's command ended: 1 and its code; 0 when the guest has not told (it crashed). */
+int machine_exit_code(const char *run_dir, int *ret_code, struct error *err);
+
+/* The console's last lines, at most `max_bytes`, cleaned of control characters. */
+int machine_last_words(enum machine_backend backend, const char *run_dir, size_t max_bytes,
+		       char **ret, struct error *err);
+
+/*
+ * A stream socket to brume-init: behind it come frames (codec/frame.h).  -ECONNREFUSED while no
+ * guest listens there.
+ */
+int machine_connect_guest(enum machine_backend backend, const char *run_dir, struct error *err);

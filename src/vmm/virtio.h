@@ -1,0 +1,79 @@
+#pragma once
+/*
+ * vmm/virtio.h - between a virtio device's model and whatever carries it (virtio-pci, virtio-mmio).
+ *
+ * A model (blk, net, console, rng, balloon, vsock) embeds struct virtio_device, fills in `ops` and
+ * never learns its transport; a transport owns registers, feature negotiation, doorbells and
+ * interrupts, and never learns what the device does.
+ *
+ * Thread: a model has a loop (its own thread's or the main one).  The transport calls every
+ * function of `ops` in that loop's thread (vCPU threads hand over with loop_call()), so a model
+ * needs no lock.  Models call virtio_interrupt() and virtio_config_changed() from that thread.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/irq.h"
+#include "vmm/loop.h"
+#include "vmm/memory.h"
+#include "vmm/queue.h"
+
+struct error;
+struct virtio_device;
+
+enum {
+	VIRTIO_QUEUES_MAX = 64,
+	VIRTIO_CONFIG_MAX = 256,
+};
+
+/* Requests and signals of a device, for metrics; written by its thread, read by the main one. */
+struct virtio_counters {
+	_Atomic uint64_t notifications, interrupts, requests, read_bytes, written_bytes, errors,
+		throttled;
+};
+
+struct virtio_ops {
+	const char *name; /* "blk" */
+	uint16_t type;    /* VIRTIO 1.2, section 5: 1 net, 2 block, ... */
+	/* Bytes of the device-specific configuration; offset + size <= config_size. */
+	void (*config_read)(struct virtio_device *device, uint32_t offset, void *data, size_t size);
+	/* May be NULL: nothing can be written. */
+	void (*config_write)(struct virtio_device *device, uint32_t offset, const void *data,
+			     size_t size);
+	/* The driver is ready: `features` are agreed upon, the ready queues may be used. */
+	int (*activate)(struct virtio_device *device, uint64_t features);
+	/* The driver rang for this queue. */
+	void (*notify)(struct virtio_device *device, unsigned int queue);
+	/* Stops: when it returns, nothing touches the queues or guest memory any more. */
+	void (*reset)(struct virtio_device *device);
+	void (*free)(struct virtio_device *device);
+};
+
+/* What a transport does for the model. */
+struct virtio_transport_ops {
+	void (*interrupt)(struct virtio_device *device, unsigned int queue);
+	void (*config_changed)(struct virtio_device *device);
+	void (*needs_reset)(struct virtio_device *device, const char *why);
+};
+
+struct virtio_device {
+	const struct virtio_ops *ops;
+	struct loop *loop;
+	uint64_t features; /* offered beside the transport's own (VERSION_1, EVENT_IDX, INDIRECT) */
+	unsigned int queue_count;
+	uint16_t queue_size[VIRTIO_QUEUES_MAX]; /* at most */
+	uint32_t config_size;
+	char id[32]; /* "disk0": in metrics and on the control socket */
+	struct virtio_counters counters;
+
+	/* The transport's. */
+	const struct virtio_transport_ops *transport;
+	void *transport_data;
+	struct queue queues[VIRTIO_QUEUES_MAX];
+};
+
+/* Tells the driver of pushed chains if it wants to know. */
+void virtio_interrupt(struct virtio_device *device, unsigned int queue);
+void virtio_config_changed(struct virtio_device *device);
+/* The driver broke the rules: `why` is a static string. */
+void virtio_needs_reset(struct virtio_device *device, const char *why);
