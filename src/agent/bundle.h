@@ -9,6 +9,7 @@
  */
 #include <jansson.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "codec/oci_image.h"
 #include "model/instance.h"
@@ -60,3 +61,10 @@ struct bundle_exec {
 /* The process object for `exec`, made from the bundle's config.json; a new reference. */
 int bundle_exec_process(const char *dir, int root_fd, const struct bundle_exec *exec, json_t **ret,
 			struct error *err);
+
+/*
+ * The same for an instance that runs, `pid` being its first process, as the file `path` that
+ * brume-oci exec reads.  -ESRCH when the instance has just ended.
+ */
+int bundle_write_exec_process(const char *dir, pid_t pid, const struct bundle_exec *exec,
+			      const char *path, struct error *err);

@@ -319,3 +319,21 @@ int bundle_exec_process(const char *dir, int root_fd, const struct bundle_exec *
 	*ret = TAKE_PTR(process);
 	return 0;
 }
+
+int bundle_write_exec_process(const char *dir, pid_t pid, const struct bundle_exec *exec,
+			      const char *path, struct error *err)
+{
+	AUTO(json_decref) json_t *process = NULL;
+	char root[32];
+
+	snprintf(root, sizeof(root), "/proc/%d/root", pid);
+	AUTO(fd_close) int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root_fd < 0)
+		return error_say(err, -ESRCH, "the instance has just ended");
+	int r = bundle_exec_process(dir, root_fd, exec, &process, err);
+	if (r < 0)
+		return r;
+	AUTO(free) char *text = json_text(process);
+	r = file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, 0);
+	return r < 0 ? error_set(err, r, "write %s", path) : 0;
+}

@@ -17,7 +17,6 @@
 #include "agent/retry.h"
 #include "agent/stream.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -282,25 +281,10 @@ static int open_pipes(struct exec *exec, struct error *err)
 static void prepare(void *data)
 {
 	struct preparation *preparation = data;
-	AUTO(json_decref) json_t *process = NULL;
-	char root[32];
 
-	snprintf(root, sizeof(root), "/proc/%d/root", preparation->pid);
-	AUTO(fd_close) int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root_fd < 0) {
-		preparation->result =
-			error_say(&preparation->err, -ESRCH, "the instance has just ended");
-		return;
-	}
-	preparation->result = bundle_exec_process(preparation->dir, root_fd, &preparation->process,
-						  &process, &preparation->err);
-	if (preparation->result < 0)
-		return;
-	AUTO(free) char *text = json_text(process);
-	int r = file_write_atomic(AT_FDCWD, preparation->path, text, strlen(text), 0600, 0);
-	if (r < 0)
-		preparation->result =
-			error_set(&preparation->err, r, "write %s", preparation->path);
+	preparation->result =
+		bundle_write_exec_process(preparation->dir, preparation->pid, &preparation->process,
+					  preparation->path, &preparation->err);
 }
 
 static int spawn(struct exec *exec, struct error *err)

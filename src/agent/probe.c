@@ -14,7 +14,6 @@
 #include "agent/bundle.h"
 #include "agent/probe_kill.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -288,25 +287,9 @@ static void prepare(void *data)
 {
 	struct preparation *preparation = data;
 	struct bundle_exec exec = { .command = preparation->command };
-	AUTO(json_decref) json_t *process = NULL;
-	char root[32];
 
-	snprintf(root, sizeof(root), "/proc/%d/root", preparation->pid);
-	AUTO(fd_close) int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root_fd < 0) {
-		preparation->result =
-			error_say(&preparation->err, -ESRCH, "the instance has just ended");
-		return;
-	}
-	preparation->result =
-		bundle_exec_process(preparation->dir, root_fd, &exec, &process, &preparation->err);
-	if (preparation->result < 0)
-		return;
-	AUTO(free) char *text = json_text(process);
-	int r = file_write_atomic(AT_FDCWD, preparation->path, text, strlen(text), 0600, 0);
-	if (r < 0)
-		preparation->result =
-			error_set(&preparation->err, r, "write %s", preparation->path);
+	preparation->result = bundle_write_exec_process(preparation->dir, preparation->pid, &exec,
+							preparation->path, &preparation->err);
 }
 
 static void prepared(void *data)

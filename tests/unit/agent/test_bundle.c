@@ -1,10 +1,12 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -12,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/strv.h"
 
 struct fixture {
@@ -207,6 +210,25 @@ static void test_exec_runs_on_top_of_the_instance(void **state)
 	assert_string_equal(strv_env_get(list, "MODE"), "exec");
 }
 
+static void test_exec_needs_a_running_instance(void **state)
+{
+	struct fixture *f = *state;
+	char *command[] = { "id", NULL };
+	struct bundle_exec exec = { .command = command };
+	AUTO(free) char *path = mem_printf("%s/x.json", f->dir);
+	AUTO(free) char *text = NULL;
+	struct error err = {};
+
+	strv_append(&f->image.cmd, "true");
+	AUTO(json_decref) json_t *document = written(f);
+	/* No process has the highest number that a pid can hold. */
+	assert_int_equal(bundle_write_exec_process(f->dir, INT_MAX, &exec, path, &err), -ESRCH);
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 16, &text, NULL), -ENOENT);
+	assert_int_equal(bundle_write_exec_process(f->dir, getpid(), &exec, path, &err), 0);
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
+	assert_non_null(strstr(text, "\"args\":[\"id\"]"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +243,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_limits_become_resources, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secure_by_default, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exec_runs_on_top_of_the_instance, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_exec_needs_a_running_instance, setup,
 						teardown),
 	};
 
