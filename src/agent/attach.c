@@ -22,7 +22,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "model/quantity.h"
+#include "model/stream_control.h"
 
 static const struct stream_ops attach_ops;
 
@@ -95,16 +95,12 @@ static void attach_writable(void *data)
 	logfeed_pump(&attach->feed);
 }
 
-static int send_signal(struct attach *attach, const char *name, struct error *err)
+static void send_signal(struct attach *attach, int number)
 {
 	struct keeper_client *keeper = agent_keeper(attach->feed.agent);
-	int number = signal_parse(name);
 
-	if (number <= 0)
-		return error_say(err, -EINVAL, "control.signal: '%s' is not a signal", name);
 	if (keeper && !attach->ended)
 		keeper_client_signal(keeper, attach->job, number);
-	return 0;
 }
 
 static void close_input(void *data, void *argument)
@@ -136,32 +132,24 @@ static void end_input(struct attach *attach)
 static int control(struct attach *attach, const char *data, size_t size, struct error *err)
 {
 	AUTO(json_decref) json_t *message = NULL;
-	AUTO(free) char *name = NULL;
-	struct json_reader in = { .err = err, .where = "control" };
-	json_t *resize = NULL;
-	bool eof = false;
+	struct stream_control control;
 	int r = json_parse(data, size, FRAME_BODY_MAX, &message, err);
 
+	if (r == 0)
+		r = stream_control_decode(message, &control, err);
 	if (r < 0)
 		return r;
-	json_read_object(&in, message, "resize", &resize);
-	json_read_string(&in, message, "signal", &name);
-	json_read_bool(&in, message, "eof", &eof);
-	json_read_bool(&in, message, "detach", &attach->detached);
-	r = json_reader_finish(&in, message);
-	if (r == 0 && resize) {
-		struct json_reader sub = { .err = err, .where = "resize" };
-
-		json_read_uint32(&sub, resize, "width", UINT16_MAX, &attach->width);
-		json_read_uint32(&sub, resize, "height", UINT16_MAX, &attach->height);
-		r = json_reader_finish(&sub, resize);
+	attach->detached |= control.detach;
+	if (control.width > 0) {
+		attach->width = control.width;
+		attach->height = control.height;
 		set_size(attach);
 	}
-	if (r == 0 && name)
-		r = send_signal(attach, name, err);
-	if (r == 0 && eof && attach->stdin_wanted)
+	if (control.signal > 0)
+		send_signal(attach, control.signal);
+	if (control.eof && attach->stdin_wanted)
 		end_input(attach);
-	return r;
+	return 0;
 }
 
 static int attach_received(void *data, enum frame_channel channel, const char *bytes, size_t size,

@@ -25,7 +25,7 @@
 #include "kern/sock.h"
 #include "model/instance.h"
 #include "model/member.h"
-#include "model/quantity.h"
+#include "model/stream_control.h"
 
 enum {
 	SIGNAL_EXIT_BASE = 128,
@@ -352,44 +352,30 @@ static void prepared(void *data)
 		stream_close_error(exec->stream, &err);
 }
 
-static int control_resize(struct exec *exec, const json_t *size, struct error *err)
-{
-	struct json_reader in = { .err = err, .where = "resize" };
-
-	json_read_uint32(&in, size, "width", UINT16_MAX, &exec->width);
-	json_read_uint32(&in, size, "height", UINT16_MAX, &exec->height);
-	set_size(exec);
-	return json_reader_finish(&in, size);
-}
-
 static int control(struct exec *exec, const char *data, size_t size, struct error *err)
 {
 	AUTO(json_decref) json_t *message = NULL;
-	AUTO(free) char *name = NULL;
-	struct json_reader in = { .err = err, .where = "control" };
-	json_t *resize = NULL;
-	bool eof = false;
+	struct keeper_client *keeper = agent_keeper(exec->agent);
+	struct stream_control control;
 	int r = json_parse(data, size, FRAME_BODY_MAX, &message, err);
 
+	if (r == 0)
+		r = stream_control_decode(message, &control, err);
 	if (r < 0)
 		return r;
-	json_read_object(&in, message, "resize", &resize);
-	json_read_string(&in, message, "signal", &name);
-	json_read_bool(&in, message, "eof", &eof);
-	r = json_reader_finish(&in, message);
-	if (r == 0 && resize)
-		r = control_resize(exec, resize, err);
-	if (r < 0)
-		return r;
-	int number = name ? signal_parse(name) : 0;
-	if (name && number <= 0)
-		return error_say(err, -EINVAL, "control.signal: '%s' is not a signal", name);
-	if (number > 0 && exec->spawned && agent_keeper(exec->agent))
-		keeper_client_signal(agent_keeper(exec->agent), exec->job, number);
+	if (control.detach)
+		return error_say(err, -EINVAL, "control message.detach: is for attach only");
+	if (control.width > 0) {
+		exec->width = control.width;
+		exec->height = control.height;
+		set_size(exec);
+	}
+	if (control.signal > 0 && exec->spawned && keeper)
+		keeper_client_signal(keeper, exec->job, control.signal);
 	/* A terminal has no end; its reader gets the character that says so. */
-	if (eof && exec->tty)
+	if (control.eof && exec->tty)
 		inpipe_write(&exec->in, "\4", 1);
-	else if (eof)
+	else if (control.eof)
 		inpipe_finish(&exec->in);
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
+#include "model/stream_control.h"
 
 enum { ENV_MAX = 4096, CONTROL_MAX = 4096 };
 #define TIME_MAX_MS INT64_C(9000000000000) /* the year 2255 */
@@ -156,35 +157,10 @@ static int read_arguments(struct session *session, const json_t *body, struct er
 	return r;
 }
 
-/* Later text messages: a resize, a signal, the end of stdin. */
-static int read_control(const json_t *body, struct error *err)
-{
-	struct json_reader in = { .err = err, .where = "control message" };
-	AUTO(free) char *signal = NULL;
-	json_t *resize = NULL;
-	bool eof = false, detach = false;
-	int64_t width = 0, height = 0;
-	int r;
-
-	json_read_object(&in, body, "resize", &resize);
-	json_read_string(&in, body, "signal", &signal);
-	json_read_bool(&in, body, "eof", &eof);
-	json_read_bool(&in, body, "detach", &detach);
-	r = json_reader_finish(&in, body);
-	if (r < 0 || !resize)
-		return r;
-	struct json_reader size = { .err = err, .where = "control message.resize" };
-	json_read_int(&size, resize, "width", 1, UINT16_MAX, &width);
-	json_read_int(&size, resize, "height", 1, UINT16_MAX, &height);
-	r = json_reader_finish(&size, resize);
-	if (r == 0 && (!width || !height))
-		r = error_say(err, -EINVAL, "control message.resize: needs width and height");
-	return r;
-}
-
 static int take_text(struct session *session, const char *data, size_t size, struct error *err)
 {
 	AUTO(json_decref) json_t *body = NULL;
+	struct stream_control control;
 	int r = json_parse(data, size, session->stream ? CONTROL_MAX : WS_MESSAGE_MAX, &body, err);
 
 	if (r < 0)
@@ -193,7 +169,8 @@ static int take_text(struct session *session, const char *data, size_t size, str
 		r = read_arguments(session, body, err);
 		return r < 0 ? r : open_stream(session, err);
 	}
-	r = read_control(body, err);
+	/* The agent decodes it again: it does not trust what we let pass. */
+	r = stream_control_decode(body, &control, err);
 	return r < 0 ? r : link_stream_control(session->stream, body);
 }
 

@@ -19,6 +19,7 @@
 #include "model/project.h"
 #include "model/publish.h"
 #include "model/request.h"
+#include "model/stream_control.h"
 
 static void same(json_t *first, json_t *second)
 {
@@ -78,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO(free) char *text = mem_strndup((const char *) data, size);
 	AUTO(json_decref) json_t *doc = NULL;
+	struct stream_control control;
 	struct publish publish;
 	uint64_t bytes;
 
@@ -97,5 +99,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_pull_request(doc);
 	try_network_request(doc);
 	try_patch(doc);
+	stream_control_decode(doc, &control, NULL);
 	return 0;
 }
