@@ -7,6 +7,7 @@
 
 #include "agent/bundle_internal.h"
 #include "agent/users.h"
+#include "base/capname.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -91,7 +92,8 @@ static uint64_t capability_bits(char *const *list)
 	uint64_t bits = 0;
 
 	for (; list && *list; list++)
-		bits |= strcmp(*list, "ALL") == 0 ? caps_all() : UINT64_C(1) << caps_number(*list);
+		bits |= strcmp(*list, "ALL") == 0 ? caps_all()
+						  : UINT64_C(1) << capname_number(*list);
 	return bits & caps_all();
 }
 
@@ -108,7 +110,7 @@ uint64_t bundle_capabilities(const struct run_options *run)
 	uint64_t bits = 0;
 
 	for (size_t i = 0; i < ARRAY_COUNT(default_capabilities); i++)
-		bits |= UINT64_C(1) << caps_number(default_capabilities[i]);
+		bits |= UINT64_C(1) << capname_number(default_capabilities[i]);
 	if (run->privileged)
 		bits = caps_all();
 	/* One that is named counts more than ALL, whichever of the two lists has it. */
@@ -121,9 +123,9 @@ static json_t *capability_names(uint64_t bits)
 {
 	json_t *array = json_array();
 
-	for (unsigned int i = 0; i < CAPS_COUNT; i++)
+	for (unsigned int i = 0; i < CAPNAME_COUNT; i++)
 		if (bits & UINT64_C(1) << i)
-			json_array_append_new(array, json_string(caps_name(i)));
+			json_array_append_new(array, json_string(capname(i)));
 	return array;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/capname.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -137,7 +138,7 @@ static int read_capabilities(struct policy *policy, char *const *names, struct e
 	for (size_t i = 0; list && list[i]; i++)
 		policy->denied_capabilities |= strcmp(list[i], "ALL") == 0
 						       ? caps_all()
-						       : UINT64_C(1) << caps_number(list[i]);
+						       : UINT64_C(1) << capname_number(list[i]);
 	return 0;
 }
 
@@ -255,7 +256,7 @@ int policy_check_capabilities(const struct policy *policy, const struct run_opti
 	for (char *const *name = run->cap_add; denied && name && *name; name++) {
 		bool all = strcmp(*name, "ALL") == 0;
 
-		if (all || (denied & UINT64_C(1) << caps_number(*name)))
+		if (all || (denied & UINT64_C(1) << capname_number(*name)))
 			return error_say(err, -EPERM, "cap_add: this node's policy denies %s",
 					 all ? "some of ALL" : *name);
 	}

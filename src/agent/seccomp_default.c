@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/capname.h"
 #include "base/cleanup.h"
-#include "kern/caps.h"
 
 /*
  * Everything that a program may do to itself, its files and its sockets.  Not here, on purpose:
@@ -153,7 +153,7 @@ static void add_compare(json_t *rules, const char *name, unsigned int index, uin
 
 static bool has(uint64_t capabilities, const char *name)
 {
-	return capabilities & UINT64_C(1) << caps_number(name);
+	return capabilities & UINT64_C(1) << capname_number(name);
 }
 
 /* Whether one of the first rows has the name, for a capability that is among these. */

@@ -7,12 +7,12 @@
  */
 #include <string.h>
 
+#include "base/capname.h"
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/human.h"
 #include "cli/resource.h"
 #include "cli/verb.h"
-#include "model/capability.h"
 #include "model/health.h"
 #include "model/run_options.h"
 
@@ -59,8 +59,8 @@ static void complete_offer_resources(struct cli *cli, const char *path, const ch
 static void complete_offer_capabilities(struct cli *cli, const char *begin)
 {
 	complete_offer(cli, "ALL", begin);
-	for (unsigned int i = 0; i < CAPABILITY_COUNT; i++)
-		complete_offer(cli, capability_name(i) + strlen("CAP_"), begin);
+	for (unsigned int i = 0; i < CAPNAME_COUNT; i++)
+		complete_offer(cli, capname(i) + strlen("CAP_"), begin);
 }
 
 /* A file here, when it looks like one; else an instance's name and a colon. */

@@ -1,11 +1,11 @@
 #include <stdio.h>
 
+#include "base/capname.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "codec/oci_spec.h"
 #include "container/cli_internal.h"
 #include "container/mount_options.h"
-#include "kern/caps.h"
 
 /* features.md of the specification: what this runtime can do, whatever the host can. */
 
@@ -56,8 +56,8 @@ static json_t *linux_features(void)
 
 	for (size_t i = 0; i < OCI_NS_COUNT; i++)
 		json_array_append_new(namespaces, json_string(oci_ns_name((enum oci_ns) i)));
-	for (unsigned int i = 0; i < CAPS_COUNT; i++)
-		json_array_append_new(caps, json_string(caps_name(i)));
+	for (unsigned int i = 0; i < CAPNAME_COUNT; i++)
+		json_array_append_new(caps, json_string(capname(i)));
 	json_object_set_new(object, "namespaces", namespaces);
 	json_object_set_new(object, "capabilities", caps);
 	json_object_set_new(object, "cgroup",

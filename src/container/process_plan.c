@@ -2,6 +2,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "base/capname.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -70,7 +71,7 @@ static uint64_t plan_cap_set(oci_strings names, const char *set, uint64_t known)
 	uint64_t caps = 0;
 
 	for (; names && *names; names++) {
-		int number = caps_number(*names);
+		int number = capname_number(*names);
 
 		if (number < 0)
 			log_warning("process.capabilities.%s: left out \"%.40s\", which is not a "
@@ -94,7 +95,7 @@ static void leave_out(uint64_t *caps, uint64_t possible, const char *set, const 
 	for (unsigned int i = 0; out; i++, out >>= 1)
 		if (out & 1)
 			log_warning("process.capabilities.%s: left out %s, which %s", set,
-				    caps_name(i) ? caps_name(i) : "a new one", why);
+				    capname(i) ? capname(i) : "a new one", why);
 }
 
 static void plan_caps(struct process_plan *plan, bool new_user_ns)

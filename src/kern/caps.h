@@ -1,6 +1,6 @@
 #pragma once
 /*
- * kern/caps.h - capability names and the five sets of the calling thread.
+ * kern/caps.h - the five capability sets of the calling thread.
  *
  * Used by container/.  Raw system calls, safe in a forked child.
  */
@@ -13,14 +13,6 @@ struct caps {
 	uint64_t permitted;
 	uint64_t ambient;
 };
-
-enum { CAPS_COUNT = 41 }; /* the ones that have names here */
-
-/* "CAP_CHOWN" or "chown", in any case -> its number, or -EINVAL. */
-int caps_number(const char *name);
-
-/* "CAP_CHOWN"; NULL above the last. */
-const char *caps_name(unsigned int number);
 
 /* What the kernel knows: bits 0..last. */
 uint64_t caps_all(void);

@@ -7,11 +7,6 @@
 
 struct error;
 
-enum { CAPABILITY_COUNT = 41 };
-
-/* "CAP_CHOWN" ...; `n` is the kernel's number of it.  NULL above the last. */
-const char *capability_name(unsigned int n);
-
 /*
  * "net_admin", "CAP_NET_ADMIN" or "all" in any case; *ret is the one spelling that is stored,
  * "CAP_NET_ADMIN" or "ALL".  -EINVAL names those that look alike.

@@ -12,10 +12,10 @@
 #include <cmocka.h>
 
 #include "agent/policy.h"
+#include "base/capname.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strv.h"
-#include "kern/caps.h"
 #include "model/run_options.h"
 
 static int decode(const char *text, struct policy **ret, struct error *err)
@@ -49,7 +49,7 @@ static void test_everything_is_read(void **state)
 	assert_int_equal(policy->mounts[2].idmap, POLICY_IDMAP_NONE);
 	assert_string_equal(policy->devices[0].access, "rw");
 	assert_string_equal(policy->devices[1].access, "rwm");
-	assert_int_equal(policy->denied_capabilities, UINT64_C(1) << caps_number("NET_ADMIN"));
+	assert_int_equal(policy->denied_capabilities, UINT64_C(1) << capname_number("NET_ADMIN"));
 }
 
 static void test_what_is_wrong_is_named(void **state)

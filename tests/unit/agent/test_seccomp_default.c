@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
+#include "base/capname.h"
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "kern/caps.h"
 
 /* How many rules of this action have the name, with or without conditions on arguments. */
 static int count(json_t *profile, const char *name, const char *action, bool with_args)
@@ -32,7 +32,7 @@ static int count(json_t *profile, const char *name, const char *action, bool wit
 
 static uint64_t bit(const char *name)
 {
-	return UINT64_C(1) << caps_number(name);
+	return UINT64_C(1) << capname_number(name);
 }
 
 #define ALLOWED(profile, name) count(profile, name, "SCMP_ACT_ALLOW", false)

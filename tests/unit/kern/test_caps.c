@@ -1,25 +1,10 @@
 #include "kern/caps.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
-
-static void test_names(void **state)
-{
-	(void) state;
-	assert_int_equal(caps_number("CAP_CHOWN"), 0);
-	assert_int_equal(caps_number("cap_sys_admin"), 21);
-	assert_int_equal(caps_number("CHECKPOINT_RESTORE"), 40);
-	assert_int_equal(caps_number("CAP_NOTHING"), -EINVAL);
-	assert_int_equal(caps_number(""), -EINVAL);
-	assert_string_equal(caps_name(21), "CAP_SYS_ADMIN");
-	assert_null(caps_name(CAPS_COUNT));
-	for (unsigned int i = 0; i < CAPS_COUNT; i++)
-		assert_int_equal(caps_number(caps_name(i)), i);
-}
 
 static void test_own(void **state)
 {
@@ -35,7 +20,6 @@ static void test_own(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_own),
 	};
 
