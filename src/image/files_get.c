@@ -2,8 +2,6 @@
  * A tree becomes a tar, in a fixed order.  What a name is decides the file that was opened, not a
  * look before; what grows or shrinks meanwhile keeps the size it was announced with.
  */
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,14 +9,15 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "image/archive_internal.h"
 #include "image/files_internal.h"
+#include "image/hardlinks_internal.h"
 #include "image/names_internal.h"
 #include "image/worker.h"
 
@@ -32,22 +31,9 @@ enum {
 	XATTR_MAX = 64 << 10,
 };
 
-DEFINE_AUTO(struct archive *, archive_write_free)
-DEFINE_AUTO(struct archive_entry *, archive_entry_free)
-
-/* A file with several names: where the first one went. */
-struct seen {
-	UT_hash_handle hh;
-	struct {
-		uint64_t dev, ino;
-	} key;
-	char *name;
-};
-
 struct get {
 	struct archive *archive;
-	struct seen *seen;
-	size_t seen_count;
+	struct hardlinks *links;
 	char *buffer;
 	int result; /* of writing, which libarchive does not carry */
 	struct error *err;
@@ -88,31 +74,10 @@ static void add_xattrs(struct get *get, struct archive_entry *entry, int fd)
 	}
 }
 
-/* The name under which a file with several names came before; NULL: it is the first one. */
-static const char *seen_before(struct get *get, const struct stat *st, const char *name)
-{
-	struct seen *seen, look;
-
-	if (S_ISDIR(st->st_mode) || st->st_nlink < 2 || get->seen_count >= LINKS_MAX)
-		return NULL;
-	memset(&look, 0, sizeof(look));
-	look.key.dev = st->st_dev;
-	look.key.ino = st->st_ino;
-	HASH_FIND(hh, get->seen, &look.key, sizeof(look.key), seen);
-	if (seen)
-		return seen->name;
-	seen = mem_new0(struct seen);
-	seen->key = look.key;
-	seen->name = mem_strdup(name);
-	HASH_ADD(hh, get->seen, key, sizeof(seen->key), seen);
-	get->seen_count++;
-	return NULL;
-}
-
 static int put_header(struct get *get, struct archive_entry *entry, const struct stat *st,
 		      const char *name)
 {
-	const char *first = seen_before(get, st, name);
+	const char *first = hardlinks_first(get->links, st, name);
 
 	archive_entry_set_pathname(entry, name);
 	archive_entry_set_mode(entry, st->st_mode);
@@ -316,7 +281,8 @@ int files_get(const struct files_work *work, const char *name, struct error *err
 {
 	AUTO(archive_write_free) struct archive *archive = archive_write_new();
 	AUTO(free) char *buffer = mem_zalloc(COPY_SIZE);
-	struct get get = { .archive = archive, .buffer = buffer, .err = err };
+	AUTO(hardlinks_done) struct hardlinks links = { .count_max = LINKS_MAX };
+	struct get get = { .archive = archive, .buffer = buffer, .links = &links, .err = err };
 	int r;
 
 	archive_write_set_format_pax_restricted(archive);

@@ -3,8 +3,6 @@
  * among them stay inside; the last name is made new and never followed.  Written in place: what is
  * cut off half-way leaves no temporary file behind, only less than was wanted.
  */
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -15,14 +13,13 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "image/archive_internal.h"
 #include "image/files_internal.h"
 #include "image/rootfs.h"
 #include "image/tree_internal.h"
 #include "image/worker.h"
 
 enum { READ_SIZE = 256 << 10, HOLE_SIZE = 4096, FOLDERS_MAX = 1 << 20 };
-
-DEFINE_AUTO(struct archive *, archive_read_free)
 
 /* A folder whose time is set at the end, when nothing is written into it any more. */
 struct folder {

@@ -1,7 +1,5 @@
 #include "image/untar_internal.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "image/archive_internal.h"
 
 enum { UID_COUNT = 65536 };
 
@@ -19,8 +18,6 @@ enum { UID_COUNT = 65536 };
 #define WHITEOUT ".wh."
 #define WHITEOUT_META ".wh..wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
-
-DEFINE_AUTO(struct archive *, archive_read_free)
 
 struct state {
 	const struct untar *untar;

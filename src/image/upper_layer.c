@@ -2,8 +2,6 @@
  * The changes as a layer: a tar in a fixed order with OCI's whiteouts, gzip without a time, so that
  * the same changes give the same bytes.  Ids are those of the image.
  */
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <isa-l/igzip_lib.h>
@@ -11,7 +9,6 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -19,7 +16,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "codec/digest.h"
+#include "image/archive_internal.h"
 #include "image/files_internal.h"
+#include "image/hardlinks_internal.h"
 #include "image/rootfs.h"
 #include "image/upper_internal.h"
 #include "image/worker.h"
@@ -32,16 +31,6 @@ enum {
 	PROGRESS_BYTES = 8 << 20,
 };
 
-DEFINE_AUTO(struct archive *, archive_write_free)
-DEFINE_AUTO(struct archive_entry *, archive_entry_free)
-
-/* A file with several names: where the first one went. */
-struct seen {
-	UT_hash_handle hh;
-	uint64_t ino;
-	char *name;
-};
-
 struct layer_writer {
 	struct upper *upper;
 	struct archive *archive;
@@ -50,8 +39,7 @@ struct layer_writer {
 	struct digest_stream *diff_id, *digest;
 	uint64_t in_bytes, out_bytes, told_bytes;
 	int result; /* of writing, which libarchive does not carry */
-	struct seen *seen;
-	size_t seen_count;
+	struct hardlinks *links;
 	char *buffer, *xattr;
 };
 
@@ -113,24 +101,6 @@ static int archive_fail(struct layer_writer *writer, const char *path)
 			 archive_error_string(writer->archive));
 }
 
-static const char *seen_before(struct layer_writer *writer, const struct stat *st, const char *name)
-{
-	struct seen *seen;
-	uint64_t ino = st->st_ino;
-
-	if (S_ISDIR(st->st_mode) || st->st_nlink < 2 || writer->seen_count >= LINKS_MAX)
-		return NULL;
-	HASH_FIND(hh, writer->seen, &ino, sizeof(ino), seen);
-	if (seen)
-		return seen->name;
-	seen = mem_new0(struct seen);
-	seen->ino = ino;
-	seen->name = mem_strdup(name);
-	HASH_ADD(hh, writer->seen, ino, sizeof(seen->ino), seen);
-	writer->seen_count++;
-	return NULL;
-}
-
 static void add_xattrs(struct layer_writer *writer, struct archive_entry *entry, int fd)
 {
 	AUTO(free) char *names = NULL;
@@ -157,7 +127,7 @@ static int64_t image_id(const struct upper *upper, uint32_t id)
 static int put_header(struct layer_writer *writer, struct archive_entry *entry,
 		      const struct stat *st, const char *name)
 {
-	const char *first = seen_before(writer, st, name);
+	const char *first = hardlinks_first(writer->links, st, name);
 
 	archive_entry_set_pathname(entry, name);
 	archive_entry_set_mode(entry, st->st_mode);
@@ -359,17 +329,18 @@ int upper_layer(struct upper *upper, json_t **ret)
 	AUTO(free) uint8_t *out = mem_zalloc(OUT_SIZE);
 	AUTO(free) char *buffer = mem_zalloc(COPY_SIZE);
 	AUTO(free) char *xattr = mem_zalloc(UPPER_XATTR_MAX);
+	AUTO(hardlinks_done) struct hardlinks links = { .count_max = LINKS_MAX };
 	AUTO(free) struct layer_writer *writer = mem_new0(struct layer_writer);
 	/* The last one: releasing it writes, with all of the above. */
 	AUTO(archive_write_free) struct archive *archive = archive_write_new();
 
 	writer->upper = upper;
 	writer->archive = archive;
+	writer->links = &links;
 	writer->diff_id = diff_id;
 	writer->digest = digest;
 	writer->out = out;
 	writer->buffer = buffer;
 	writer->xattr = xattr;
-	/* The process ends behind this: what it remembers of links goes with it. */
 	return write_layer(writer, ret);
 }
