@@ -86,6 +86,8 @@ static int handle_frame(const struct frame *frame, void *user, struct error *err
 	case FRAME_FORGET:
 	case FRAME_STREAM_OPEN:
 	case FRAME_GOODBYE:
+	case FRAME_CALL:
+	case FRAME_RETURN:
 		break;
 	}
 	return error_say(err, -EPROTO, "agent link: %s does not travel up",

@@ -21,6 +21,8 @@ static const char *const type_names[] = {
 	[FRAME_STREAM_CREDIT] = "stream_credit",
 	[FRAME_STREAM_CLOSE] = "stream_close",
 	[FRAME_GOODBYE] = "goodbye",
+	[FRAME_CALL] = "call",
+	[FRAME_RETURN] = "return",
 };
 
 struct header {

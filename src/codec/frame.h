@@ -25,6 +25,8 @@ enum frame_type {
 	FRAME_STREAM_CREDIT = 8,
 	FRAME_STREAM_CLOSE = 9,
 	FRAME_GOODBYE = 10,
+	FRAME_CALL = 11, /* 11 and 12: only on a machine's control socket (design 0007) */
+	FRAME_RETURN = 12,
 };
 
 enum frame_channel {

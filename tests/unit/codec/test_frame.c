@@ -167,6 +167,8 @@ static void types_have_names(void **state)
 	(void) state;
 	assert_string_equal(frame_type_name(FRAME_HELLO), "hello");
 	assert_string_equal(frame_type_name(FRAME_GOODBYE), "goodbye");
+	assert_string_equal(frame_type_name(FRAME_CALL), "call");
+	assert_string_equal(frame_type_name(FRAME_RETURN), "return");
 	assert_string_equal(frame_type_name((enum frame_type) 99), "unknown");
 }
 
