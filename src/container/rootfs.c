@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -152,6 +153,15 @@ static void remember(struct rootfs_plan *plan, const char *destination, int *mou
 	}
 }
 
+static int label_root(int mount_fd, const char *label, struct error *err)
+{
+	AUTO(fd_close) int fd = openat(mount_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsetxattr(fd, "security.selinux", label, strlen(label), 0) < 0)
+		return error_set(err, -errno, "linux.mountLabel \"%s\"", label);
+	return 0;
+}
+
 static int make_new(struct rootfs_plan *plan, const struct rootfs_mount *mount, int root,
 		    struct error *err)
 {
@@ -171,7 +181,9 @@ static int make_new(struct rootfs_plan *plan, const struct rootfs_mount *mount, 
 		return error_say(err, fd, "type \"%s\": %s", type, why);
 	if (fd < 0)
 		return error_set(err, fd, "type \"%s\"", type);
-	if (mount->options.copy_up)
+	if (mount->root_label)
+		r = label_root(fd, mount->root_label, err);
+	if (r == 0 && mount->options.copy_up)
 		r = copy_up(root, mount->spec->destination, fd, err);
 	if (r == 0 && mount->options.copy_up) {
 		r = set_attributes(fd, &mount->options);

@@ -23,10 +23,11 @@ struct rootfs_cgroup {
 struct rootfs_mount {
 	const struct oci_mount *spec;
 	struct mount_options options;
-	bool cgroup; /* of type cgroup: made from the list below */
-	int fd;      /* detached source of a bind mount, or -1 */
-	char *link;  /* instead of it: the target of a link to make */
-	char *label; /* of SELinux, as an option of the file system */
+	bool cgroup;            /* of type cgroup: made from the list below */
+	int fd;                 /* detached source of a bind mount, or -1 */
+	char *link;             /* instead of it: the target of a link to make */
+	char *label;            /* of SELinux, as an option of the file system */
+	const char *root_label; /* instead of it, for its root folder alone; borrowed */
 };
 
 struct rootfs_plan {

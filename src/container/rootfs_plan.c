@@ -134,6 +134,11 @@ static void add_label(const struct oci_spec *spec, struct rootfs_mount *mount)
 	if (!label || !label[0] || mount->cgroup || strcmp(type, "proc") == 0 ||
 	    strcmp(type, "sysfs") == 0)
 		return;
+	/* Of these the kernel has mounted one itself, which keeps its options: no `context`. */
+	if (strcmp(type, "mqueue") == 0) {
+		mount->root_label = label;
+		return;
+	}
 	mount->label = mem_printf("context=%s", label);
 	mount_options_add(&mount->options, mount->label);
 }

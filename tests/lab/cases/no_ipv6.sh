@@ -1,7 +1,7 @@
 #!/bin/sh
 # A server whose kernel has IPv6 switched off: a node with its default network works all the same.
 #
-# lab: kernels=6.12 cmdline="ipv6.disable=1" time=240
+# lab: kernels=6.12 cmdline="ipv6.disable=1 security=selinux selinux=1" time=240
 set -eux
 [ ! -e /proc/sys/net/ipv6 ]
 cleanup() { kill "$brumed" "$registry" 2>/dev/null; wait; }
