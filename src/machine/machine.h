@@ -17,6 +17,29 @@
 struct error;
 
 enum machine_backend { MACHINE_BRUME_VMM, MACHINE_QEMU };
+const char *machine_backend_name(enum machine_backend backend); /* "brume-vmm", "qemu" */
+
+/* How a machine can be run on this host. */
+struct machine_choice {
+	enum machine_backend backend;
+	bool kvm;
+	char why[160]; /* one line: "ring 0 runs at 0.6 million instructions a second here" */
+};
+
+/*
+ * The back end for images of `architecture` (OCI's).  Probes KVM the first time, milliseconds.
+ * -ENOEXEC: the host has another architecture and `emulate` was not asked for; -ENOENT: the back
+ * end's program is not installed: the message names the package.
+ */
+int machine_choose(const char *architecture, bool emulate, struct machine_choice *ret,
+		   struct error *err);
+
+/*
+ * What the back end's program has to see of the node, each at the same path and read-only:
+ * itself, its libraries, its firmware.  A strv of absolute paths of files and folders.
+ */
+int machine_paths(enum machine_backend backend, const char *architecture, char ***ret,
+		  struct error *err);
 
 enum machine_disk_format { MACHINE_DISK_RAW, MACHINE_DISK_QCOW2 };
 
@@ -79,9 +102,15 @@ struct machine_command {
 };
 void machine_command_done(struct machine_command *command);
 
-/* The descriptors stay the caller's.  -EINVAL says what the back end cannot do. */
+/*
+ * The descriptors stay the caller's; in the child they are 3, 4, 5, ...  -EINVAL says what the back
+ * end cannot do.  argv[0] is an absolute path.
+ */
 int machine_command(const struct machine_spec *spec, struct machine_command *ret,
 		    struct error *err);
+
+/* What the process needs beyond the guest's memory, as a limit for its control group. */
+uint64_t machine_overhead_bytes(const struct machine_spec *spec);
 
 /* -- a running machine; `run_dir` as the caller sees it ------------------------------------------
  */
