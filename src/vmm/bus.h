@@ -5,9 +5,9 @@
  * Two buses per machine, port I/O and MMIO.  vCPU threads look addresses up and call the device;
  * the device locks itself.  A place that nobody owns reads as all ones and swallows writes, as on a
  * PC.  Used by vcpu (dispatch) and by everything that registers itself.
- * Thread: adding and removing take a write lock, dispatch a read lock; a device's callbacks must
- * not add or remove ranges of the same bus (pci.c moves BARs by bus_move() from its own callback,
- * which is allowed).
+ * Thread-safe.  Devices are called without a lock of the bus, by several threads at once; removing
+ * a range waits for the calls in flight, so a device's callbacks must not remove ranges of its bus.
+ * bus_move() is allowed there: pci.c moves BARs that way.
  */
 #include <stdint.h>
 
@@ -17,7 +17,8 @@ struct bus;
 struct error;
 
 struct bus_ops {
-	/* `offset` from the range's start; `size` 1, 2, 4 or 8; the access lies wholly inside. */
+	/* Either may be NULL.  `offset` from the range's start; `size` 1, 2, 4 or 8; the access
+	 * lies wholly inside. */
 	uint64_t (*read)(void *data, uint64_t offset, unsigned int size);
 	void (*write)(void *data, uint64_t offset, unsigned int size, uint64_t value);
 };
@@ -34,6 +35,12 @@ int bus_move(struct bus *bus, uint64_t old_start, uint64_t new_start);
 
 uint64_t bus_read(struct bus *bus, uint64_t address, unsigned int size);
 void bus_write(struct bus *bus, uint64_t address, unsigned int size, uint64_t value);
+
+/* Counters of each range, and how many accesses nobody owned. */
+typedef void (*bus_count_fn)(void *data, const char *name, uint64_t start, uint64_t reads,
+			     uint64_t writes);
+void bus_count(struct bus *bus, bus_count_fn fn, void *data);
+uint64_t bus_lost(const struct bus *bus);
 
 /*
  * Doorbells: a write of any value to `address` (`size` 2 or 4 bytes, 0 = any size) wakes `fd`

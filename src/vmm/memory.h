@@ -26,9 +26,10 @@ enum { GUEST_MEMORY_RANGES_MAX = 2 };
 struct guest_memory_options {
 	uint64_t size_bytes;      /* a multiple of 4 KiB, at least 1 MiB */
 	uint64_t huge_page_bytes; /* 0: ordinary pages; 2 MiB or 1 GiB from hugetlbfs */
-	bool thp;                 /* MADV_HUGEPAGE */
-	bool mergeable;           /* MADV_MERGEABLE: opt-in to KSM */
-	int fd; /* a memfd of size_bytes to use (borrowed), or -1: makes its own */
+	/* Hints.  Hosts rarely give them to memfds: the memory is then anonymous, without an fd. */
+	bool thp;       /* MADV_HUGEPAGE */
+	bool mergeable; /* MADV_MERGEABLE: opt-in to KSM */
+	int fd;         /* a memfd of size_bytes to use (borrowed), or -1: makes its own */
 };
 
 struct guest_memory_range {
@@ -48,6 +49,7 @@ const struct guest_memory_range *guest_memory_ranges(const struct guest_memory *
 						     unsigned int *ret_count);
 
 uint64_t guest_memory_size(const struct guest_memory *memory);
+/* -1 when the memory is anonymous. */
 int guest_memory_fd(const struct guest_memory *memory);
 
 /* Where [address, address + size) lies in this process; NULL unless all of it is in one range. */
