@@ -12,6 +12,7 @@
 
 #include "agent/agent_internal.h"
 #include "agent/bundle.h"
+#include "agent/exit_code.h"
 #include "agent/instance_actor.h"
 #include "agent/outpipe.h"
 #include "agent/retry.h"
@@ -28,10 +29,7 @@
 #include "model/stream_control.h"
 
 enum {
-	SIGNAL_EXIT_BASE = 128,
 	KEEPER_PATIENCE_MS = 10 * 1000, /* for a keeper that is being restarted */
-	CODE_UNUSABLE = 126,
-	CODE_MISSING = 127,
 };
 
 /* What the worker that writes the process document needs; outlives the stream. */
@@ -137,8 +135,7 @@ static void finish_if_done(struct exec *exec)
 	if (!outpipe_drain(&exec->out) || !outpipe_drain(&exec->err))
 		return;
 	/* As a shell has it: a program that is not there, or none. */
-	bool known = exec->exit_code == CODE_MISSING || exec->exit_code == CODE_UNUSABLE;
-	if (failure.code < 0 && known)
+	if (failure.code < 0 && exit_code_is_programs(exec->exit_code))
 		stream_close_failure(exec->stream, &failure, exec->exit_code);
 	else if (failure.code < 0)
 		stream_close_error(exec->stream, &failure);
@@ -526,14 +523,11 @@ static void set_exit_code(struct exec *exec, const struct keeper_msg *msg)
 {
 	int wait_status;
 
-	exec->exit_code = -1;
-	if (msg->exit_kind == KEEPER_EXIT_SIGNAL)
-		exec->exit_code = SIGNAL_EXIT_BASE + msg->exit_value;
-	else if (msg->exit_kind == KEEPER_EXIT_CODE)
-		exec->exit_code = msg->exit_value;
-	else if (exec->pid_fd >= 0 && pidfd_exit_status(exec->pid_fd, exec->pid, &wait_status) == 0)
+	exec->exit_code = exit_code_of(msg, -1);
+	if (exec->exit_code < 0 && exec->pid_fd >= 0 &&
+	    pidfd_exit_status(exec->pid_fd, exec->pid, &wait_status) == 0)
 		exec->exit_code = WIFSIGNALED(wait_status)
-					  ? SIGNAL_EXIT_BASE + WTERMSIG(wait_status)
+					  ? EXIT_CODE_SIGNAL + WTERMSIG(wait_status)
 					  : WEXITSTATUS(wait_status);
 	if (exec->exit_code < 0)
 		error_say(&exec->failure, -ENODATA,

@@ -1,6 +1,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/exit_code.h"
 #include "agent/instance_actor_internal.h"
 #include "agent/limits.h"
 #include "agent/stream.h"
@@ -9,18 +10,6 @@
 #include "model/member.h"
 
 /* The keeper's job of an instance: what the keeper says about it, and what its silence means. */
-
-static int64_t exit_code_of(const struct keeper_msg *msg)
-{
-	switch (msg->exit_kind) {
-	case KEEPER_EXIT_CODE:
-		return msg->exit_value;
-	case KEEPER_EXIT_SIGNAL:
-		return SIGNAL_EXIT_BASE + msg->exit_value;
-	default:
-		return -1;
-	}
-}
 
 static void on_spawned(struct instance_actor *actor, const struct keeper_msg *msg)
 {
@@ -71,7 +60,7 @@ static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg
 	actor->begun = true;
 	actor->pid = 0;
 	actor->seen.run = PLAN_RUN_ENDED;
-	actor->record.exit_code = actor->seen.exit_code = exit_code_of(msg);
+	actor->record.exit_code = actor->seen.exit_code = exit_code_of(msg, -1);
 	actor->record.finished_ms = clock_realtime_ms(clock_system());
 	retry_stop(&actor->timer);
 	if (started)
@@ -85,11 +74,15 @@ static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg
 static void on_failed(struct instance_actor *actor, const struct keeper_msg *msg)
 {
 	const char *message = msg->message ? msg->message : "brume-oci failed";
+	int code = exit_code_of(msg, -1);
 
 	if (strncmp(message, "brume-oci: ", 11) == 0)
 		message += 11;
 	if (!actor->record.ended)
 		run_doom(actor, message);
+	/* As a shell has it: a program that is not there, or none.  All else is no code of its. */
+	if (exit_code_is_programs(code))
+		actor->record.exit_code = actor->seen.exit_code = code;
 	actor->seen.run = PLAN_RUN_ENDED;
 }
 

@@ -200,6 +200,8 @@ void run_settle(struct instance_actor *actor, const char *failure)
 	actor->record.failed = actor->seen.failed = failure != NULL;
 	actor->record.exited = actor->seen.exited = actor->seen.rebooted = false;
 	actor->record.sick = actor->seen.sick = PLAN_SICK_NO;
+	if (failure)
+		actor->record.exit_code = actor->seen.exit_code = -1;
 	actor_set_error(actor, failure);
 	store_record(actor);
 }

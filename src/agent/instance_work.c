@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "agent/exit_code.h"
 #include "agent/instance_actor_internal.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -173,7 +174,7 @@ void actor_submit(struct instance_actor *actor, enum plan_step step, const char 
 	task->networked = actor->want && actor_spec(actor)->network_uid[0];
 	task->network = *network;
 	task->pid = actor->pid;
-	task->killed = actor->begun && actor->record.exit_code == SIGNAL_EXIT_BASE + SIGKILL &&
+	task->killed = actor->begun && actor->record.exit_code == EXIT_CODE_SIGNAL + SIGKILL &&
 		       !actor->kill_sent;
 	task->rootfs_fd = -1;
 	record_copy(&task->record, &actor->record);

@@ -12,6 +12,7 @@
 
 #include "agent/agent_internal.h"
 #include "agent/bundle.h"
+#include "agent/exit_code.h"
 #include "agent/probe_kill.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -25,7 +26,6 @@ enum {
 	NETWORK_GRACE_MS = 1000,    /* brume-probe keeps the time itself, and says more about it */
 	READ_MAX_BYTES = 64 * 1024, /* in one round of the loop */
 	NETWORK_FD_IN_CHILD = 3,
-	SIGNAL_EXIT_BASE = 128,
 };
 
 /* What the worker that writes the process document needs; outlives the probe. */
@@ -384,13 +384,6 @@ void probe_cancel(struct probe *probe)
 
 /* ---- what the keeper says ---- */
 
-static int exit_code_of(const struct keeper_msg *msg)
-{
-	return msg->exit_kind == KEEPER_EXIT_SIGNAL ? SIGNAL_EXIT_BASE + msg->exit_value
-	       : msg->exit_kind == KEEPER_EXIT_CODE ? msg->exit_value
-						    : PROBE_BROKEN;
-}
-
 void probe_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 {
 	struct probe *probe;
@@ -411,7 +404,7 @@ void probe_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 	if (agent_keeper(agent))
 		keeper_client_forget(agent_keeper(agent), msg->job);
 	if (msg->type == KEEPER_EXITED) {
-		finish(probe, exit_code_of(msg), NULL);
+		finish(probe, exit_code_of(msg, PROBE_BROKEN), NULL);
 		return;
 	}
 	read_output(probe);

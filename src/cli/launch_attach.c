@@ -4,21 +4,30 @@
 #include "cli/attachment.h"
 #include "cli/cli.h"
 #include "cli/launch_build.h"
+#include "cli/resource.h"
 #include "cli/wait.h"
 #include "client/client.h"
 #include "codec/uri.h"
 
-static int begin(struct cli *cli, const char *name, struct error *err)
+enum { UNUSABLE = 126, MISSING = 127 };
+
+/* *ret_code: as a shell has it when the program cannot be executed or is not there; else 0. */
+static int begin(struct cli *cli, const char *name, int *ret_code, struct error *err)
 {
 	struct action_request request = { .action = INSTANCE_START, .timeout_s = -1 };
 	AUTO(json_decref) json_t *body = action_request_encode(&request);
-	AUTO(json_decref) json_t *operation = NULL;
+	AUTO(json_decref) json_t *operation = NULL, *ended = NULL;
 	AUTO(free) char *encoded = uri_encode(name);
 	AUTO(free) char *path = mem_printf("/instances/%s/state", encoded);
 	AUTO(free) char *title = mem_printf("starting %s", name);
 	int r = cli_request(cli, "PUT", path, body, &operation, err);
 
-	return r < 0 ? r : wait_operation(cli, title, operation, NULL, err);
+	if (r == 0)
+		r = wait_operation(cli, title, operation, &ended, err);
+	int64_t code = resource_int(ended, "status.result.exit_code", 0);
+	if (r < 0 && (code == UNUSABLE || code == MISSING))
+		*ret_code = (int) code;
+	return r;
 }
 
 /* What never ran will not end, so nobody else would delete it. */
@@ -45,13 +54,17 @@ int launch_attach(struct cli *cli, const struct launch_options *options, const c
 					 .sig_proxy = true,
 					 .tail = 0 };
 	const char *keys = options->detach_keys ? options->detach_keys : DETACH_KEYS_DEFAULT;
-	int r = detach_keys_parse(keys, &attachment.keys, err);
+	int code = 0, r = detach_keys_parse(keys, &attachment.keys, err);
 
 	if (r == 0)
 		r = attachment_open(&attachment, true, err);
 	if (r == 0)
-		r = begin(cli, name, err);
+		r = begin(cli, name, &code, err);
 	if (r < 0 && options->remove_on_exit)
 		take_back(cli, name);
+	if (r < 0 && code > 0) {
+		cli_print_error(cli, err->msg);
+		return code;
+	}
 	return r < 0 ? r : attachment_run(&attachment, err);
 }

@@ -69,9 +69,7 @@ int wait_operation(struct cli *cli, const char *title, const json_t *operation, 
 	if (r < 0)
 		return r;
 	r = operation_result(ended, err);
-	if (r < 0)
-		return error_wrap(err, r, "%s", title);
 	if (ret)
 		*ret = TAKE_PTR(ended);
-	return 0;
+	return r < 0 ? error_wrap(err, r, "%s", title) : 0;
 }

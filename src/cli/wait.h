@@ -11,8 +11,9 @@ struct cli;
 struct error;
 
 /*
- * `title` says what is done, for progress and errors ("pulling nginx").  *ret (may be NULL) is the
- * operation at its end.  A failed or cancelled operation is an error with its own words.
+ * `title` says what is done, for progress and errors ("pulling nginx").  A failed or
+ * cancelled operation is an error with its own words.  *ret (may be NULL) is the operation at its
+ * end, of a failed one too; NULL when the end is not known.
  */
 int wait_operation(struct cli *cli, const char *title, const json_t *operation, json_t **ret,
 		   struct error *err);

@@ -202,7 +202,10 @@ static int create(const struct runtime_options *options, int argc, char **argv)
 	if (r > 0)
 		return r;
 	r = begin(options, &words, &launch, &err);
-	return r < 0 ? cli_fail(options, &err) : CLI_OK;
+	if (r >= 0)
+		return CLI_OK;
+	(void) cli_fail(options, &err);
+	return process_exit_code(r);
 }
 
 const struct cli_verb cli_create = {

@@ -23,7 +23,7 @@
 #include "kern/pidfd.h"
 #include "kern/sock.h"
 
-enum { KILL_WAIT_MS = 10000, REMOVE_TRIES = 200 };
+enum { KILL_WAIT_MS = 10000, END_WAIT_MS = 1000, REMOVE_TRIES = 200 };
 
 int lifecycle_spec(const struct record *record, struct oci_spec **ret, struct error *err)
 {
@@ -118,9 +118,19 @@ static int connect_init(const struct record *record)
 	return fd;
 }
 
+/* An init that has said why it cannot go on is about to end. */
+static void await_end(int init)
+{
+	struct pollfd poll_fd = { .fd = init, .events = POLLIN };
+
+	while (init >= 0 && poll(&poll_fd, 1, END_WAIT_MS) < 0 && errno == EINTR)
+		;
+}
+
 int lifecycle_start(struct record *record, struct error *err)
 {
 	AUTO(oci_spec_free) struct oci_spec *spec = NULL;
+	AUTO(fd_close) int init = -1;
 	AUTO(fd_close) int fd = -1;
 	int r = need_status(record, OCI_STATUS_CREATED, "started", err);
 
@@ -128,6 +138,7 @@ int lifecycle_start(struct record *record, struct error *err)
 		r = lifecycle_spec(record, &spec, err);
 	if (r < 0)
 		return r;
+	init = record_open_init(record);
 	fd = connect_init(record);
 	if (fd < 0)
 		return error_set(err, fd, "init of container \"%s\"", record->state->id);
@@ -136,8 +147,11 @@ int lifecycle_start(struct record *record, struct error *err)
 		return error_set(err, r, "init of container \"%s\"", record->state->id);
 	(void) unlinkat(record->fd, "start.sock", 0);
 	r = sync_expect_end(fd, err);
-	if (r < 0)
+	if (r < 0) {
+		/* Whoever asks next must not find a container that runs. */
+		await_end(init);
 		return r;
+	}
 	r = hooks_run(spec, OCI_HOOK_POSTSTART, record->state, OCI_STATUS_RUNNING, err);
 	if (r < 0)
 		(void) kill_init(record, NULL);

@@ -87,6 +87,7 @@ static void judge_running(const struct operation *operation, const struct instan
 		break;
 	case INSTANCE_FAILED:
 		say(ret, OPERATION_FAILED, status->error ? status->error : "the instance failed");
+		ret->exit_code = status->exit_code;
 		ret->undo = operation->action == OPERATION_LAUNCH;
 		break;
 	case INSTANCE_STOPPED:

@@ -126,14 +126,14 @@ static void apply_verdict(struct draft *draft, struct operation *operation,
 {
 	if (verdict->state == OPERATION_RUNNING)
 		return;
+	if (verdict->exit_code >= 0) {
+		json_decref(operation->result);
+		operation->result =
+			json_pack("{s:I}", "exit_code", (json_int_t) verdict->exit_code);
+	}
 	if (verdict->undo) {
 		settle_undo(draft, operation, verdict->state, verdict->error);
 		return;
-	}
-	if (verdict->exit_code >= 0) {
-		operation->result = json_object();
-		json_object_set_new(operation->result, "exit_code",
-				    json_integer(verdict->exit_code));
 	}
 	operation_end(draft, operation, verdict->state, verdict->error);
 }

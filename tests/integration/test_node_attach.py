@@ -61,9 +61,27 @@ def test_launch_a_shows_both_outputs_and_the_exit_code(busybox):
 
 def test_a_launch_that_cannot_start_leaves_nothing(busybox):
     node, reference = busybox
-    done = node.cli("launch", "-a", "--rm", reference, "wrong", "--", "/no/such/program", code=1)
+    done = node.cli("launch", "-a", "--rm", reference, "wrong", "--", "/no/such/program", code=127)
     assert "/no/such/program" in done.stderr
     eventually(lambda: node.api("GET", "/1.0/instances/wrong", raw=True)[0] == 404, 20, "its end")
+
+
+@pytest.mark.parametrize("program, code", [
+    ("no-such-program", 127), ("/no/such/program", 127), ("/etc", 126), ("/etc/passwd", 126),
+    ("/broken", 126)])
+def test_a_program_that_cannot_run_gives_the_codes_of_a_shell(busybox, program, code):
+    node, reference = busybox
+    if program == "/broken":
+        broken = images.Layer().file("broken", b"\x7fELF nonsense", mode=0o755)
+        image = images.Image([images.busybox_layer(images.BUSYBOX), broken], {})
+        reference = node.registry.push(image, "broken:1")
+        node.cli("image", "pull", "--insecure", reference)
+    done = node.cli("launch", "-a", reference, "wrong", "--", program, code=code)
+    assert program in done.stderr and len(done.stderr.splitlines()) == 1
+    instance = node.api("GET", "/1.0/instances/wrong")
+    assert (instance["status"]["state"], instance["status"]["exit_code"]) == ("failed", code)
+    assert node.cli("start", "wrong", code=1).stderr
+    node.cli("delete", "wrong")
 
 
 def test_it_needs_a_terminal(busybox):

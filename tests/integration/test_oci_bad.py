@@ -154,6 +154,8 @@ def test_a_start_that_fails_says_why(bundle):
     bundle.create("/bin/broken")
     done = bundle.call("start", bundle.id)
     assert done.returncode == 1 and "/bin/broken" in done.stderr
+    # Not a moment later: whoever asks now must not take it for one that runs.
+    assert json.loads(bundle.call("state", bundle.id).stdout)["status"] == "stopped"
 
 
 def test_a_damaged_state(bundle):

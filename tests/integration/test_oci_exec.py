@@ -46,7 +46,7 @@ def test_exit_codes_of_run(bundle):
     cannot_run(bundle.run)
     bundle.process["args"] = ["no-such-program"]
     bundle.write()
-    assert bundle.call("create", bundle.id).returncode == 1
+    assert bundle.call("create", bundle.id).returncode == 127
 
 
 def test_groups_and_capabilities(running):
