@@ -7,13 +7,17 @@ void health_init(struct health *health)
 	*health = (struct health){ .state = HEALTH_STARTING };
 }
 
+static bool is_starting(const struct health *health, const struct health_check *check,
+			int64_t running_ms)
+{
+	return health->state == HEALTH_STARTING && running_ms < check->start_period_ms;
+}
+
 static void failed(struct health *health, const struct health_check *check, int64_t running_ms,
 		   struct health_verdict *verdict)
 {
 	/* What is still starting may fail; once it was healthy the period is over. */
-	bool counts = health->state != HEALTH_STARTING || running_ms >= check->start_period_ms;
-
-	if (!counts)
+	if (is_starting(health, check, running_ms))
 		return;
 	if (health->streak < UINT32_MAX)
 		health->streak++;
@@ -53,13 +57,19 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-uint32_t health_delay_ms(const struct health_check *check, int64_t since_ms, uint32_t random)
+uint32_t health_interval_ms(const struct health *health, const struct health_check *check,
+			    int64_t running_ms)
 {
-	uint32_t interval = check->interval_ms;
+	bool often = check->start_interval_ms && is_starting(health, check, running_ms);
 
+	return often ? check->start_interval_ms : check->interval_ms;
+}
+
+uint32_t health_delay_ms(uint32_t interval_ms, int64_t since_ms, uint32_t random)
+{
 	if (since_ms < 0)
-		return FIRST_MIN_MS + within(smaller(interval, FIRST_SPREAD_MS), random);
-	if (since_ms < interval)
-		return interval - (uint32_t) since_ms;
-	return within(smaller(interval, LATE_SPREAD_MS), random);
+		return FIRST_MIN_MS + within(smaller(interval_ms, FIRST_SPREAD_MS), random);
+	if (since_ms < interval_ms)
+		return interval_ms - (uint32_t) since_ms;
+	return within(smaller(interval_ms, LATE_SPREAD_MS), random);
 }

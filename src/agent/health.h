@@ -30,8 +30,15 @@ void health_next(struct health *health, const struct health_check *check, bool p
 		 int64_t running_ms, struct health_verdict *ret);
 
 /*
+ * From one check to the next: in the start period, until it is healthy, there is another one.
+ * `running_ms` is the age of the run.
+ */
+uint32_t health_interval_ms(const struct health *health, const struct health_check *check,
+			    int64_t running_ms);
+
+/*
  * Milliseconds from now to the next check.  `since_ms` is how long ago the last one ended (-1:
  * there was none).  `random` spreads what would otherwise happen at once: first checks after a
  * storm of starts, and those that are overdue after a restart of the agent or a pause.
  */
-uint32_t health_delay_ms(const struct health_check *check, int64_t since_ms, uint32_t random);
+uint32_t health_delay_ms(uint32_t interval_ms, int64_t since_ms, uint32_t random);

@@ -278,12 +278,14 @@ void instance_health_update(struct instance_actor *actor)
 	if (!is_steady(actor)) {
 		rest(watch);
 	} else if (!watch->timer && !watch->probe) {
-		int64_t since = watch->ended_ms ? now_ms() - watch->ended_ms : -1;
+		int64_t now = now_ms(), since = watch->ended_ms ? now - watch->ended_ms : -1;
+		uint32_t interval_ms = health_interval_ms(&watch->health, &watch->settings.health,
+							  now - actor->record.started_ms);
 
 		/* A clock that was set back does not make it wait for long. */
 		if (watch->ended_ms && since < 0)
 			since = 0;
-		schedule(watch, health_delay_ms(&watch->settings.health, since, random32()));
+		schedule(watch, health_delay_ms(interval_ms, since, random32()));
 	}
 }
 

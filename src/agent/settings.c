@@ -31,11 +31,14 @@ void settings_check_of_image(const struct oci_healthcheck *from, struct health_c
 	ret->interval_ms = from->interval_ms;
 	ret->timeout_ms = from->timeout_ms;
 	ret->start_period_ms = from->start_period_ms;
+	ret->start_interval_ms = from->start_interval_ms;
 	ret->retries = from->retries;
 	if (ret->interval_ms && ret->interval_ms < HEALTH_TIME_MIN_MS)
 		ret->interval_ms = HEALTH_TIME_MIN_MS;
 	if (ret->timeout_ms && ret->timeout_ms < HEALTH_TIME_MIN_MS)
 		ret->timeout_ms = HEALTH_TIME_MIN_MS;
+	if (ret->start_interval_ms && ret->start_interval_ms < HEALTH_TIME_MIN_MS)
+		ret->start_interval_ms = HEALTH_TIME_MIN_MS;
 }
 
 int settings_write(const char *path, const struct instance_spec *spec,

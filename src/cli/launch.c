@@ -88,6 +88,8 @@ static const struct option_def launch_options[] = {
 	  "failures in a row that make it unhealthy (3)" },
 	{ 0, "health-start-period", "TIME", OPTION_STRING, LAUNCH(health_start_period),
 	  "in which failures do not count (0s)" },
+	{ 0, "health-start-interval", "TIME", OPTION_STRING, LAUNCH(health_start_interval),
+	  "between two checks in that period (the interval)" },
 	{ 0, "health-on-failure", "ACTION", OPTION_STRING, LAUNCH(health_on_failure),
 	  "none (default), restart, stop or kill", COMPLETE_HEALTH },
 	{ 0, "no-healthcheck", NULL, OPTION_FLAG, LAUNCH(no_healthcheck), "not even the image's" },

@@ -21,7 +21,7 @@ struct launch_options {
 	const char *shm_size, *seccomp;
 	bool init, read_only, privileged;
 	const char *health_cmd, *health_http, *health_tcp, *health_interval, *health_timeout,
-		*health_retries, *health_start_period, *health_on_failure;
+		*health_retries, *health_start_period, *health_start_interval, *health_on_failure;
 	bool no_healthcheck;
 	/* Its terminal, input and log: cli/launch_stdio.c. */
 	const char *log_max_size, *log_max_files, *detach_keys;

@@ -222,6 +222,9 @@ int launch_build_health(const struct launch_options *options, struct health_chec
 	if (r == 0)
 		r = read_time(options->health_start_period, "--health-start-period", 0,
 			      &health->start_period_ms, err);
+	if (r == 0)
+		r = read_time(options->health_start_interval, "--health-start-interval",
+			      HEALTH_TIME_MIN_MS, &health->start_interval_ms, err);
 	if (r == 0 && options->health_retries)
 		r = number_parse(options->health_retries, "--health-retries", 1, HEALTH_RETRIES_MAX,
 				 &retries, err);

@@ -61,7 +61,7 @@ static int take_test(char *const *test, struct oci_healthcheck *check, struct er
 int oci_healthcheck_decode(const json_t *object, struct oci_healthcheck *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "Healthcheck" };
-	int64_t interval = 0, timeout = 0, start = 0, retries = 0;
+	int64_t interval = 0, timeout = 0, start = 0, often = 0, retries = 0;
 	struct oci_healthcheck check = {};
 	AUTO(strv_free) char **test = NULL;
 	int r;
@@ -70,6 +70,7 @@ int oci_healthcheck_decode(const json_t *object, struct oci_healthcheck *ret, st
 	json_read_int(&in, object, "Interval", INT64_MIN, INT64_MAX, &interval);
 	json_read_int(&in, object, "Timeout", INT64_MIN, INT64_MAX, &timeout);
 	json_read_int(&in, object, "StartPeriod", INT64_MIN, INT64_MAX, &start);
+	json_read_int(&in, object, "StartInterval", INT64_MIN, INT64_MAX, &often);
 	r = json_read_int(&in, object, "Retries", INT64_MIN, INT64_MAX, &retries);
 	if (r == 0)
 		r = check_size(test, err);
@@ -80,6 +81,7 @@ int oci_healthcheck_decode(const json_t *object, struct oci_healthcheck *ret, st
 	check.interval_ms = milliseconds(interval);
 	check.timeout_ms = milliseconds(timeout);
 	check.start_period_ms = milliseconds(start);
+	check.start_interval_ms = milliseconds(often);
 	check.retries = retries < 1 || retries > RETRIES_MAX ? 0 : (uint32_t) retries;
 	*ret = check;
 	return 0;
@@ -96,7 +98,7 @@ json_t *oci_healthcheck_json(const struct oci_healthcheck *check)
 	json_t *object;
 
 	if (check->kind == OCI_HEALTHCHECK_ABSENT && !check->interval_ms && !check->timeout_ms &&
-	    !check->start_period_ms && !check->retries)
+	    !check->start_period_ms && !check->start_interval_ms && !check->retries)
 		return NULL;
 	object = json_object();
 	if (check->kind == OCI_HEALTHCHECK_NONE)
@@ -105,6 +107,7 @@ json_t *oci_healthcheck_json(const struct oci_healthcheck *check)
 	put(object, "interval_ms", check->interval_ms);
 	put(object, "timeout_ms", check->timeout_ms);
 	put(object, "start_period_ms", check->start_period_ms);
+	put(object, "start_interval_ms", check->start_interval_ms);
 	put(object, "retries", check->retries);
 	return object;
 }
@@ -122,6 +125,8 @@ int oci_healthcheck_read(const json_t *object, struct oci_healthcheck *ret, stru
 	json_read_uint32(&in, object, "timeout_ms", (uint32_t) TIME_MAX_MS, &check.timeout_ms);
 	json_read_uint32(&in, object, "start_period_ms", (uint32_t) TIME_MAX_MS,
 			 &check.start_period_ms);
+	json_read_uint32(&in, object, "start_interval_ms", (uint32_t) TIME_MAX_MS,
+			 &check.start_interval_ms);
 	json_read_uint32(&in, object, "retries", RETRIES_MAX, &check.retries);
 	r = json_reader_finish(&in, object);
 	if (r == 0)

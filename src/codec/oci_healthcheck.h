@@ -19,7 +19,8 @@ enum oci_healthcheck_kind {
 struct oci_healthcheck {
 	enum oci_healthcheck_kind kind;
 	char **command; /* what is executed; CMD-SHELL is ["/bin/sh", "-c", text] */
-	uint32_t interval_ms, timeout_ms, start_period_ms, retries; /* 0: not given */
+	/* 0: not given */
+	uint32_t interval_ms, timeout_ms, start_period_ms, start_interval_ms, retries;
 };
 
 /* Docker's object.  A test of a kind that nobody knows is an error. */

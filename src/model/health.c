@@ -49,7 +49,8 @@ int health_parse_http(const char *text, struct health_check *check, struct error
 bool health_check_is_empty(const struct health_check *check)
 {
 	return check->type == HEALTH_TYPE_IMAGE && !check->interval_ms && !check->timeout_ms &&
-	       !check->start_period_ms && !check->retries && !check->on_failure;
+	       !check->start_period_ms && !check->start_interval_ms && !check->retries &&
+	       !check->on_failure;
 }
 
 int health_check_valid(const struct health_check *check, struct error *err)
@@ -99,6 +100,7 @@ void health_check_merge(const struct health_check *spec, const struct health_che
 	ret->timeout_ms = first_of(spec->timeout_ms, base->timeout_ms, HEALTH_TIMEOUT_MS);
 	ret->retries = first_of(spec->retries, base->retries, HEALTH_RETRIES);
 	ret->start_period_ms = first_of(spec->start_period_ms, base->start_period_ms, 0);
+	ret->start_interval_ms = first_of(spec->start_interval_ms, base->start_interval_ms, 0);
 	ret->on_failure = spec->on_failure;
 }
 
@@ -134,6 +136,7 @@ void health_check_read(struct json_reader *in, const json_t *object, const char 
 	read_time(&sub, value, "interval_ms", HEALTH_TIME_MIN_MS, &check->interval_ms);
 	read_time(&sub, value, "timeout_ms", HEALTH_TIME_MIN_MS, &check->timeout_ms);
 	read_time(&sub, value, "start_period_ms", 0, &check->start_period_ms);
+	read_time(&sub, value, "start_interval_ms", HEALTH_TIME_MIN_MS, &check->start_interval_ms);
 	json_read_uint32(&sub, value, "retries", HEALTH_RETRIES_MAX, &check->retries);
 	member_read_enum(&sub, value, "on_failure", health_on_failure_names, &on_failure);
 	check->port = (uint16_t) port;
@@ -158,6 +161,7 @@ json_t *health_check_encode(const struct health_check *check)
 	member_put_uint(object, "interval_ms", check->interval_ms);
 	member_put_uint(object, "timeout_ms", check->timeout_ms);
 	member_put_uint(object, "start_period_ms", check->start_period_ms);
+	member_put_uint(object, "start_interval_ms", check->start_interval_ms);
 	member_put_uint(object, "retries", check->retries);
 	if (check->on_failure != HEALTH_ON_FAILURE_NONE)
 		json_put_string(object, "on_failure", health_on_failure_names[check->on_failure]);

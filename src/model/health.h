@@ -45,7 +45,7 @@ enum {
 extern const char *const health_type_names[]; /* from HEALTH_TYPE_NONE on: index + 1 */
 extern const char *const health_on_failure_names[];
 
-/* Numbers that are 0 are the image's, and then the defaults above. */
+/* Numbers that are 0 are the image's, and then the defaults above or what is said here. */
 struct health_check {
 	enum health_type type;
 	char **command; /* exec */
@@ -54,6 +54,7 @@ struct health_check {
 	uint32_t interval_ms;
 	uint32_t timeout_ms;
 	uint32_t start_period_ms;
+	uint32_t start_interval_ms; /* in that period; 0: interval_ms */
 	uint32_t retries;
 	enum health_on_failure on_failure;
 };

@@ -165,6 +165,22 @@ def test_the_start_period_forgives(busybox):
     becomes(node, "late", "unhealthy")
 
 
+def test_the_start_period_has_an_interval_of_its_own(clean):
+    """Also the image's: an hour between checks, but not while it starts."""
+    image = images.Image([images.busybox_layer(images.BUSYBOX)], {
+        "Cmd": ["sleep", "2147483647"], "Env": [images.PATH_ENV],
+        "Healthcheck": {"Test": ["CMD-SHELL", COUNTED + "test -e /root/good"],
+                        "Interval": 3600 * 10**9, "StartPeriod": 3600 * 10**9,
+                        "StartInterval": 2 * 10**8}})
+    reference = clean.registry.push(image, "starting:1")
+    clean.launch(reference, "image", "--insecure")
+    clean.launch(reference, "own", "--health-start-interval", "100ms")
+    for name in ("image", "own"):
+        checked(clean, name)
+        inside(clean, name, "touch /root/good")
+        becomes(clean, name, "healthy")
+
+
 def test_the_images_check_is_the_default(clean):
     image = images.Image([images.busybox_layer(images.BUSYBOX)], {
         "Cmd": ["sleep", "2147483647"], "Env": [images.PATH_ENV],

@@ -176,9 +176,27 @@ static void test_the_schedule(void **state)
 {
 	(void) state;
 	/* After a check that has just ended, exactly the interval; the rest of it later. */
-	assert_int_equal(health_delay_ms(&check, 0, 0), 10 * SECOND_MS);
-	assert_int_equal(health_delay_ms(&check, 0, UINT32_MAX), 10 * SECOND_MS);
-	assert_int_equal(health_delay_ms(&check, 9999, 123), 1);
+	assert_int_equal(health_delay_ms(check.interval_ms, 0, 0), 10 * SECOND_MS);
+	assert_int_equal(health_delay_ms(check.interval_ms, 0, UINT32_MAX), 10 * SECOND_MS);
+	assert_int_equal(health_delay_ms(check.interval_ms, 9999, 123), 1);
+}
+
+static void test_the_start_has_an_interval_of_its_own(void **state)
+{
+	struct health_check quick = check;
+	struct health health;
+
+	(void) state;
+	health_init(&health);
+	assert_int_equal(health_interval_ms(&health, &check, 0), 10 * SECOND_MS);
+	quick.start_interval_ms = SECOND_MS;
+	assert_int_equal(health_interval_ms(&health, &quick, 0), SECOND_MS);
+	assert_int_equal(health_interval_ms(&health, &quick, 60 * SECOND_MS - 1), SECOND_MS);
+	assert_int_equal(health_interval_ms(&health, &quick, 60 * SECOND_MS), 10 * SECOND_MS);
+	health.state = HEALTH_HEALTHY;
+	assert_int_equal(health_interval_ms(&health, &quick, 0), 10 * SECOND_MS);
+	health.state = HEALTH_UNHEALTHY;
+	assert_int_equal(health_interval_ms(&health, &quick, 0), 10 * SECOND_MS);
 }
 
 static void spread(const struct health_check *of, int64_t since_ms, uint32_t longest_ms)
@@ -187,7 +205,8 @@ static void spread(const struct health_check *of, int64_t since_ms, uint32_t lon
 
 	/* A thousand, evenly drawn: each tenth of the range gets its share. */
 	for (uint32_t i = 0; i < 1000; i++) {
-		uint32_t delay = health_delay_ms(of, since_ms, i * (UINT32_MAX / 1000));
+		uint32_t delay =
+			health_delay_ms(of->interval_ms, since_ms, i * (UINT32_MAX / 1000));
 
 		assert_in_range(delay, 1, longest_ms);
 		buckets[(delay - 1) * 10 / longest_ms]++;
@@ -220,6 +239,7 @@ int main(void)
 		cmocka_unit_test(test_the_streak_does_not_wrap),
 		cmocka_unit_test(test_what_was_read_from_a_file_goes_on),
 		cmocka_unit_test(test_the_schedule),
+		cmocka_unit_test(test_the_start_has_an_interval_of_its_own),
 		cmocka_unit_test(test_a_thousand_are_spread),
 	};
 

@@ -213,6 +213,7 @@ static void test_how_it_cannot_be_run(void **state)
 		{ "--health-timeout", "0", "--health-timeout" },
 		{ "--health-retries", "0", "--health-retries" },
 		{ "--health-start-period", "x", "--health-start-period" },
+		{ "--health-start-interval", "99ms", "--health-start-interval" },
 		{ "--health-on-failure", "x", "--health-on-failure" },
 	};
 

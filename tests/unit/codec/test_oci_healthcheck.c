@@ -28,7 +28,7 @@ static void test_docker_spells_it_like_this(void **state)
 	(void) state;
 	assert_int_equal(decode("{\"Test\": [\"CMD-SHELL\", \"curl -f http://x\"], \"Interval\": "
 				"5000000000, \"Timeout\": 1500000000, \"StartPeriod\": 1, "
-				"\"StartInterval\": 9, \"Retries\": 4}",
+				"\"StartInterval\": 250000000, \"Retries\": 4}",
 				&check, NULL),
 			 0);
 	assert_int_equal(check.kind, OCI_HEALTHCHECK_COMMAND);
@@ -37,6 +37,7 @@ static void test_docker_spells_it_like_this(void **state)
 	assert_int_equal(check.interval_ms, 5000);
 	assert_int_equal(check.timeout_ms, 1500);
 	assert_int_equal(check.start_period_ms, 0);
+	assert_int_equal(check.start_interval_ms, 250);
 	assert_int_equal(check.retries, 4);
 
 	AUTO(json_decref) json_t *json = oci_healthcheck_json(&check);
@@ -44,6 +45,7 @@ static void test_docker_spells_it_like_this(void **state)
 	assert_int_equal(again.kind, OCI_HEALTHCHECK_COMMAND);
 	assert_true(strv_equal(check.command, again.command));
 	assert_int_equal(again.interval_ms, 5000);
+	assert_int_equal(again.start_interval_ms, 250);
 	oci_healthcheck_done(&check);
 	oci_healthcheck_done(&again);
 }

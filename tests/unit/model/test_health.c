@@ -17,7 +17,7 @@ static void test_checks_survive(void **state)
 {
 	static const char *const good[] = {
 		("{'type':'exec','command':['a','b'],'interval_ms':1000,'timeout_ms':100,"
-		 "'start_period_ms':1,'retries':2,'on_failure':'restart'}"),
+		 "'start_period_ms':1,'start_interval_ms':100,'retries':2,'on_failure':'restart'}"),
 		"{'type':'http','port':80,'path':'/x?y=%20'}",
 		"{'type':'tcp','port':65535,'on_failure':'kill'}",
 		"{'type':'none'}",
@@ -53,6 +53,7 @@ static void test_refusals(void **state)
 		{ "{'health':{'port':80}}", "port" },
 		{ "{'health':{'interval_ms':99}}", "interval_ms" },
 		{ "{'health':{'timeout_ms':90000000}}", "timeout_ms" },
+		{ "{'health':{'start_interval_ms':99}}", "start_interval_ms" },
 		{ "{'health':{'retries':1001}}", "retries" },
 		{ "{'health':{'on_failure':'x'}}", "on_failure" },
 		{ "{'health':{'more':1}}", "more" },
