@@ -67,6 +67,19 @@ void clock_format_rfc3339(int64_t realtime_ms, char ret[CLOCK_RFC3339_SIZE])
 	snprintf(ret + n, CLOCK_RFC3339_SIZE - n, ".%03dZ", (int) (realtime_ms % 1000));
 }
 
+/* timegm() would read the machine's time zone first, a file and a page of heap, to do without it.
+ */
+static int64_t seconds_of(const struct tm *tm)
+{
+	/* Years begin in March here, so that the leap day is a year's last; 400 years keep them
+	 * above 0. */
+	int64_t month = (tm->tm_mon + 10) % 12, year = 2300 + tm->tm_year - (month >= 10);
+	int64_t days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 +
+		       tm->tm_mday - 1 - 865565;
+
+	return ((days * 24 + tm->tm_hour) * 60 + tm->tm_min) * 60 + tm->tm_sec;
+}
+
 int clock_parse_rfc3339(const char *text, int64_t *ret_realtime_ms)
 {
 	struct tm tm = {};
@@ -83,7 +96,7 @@ int clock_parse_rfc3339(const char *text, int64_t *ret_realtime_ms)
 	}
 	if (strcmp(rest, "Z") != 0)
 		return -EINVAL;
-	*ret_realtime_ms = (int64_t) timegm(&tm) * 1000 + ms;
+	*ret_realtime_ms = seconds_of(&tm) * 1000 + ms;
 	return 0;
 }
 

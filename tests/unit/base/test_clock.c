@@ -2,10 +2,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -39,6 +41,23 @@ static void reads_other_fractions(void **state)
 	assert_int_equal(ms, 1500);
 	assert_int_equal(clock_parse_rfc3339("1970-01-01T00:00:01.123456789Z", &ms), 0);
 	assert_int_equal(ms, 1123);
+}
+
+static void agrees_with_the_library(void **state)
+{
+	(void) state;
+	for (int64_t seconds = -62167219200; seconds < 253402300800; seconds += 86400 * 9 + 12345) {
+		time_t time = (time_t) seconds;
+		struct tm tm;
+		char text[40];
+		int64_t ms = 0;
+
+		assert_non_null(gmtime_r(&time, &tm));
+		snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
+			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+		assert_int_equal(clock_parse_rfc3339(text, &ms), 0);
+		assert_int_equal(ms, seconds * 1000);
+	}
 }
 
 static void refuses_nonsense(void **state)
@@ -92,8 +111,11 @@ static void real_time_goes_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(writes_and_reads_times), cmocka_unit_test(reads_other_fractions),
-		cmocka_unit_test(refuses_nonsense),       cmocka_unit_test(identities),
+		cmocka_unit_test(writes_and_reads_times),
+		cmocka_unit_test(reads_other_fractions),
+		cmocka_unit_test(agrees_with_the_library),
+		cmocka_unit_test(refuses_nonsense),
+		cmocka_unit_test(identities),
 		cmocka_unit_test(real_time_goes_on),
 	};
 
