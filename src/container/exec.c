@@ -68,7 +68,9 @@ static void work_done_autop(struct work *work)
 static int open_init(struct work *work, struct error *err)
 {
 	const struct oci_state *state = work->record->state;
+	uint64_t kinds = 0;
 	char path[48];
+	int r;
 
 	work->init_pidfd = record_open_init(work->record);
 	if (work->init_pidfd < 0)
@@ -77,18 +79,11 @@ static int open_init(struct work *work, struct error *err)
 	work->init_root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (work->init_root < 0)
 		return error_set(err, -errno, "%s", path);
-	for (size_t i = 0; i < OCI_NS_COUNT; i++) {
-		uint64_t flag = launch_ns_flag((enum oci_ns) i);
-		int r = ns_differs(state->pid, flag);
-
-		if (r == -ENOENT)
-			continue; /* a kernel without this kind */
-		if (r < 0)
-			return error_set(err, r, "%s namespace of container \"%s\"",
-					 oci_ns_name((enum oci_ns) i), state->id);
-		if (r > 0)
-			work->joins |= flag;
-	}
+	for (size_t i = 0; i < OCI_NS_COUNT; i++)
+		kinds |= launch_ns_flag((enum oci_ns) i);
+	r = ns_differing(state->pid, kinds, &work->joins);
+	if (r < 0)
+		return error_set(err, r, "namespaces of container \"%s\"", state->id);
 	work->joins_user = work->joins & CLONE_NEWUSER;
 	/* Only now the pidfd proves that all this was init's. */
 	return pidfd_send(work->init_pidfd, 0) < 0

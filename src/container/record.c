@@ -138,21 +138,22 @@ int record_save(struct record *record, struct error *err)
 
 int record_open_init(const struct record *record)
 {
+	AUTO(fd_close) int fd = -1;
 	struct pidfd_stat stat;
-	int fd;
+	int r;
 
 	if (record->state->pid <= 0)
 		return -ESRCH;
-	fd = pidfd_open_started(record->state->pid, record->state->start_time);
+	fd = pidfd_open_pid(record->state->pid);
 	if (fd < 0)
-		return fd;
+		return TAKE_FD(fd);
+	r = pidfd_read_stat(record->state->pid, &stat);
+	if (r < 0)
+		return r;
 	/* A zombie that nobody reaps has ended too. */
-	if (pidfd_read_stat(record->state->pid, &stat) < 0 || stat.state == 'Z' ||
-	    stat.state == 'X') {
-		close(fd);
+	if (stat.start_time != record->state->start_time || stat.state == 'Z' || stat.state == 'X')
 		return -ESRCH;
-	}
-	return fd;
+	return TAKE_FD(fd);
 }
 
 static bool is_frozen(const struct record *record)

@@ -117,19 +117,41 @@ int ns_open_own(uint64_t flag)
 	return ns_open(path, flag);
 }
 
+int ns_differing(pid_t pid, uint64_t flags, uint64_t *ret)
+{
+	AUTO(fd_close) int own_dir = open("/proc/self/ns", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO(fd_close) int other_dir = -1;
+	struct stat own, other;
+	uint64_t found = 0;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns", (int) pid);
+	other_dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (own_dir < 0 || other_dir < 0)
+		return -errno;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!(flags & kinds[i].flag))
+			continue;
+		if (fstatat(own_dir, kinds[i].file, &own, 0) < 0) {
+			if (errno == ENOENT)
+				continue; /* a kernel without this kind */
+			return -errno;
+		}
+		if (fstatat(other_dir, kinds[i].file, &other, 0) < 0)
+			return -errno;
+		if (own.st_dev != other.st_dev || own.st_ino != other.st_ino)
+			found |= kinds[i].flag;
+	}
+	*ret = found;
+	return 0;
+}
+
 int ns_differs(pid_t pid, uint64_t flag)
 {
-	const char *file = ns_file_name(flag);
-	struct stat own, other;
-	char path[48];
+	uint64_t found;
+	int r = ns_differing(pid, flag, &found);
 
-	snprintf(path, sizeof(path), "/proc/self/ns/%s", file);
-	if (stat(path, &own) < 0)
-		return -errno;
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int) pid, file);
-	if (stat(path, &other) < 0)
-		return -errno;
-	return own.st_dev != other.st_dev || own.st_ino != other.st_ino;
+	return r < 0 ? r : found != 0;
 }
 
 static int write_map(pid_t pid, const char *file, const struct ns_id_map *maps, unsigned int count)

@@ -45,6 +45,8 @@ int ns_open_own(uint64_t flag);
 
 /* Whether a process has another namespace of this kind than we have: 1, 0, or -errno. */
 int ns_differs(pid_t pid, uint64_t flag);
+/* Those of these kinds that are not ours; what the kernel does not know is left out. */
+int ns_differing(pid_t pid, uint64_t flags, uint64_t *ret);
 
 /* Maps of a new user namespace, as the lines of uid_map; written by a process outside of it. */
 struct ns_id_map {

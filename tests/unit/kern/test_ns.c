@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -26,6 +28,32 @@ static void test_open(void **state)
 	assert_string_equal(ns_file_name(CLONE_NEWNS), "mnt");
 	assert_null(ns_file_name(0));
 	assert_int_equal(ns_differs(getpid(), CLONE_NEWPID), 0);
+	assert_true(ns_differs(0x7fffffff, CLONE_NEWPID) < 0);
+}
+
+static void test_differing(void **state)
+{
+	struct ns_clone clone = { .flags = CLONE_NEWUSER | CLONE_NEWUTS,
+				  .cgroup_fd = -1,
+				  .pidfd = -1 };
+	const uint64_t asked = CLONE_NEWUSER | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWPID;
+	uint64_t found = 0;
+	pid_t pid = ns_clone(&clone);
+
+	(void) state;
+	if (pid < 0)
+		skip(); /* user namespaces are switched off for us here */
+	if (pid == 0)
+		for (;;)
+			pause();
+	assert_int_equal(ns_differing(pid, asked, &found), 0);
+	assert_int_equal(found, CLONE_NEWUSER | CLONE_NEWUTS);
+	assert_int_equal(ns_differing(pid, CLONE_NEWNET, &found), 0);
+	assert_int_equal(found, 0);
+	assert_int_equal(ns_differs(pid, CLONE_NEWUTS), 1);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(clone.pidfd);
 }
 
 static void test_clone(void **state)
@@ -85,6 +113,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_differing),
 		cmocka_unit_test(test_clone),
 		cmocka_unit_test(test_vfork),
 	};
