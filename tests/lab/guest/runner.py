@@ -60,17 +60,20 @@ class Runner:
         self.host.tell("ready", uptime=float(pathlib.Path("/proc/uptime").read_text().split()[0]))
         plan = self.host.hear()
         self.plan = plan
-        if plan["nics"]:
+        if plan["wires"]:
             subprocess.run(["modprobe", "virtio_net"], check=True)
-        for number in range(plan["nics"]):
+        for number in range(plan["wires"]):
             self.bring_up(number)
         for number, case in enumerate(plan["cases"]):
             self.run_case(number, case)
         self.host.tell("done")
 
     def bring_up(self, number):
-        """Wire number N is 10.77.N.0/24 and fd77:N::/64, this server's address its number."""
-        name, server = f"eth{number}", self.plan["server"]
+        """Wire number N is 10.77.N.0/24 and fd77:N::/64, this server's address its number.
+
+        Of a wire that has both its ends here the second is left to the cases.
+        """
+        name, server = f"eth{number * self.plan['ends']}", self.plan["server"]
         for words in (["link", "set", name, "up"],
                       ["addr", "add", f"10.77.{number}.{server}/24", "dev", name],
                       ["-6", "addr", "add", f"fd77:{number}::{server}/64", "dev", name, "nodad"]):

@@ -21,7 +21,7 @@ STALE_S = 3600
 def _programs(build):
     """The executables of a build folder that something in the server may run."""
     for path in [*build.glob("brume*"), *(build / "tests").glob("*-driver"),
-                 *(build / "tests").glob("floor-*")]:
+                 *(build / "tests").glob("floor-*"), build / "tests/hostile"]:
         if path.is_file() and os.access(path, os.X_OK):
             yield path
 

@@ -126,7 +126,7 @@ class Session:
             self.show(f"lab: {self.boot.kernel} is up after {time.monotonic() - self.began:.0f} s")
             self._send(machine, {
                 "type": "plan", "kernel": self.boot.kernel, "server": machine.number,
-                "nics": self.boot.most("nics") * (2 if self.boot.servers == 1 else 1),
+                "wires": self.boot.most("nics"), "ends": 2 if self.boot.servers == 1 else 1,
                 "disk": self.boot.most("disk"),
                 "cases": [{"name": case.name, "command": case.command, "time": case.time}
                           for case in self.boot.cases]})
