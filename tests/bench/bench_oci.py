@@ -154,10 +154,10 @@ def measure_memory(bench, place):
 
 def measure(bench, folder, crun):
     place = Place(bench, folder, crun)
+    measure_memory(bench, place)
     measure_run(bench, place)
     measure_exec(bench, place)
-    measure_life(bench, place)
-    measure_memory(bench, place)
+    measure_life(bench, place)  # the longest
 
 
 def run(bench):

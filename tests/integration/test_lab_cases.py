@@ -26,13 +26,23 @@ def test_needs(tmp_path):
 
 def test_no_needs(tmp_path):
     it = case(tmp_path, "#!/bin/sh", "true")
-    assert it.kernels == cases.KERNELS and it.servers == 1 and it.default
+    assert it.kernels == it.default == cases.KERNELS and it.servers == 1
+
+
+def test_what_runs_by_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(cases, "FOLDER", tmp_path)
+    for name, line in (("both", "# lab: time=5"), ("no", "# lab: default=no"), ("new", "# lab: default=6.12"),
+                       ("old", "# lab: kernels=6.1"), ("never", "# lab: kernels=6.1 default=6.12")):
+        case(tmp_path, "#!/bin/sh", line, name=name + ".sh")
+    assert {it.name: it.kernels for it in cases.default_cases()} == {
+        "both": ("6.1", "6.12"), "new": ("6.12",), "old": ("6.1",)}
+    assert cases.find("new").kernels == cases.KERNELS
 
 
 @pytest.mark.parametrize("line, words", [
     ("# lab: memry=5", 'there is no need "memry"'), ("# lab: memory=5", "256 to 16384"),
     ("# lab: kernels=5.10", "of 6.1,6.12"), ("# lab: servers=3", "1 to 2"),
-    ('# lab: cmdline="a', "No closing quotation"), ("# lab: alone=maybe", "yes or no")])
+    ('# lab: cmdline="a', "No closing quotation"), ("# lab: alone=maybe", "yes or no"), ("# lab: default=5.10", "of 6.1,6.12")])
 def test_a_wrong_need_is_said(tmp_path, line, words):
     with pytest.raises(cases.Mistake) as error:
         case(tmp_path, "#!/bin/sh", line)

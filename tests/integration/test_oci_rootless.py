@@ -32,8 +32,10 @@ class UserBundle(oci_bundle.Bundle):
         self.own()
 
     def own(self):
-        for path in [self.folder, *self.folder.rglob("*")]:
-            os.chown(path, UID, UID, follow_symlinks=False)
+        os.chown(self.folder, UID, UID)
+        for top, folders, files in os.walk(self.folder):
+            for name in folders + files:
+                os.chown(f"{top}/{name}", UID, UID, follow_symlinks=False)
 
     def write(self):
         super().write()

@@ -33,7 +33,7 @@ class Case:
     nics: int = 0
     servers: int = 1
     alone: bool = False
-    default: bool = True
+    default: tuple = KERNELS
     cmdline: str = ""
     packages: tuple = ()
     summary: str = ""
@@ -54,6 +54,12 @@ def _kernels(word):
     return chosen
 
 
+def _default(word):
+    if word in ("yes", "no"):
+        return KERNELS if word == "yes" else ()
+    return _kernels(word)
+
+
 def _yes(word):
     if word not in ("yes", "no"):
         raise ValueError("yes or no")
@@ -68,7 +74,7 @@ KEYS = {
     "nics": _number(0, 4),
     "servers": _number(1, 2),
     "alone": _yes,
-    "default": _yes,
+    "default": _default,
     "cmdline": str,
     "packages": lambda word: tuple(word.split(",")),
 }
@@ -112,6 +118,15 @@ def all_cases():
 def packages():
     """What the root disk must hold so that every case can run from it."""
     return sorted({name for case in all_cases().values() for name in case.packages})
+
+
+def default_cases():
+    """What ./test.sh runs: each case on those of its kernels where it wants to be."""
+    chosen = []
+    for case in all_cases().values():
+        case.kernels = tuple(kernel for kernel in case.kernels if kernel in case.default)
+        chosen += [case] if case.kernels else []
+    return chosen
 
 
 def find(name):
