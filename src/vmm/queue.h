@@ -42,7 +42,8 @@ int queue_start(struct queue *queue);
 
 /* 1: *ret is a chain; 0: there is none; -EIO: the queue is broken. */
 int queue_pop(struct queue *queue, struct queue_chain *ret);
-/* Takes the last popped chain back, to be popped again (no room yet). */
+/* Takes the last popped chain back, to be popped again (no room yet); may be repeated for those
+ * before it. */
 void queue_undo_pop(struct queue *queue);
 
 /* Gives the chain back to the driver; `written` bytes of its in-part are filled. */
@@ -61,3 +62,6 @@ size_t queue_iov_read(const struct iovec *iov, unsigned int count, uint64_t offs
 		      size_t size);
 size_t queue_iov_write(const struct iovec *iov, unsigned int count, uint64_t offset,
 		       const void *data, size_t size);
+/* The part [offset, offset + size) of an iovec, at most `count` entries; returns how many. */
+unsigned int queue_iov_slice(const struct iovec *iov, unsigned int count, uint64_t offset,
+			     uint64_t size, struct iovec *ret);

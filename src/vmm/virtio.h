@@ -10,7 +10,9 @@
  * function of `ops` in that loop's thread (vCPU threads hand over with loop_call()), so a model
  * needs no lock.  Models call virtio_interrupt() and virtio_config_changed() from that thread.
  */
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vmm/irq.h"
@@ -74,6 +76,21 @@ struct virtio_device {
 
 /* Tells the driver of pushed chains if it wants to know. */
 void virtio_interrupt(struct virtio_device *device, unsigned int queue);
+/* The driver is told when the transport has one; harmless before that. */
 void virtio_config_changed(struct virtio_device *device);
 /* The driver broke the rules: `why` is a static string. */
 void virtio_needs_reset(struct virtio_device *device, const char *why);
+
+/* queue_pop(); a queue that breaks is told to the driver.  1, 0 or -EIO. */
+int virtio_pop(struct virtio_device *device, unsigned int queue, struct queue_chain *ret);
+/* queue_push(), counted. */
+void virtio_push(struct virtio_device *device, unsigned int queue, uint16_t head, uint32_t written);
+
+/* For config_read: a part of the model's configuration struct. */
+void virtio_config_copy(const void *config, size_t config_size, uint32_t offset, void *data,
+			size_t size);
+
+static inline void virtio_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
