@@ -305,3 +305,30 @@ def test_many_at_once(web, scratch):
     for thread in threads:
         thread.join()
     assert all(len(list((scratch / str(i)).iterdir())) == 200 for i in range(6))
+
+
+def test_attributes_go_through_a_tar(busybox):
+    """What setcap has set, and people's own attributes; nothing that the host would believe."""
+    node, reference = busybox
+    capability = "\x01\x00\x00\x02" + "\x00\x04\x00\x00" + "\x00" * 12  # net_bind_service=ep
+    attributes = {"user.colour": "blue", "security.capability": capability,
+                  "security.selinux": "x", "trusted.overlay.opaque": "y"}
+    info = tarfile.TarInfo("bound")
+    info.pax_headers = {f"SCHILY.xattr.{key}": value for key, value in attributes.items()}
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info)
+
+    def round_trip(name, *options):
+        node.launch(reference, name)
+        node.run([node.build / "brume", "cp", *options, "-", f"{name}:/root"],
+                 env=node.environment(), input=data.getvalue(), text=False)
+        back = node.run([node.build / "brume", "cp", f"{name}:/root/bound", "-"],
+                        env=node.environment(), text=False).stdout
+        with tarfile.open(fileobj=io.BytesIO(back)) as tar:
+            return {key.removeprefix("SCHILY.xattr."): value for key, value
+                    in tar.getmember("bound").pax_headers.items() if "xattr" in key}
+    assert round_trip("whole", "-a") == {key: attributes[key] for key in
+                                         ("user.colour", "security.capability")}
+    # Without its owner a file gets no powers either.
+    assert round_trip("plain") == {"user.colour": "blue"}
