@@ -36,12 +36,16 @@ static const char *host_name(const struct bundle *bundle)
 
 int bundle_config(const struct bundle *bundle, uint32_t *ret_owner, json_t **ret, struct error *err)
 {
+	AUTO(json_decref) json_t *linux_part = NULL;
+	int r = bundle_linux(bundle, &linux_part, err);
+
+	if (r < 0)
+		return r;
 	AUTO(json_decref)
-	json_t *config = json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:o}", "ociVersion", "1.0.2",
-				   "root", "path", "rootfs", "readonly",
-				   bundle->spec->run.read_only, "hostname", host_name(bundle),
-				   "mounts", bundle_mounts(bundle), "linux", bundle_linux(bundle));
-	int r;
+	json_t *config =
+		json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:O}", "ociVersion", "1.0.2", "root",
+			  "path", "rootfs", "readonly", bundle->spec->run.read_only, "hostname",
+			  host_name(bundle), "mounts", bundle_mounts(bundle), "linux", linux_part);
 
 	if (!config)
 		return error_say(err, -EINVAL, "hostname: is not valid UTF-8");

@@ -17,4 +17,4 @@ int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32
 /* What its root may do in its own user namespace, as bits. */
 uint64_t bundle_capabilities(const struct run_options *run);
 json_t *bundle_mounts(const struct bundle *bundle);
-json_t *bundle_linux(const struct bundle *bundle);
+int bundle_linux(const struct bundle *bundle, json_t **ret, struct error *err);

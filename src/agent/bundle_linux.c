@@ -1,12 +1,16 @@
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "agent/bundle_internal.h"
 #include "agent/grant.h"
 #include "agent/profile.h"
 #include "agent/seccomp_default.h"
+#include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "codec/seccomp_user.h"
 #include "image/rootfs.h"
 
 /* Namespaces, control groups, sysctls, and what of the kernel is hidden. */
@@ -84,14 +88,39 @@ static json_t *sysctls(const struct run_options *run)
 	return object;
 }
 
-json_t *bundle_linux(const struct bundle *bundle)
+/* NULL: everything is allowed. */
+static int seccomp(const struct run_options *run, json_t **ret, struct error *err)
+{
+	struct seccomp_user_host host = { .capabilities = bundle_capabilities(run) };
+	AUTO(json_decref) json_t *profile = NULL;
+	struct utsname name;
+
+	if (run->privileged || run->seccomp == SECCOMP_UNCONFINED)
+		return 0;
+	if (!run->seccomp_profile) {
+		*ret = seccomp_default(host.capabilities);
+		return 0;
+	}
+	profile = json_loads(run->seccomp_profile, 0, NULL);
+	uname(&name);
+	(void) sscanf(name.release, "%u.%u", &host.kernel_major, &host.kernel_minor);
+	int r = seccomp_user_resolve(profile, &host, ret, err);
+	return r < 0 ? error_wrap(err, r, "seccomp_profile") : 0;
+}
+
+int bundle_linux(const struct bundle *bundle, json_t **ret, struct error *err)
 {
 	static const char *const namespaces[] = { "user", "pid",   "network", "ipc",
 						  "uts",  "mount", "cgroup",  "time" };
 	const struct run_options *run = &bundle->spec->run;
 	AUTO(free) char *cgroup = mem_printf("/%s/%s", bundle->prefix, bundle->uid);
-	json_t *list = json_array();
+	json_t *list = json_array(), *filter = NULL;
+	int r = seccomp(run, &filter, err);
 
+	if (r < 0) {
+		json_decref(list);
+		return r;
+	}
 	for (size_t i = 0; i < ARRAY_COUNT(namespaces); i++)
 		json_array_append_new(list, json_pack("{s:s}", "type", namespaces[i]));
 	json_t *map =
@@ -101,11 +130,12 @@ json_t *bundle_linux(const struct bundle *bundle)
 				   "uidMappings", map, "gidMappings", map, "cgroupsPath", cgroup,
 				   "resources", resources(bundle), "sysctl", sysctls(run));
 
-	if (!run->privileged && run->seccomp == SECCOMP_DEFAULT)
-		json_object_set_new(object, "seccomp", seccomp_default(bundle_capabilities(run)));
+	if (filter)
+		json_object_set_new(object, "seccomp", filter);
 	if (!run->privileged) {
 		json_object_set_new(object, "maskedPaths", profile_masked_paths());
 		json_object_set_new(object, "readonlyPaths", profile_readonly_paths());
 	}
-	return object;
+	*ret = object;
+	return 0;
 }

@@ -218,6 +218,8 @@ int grants_open(const struct grants_args *args, struct grants **ret, struct erro
 
 	if (r == 0)
 		r = policy_check_capabilities(policy, run, err);
+	if (r == 0)
+		r = policy_check_seccomp(policy, args->project, run, err);
 	for (size_t i = 0; r == 0 && i < run->mount_count; i++) {
 		if (run->mounts[i].type != MOUNT_TYPE_BIND)
 			continue;

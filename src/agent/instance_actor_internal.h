@@ -22,7 +22,6 @@
 #include "agent/instance_task.h"
 #include "agent/retry.h"
 
-
 /* What is wanted, kept while a worker reads it; the loop's thread counts. */
 struct want {
 	unsigned int refs;

@@ -97,7 +97,8 @@ static int open_grants(struct instance_task *task)
 				    .state = options->state,
 				    .run_dir = options->run };
 
-	if (run_options_grants(run) == 0 && !run->cap_add && !run->privileged)
+	if (run_options_grants(run) == 0 && !run->cap_add && !run->privileged &&
+	    !run->seccomp_profile)
 		return 0;
 	return grants_open(&args, &task->grants, &task->err);
 }

@@ -142,17 +142,29 @@ static int read_capabilities(struct policy *policy, char *const *names, struct e
 	return 0;
 }
 
+static int read_seccomp(struct policy *policy, const json_t *object, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "seccomp_profiles" };
+
+	if (!object)
+		return 0;
+	policy->seccomp_profiles = true;
+	json_read_strv(&in, object, "projects", &policy->seccomp_projects);
+	return json_reader_finish(&in, object);
+}
+
 int policy_decode(const json_t *document, struct policy **ret, struct error *err)
 {
 	AUTO(policy_free) struct policy *policy = mem_new0(struct policy);
 	struct json_reader in = { .err = err, .where = "" };
 	AUTO(strv_free) char **denied = NULL;
-	json_t *mounts = NULL, *devices = NULL;
+	json_t *mounts = NULL, *devices = NULL, *seccomp = NULL;
 	int r;
 
 	json_read_array(&in, document, "mounts", &mounts);
 	json_read_array(&in, document, "devices", &devices);
 	json_read_strv(&in, document, "deny_capabilities", &denied);
+	json_read_object(&in, document, "seccomp_profiles", &seccomp);
 	r = json_reader_finish(&in, document);
 	if (r == 0 && json_array_size(mounts) + json_array_size(devices) > ENTRIES_MAX)
 		r = error_say(err, -EINVAL, "at most %d entries are allowed", ENTRIES_MAX);
@@ -162,6 +174,8 @@ int policy_decode(const json_t *document, struct policy **ret, struct error *err
 		r = read_devices(policy, devices, err);
 	if (r == 0)
 		r = read_capabilities(policy, denied, err);
+	if (r == 0)
+		r = read_seccomp(policy, seccomp, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(policy);
@@ -263,6 +277,17 @@ int policy_check_capabilities(const struct policy *policy, const struct run_opti
 	return 0;
 }
 
+int policy_check_seccomp(const struct policy *policy, const char *project,
+			 const struct run_options *run, struct error *err)
+{
+	if (!run->seccomp_profile ||
+	    (policy->seccomp_profiles && has_project(policy->seccomp_projects, project)))
+		return 0;
+	return error_say(err, -EPERM,
+			 "seccomp_profile: this node's policy allows none of one's own; root can "
+			 "allow it with seccomp_profiles, see docs/operate/policy.md");
+}
+
 void policy_free(struct policy *policy)
 {
 	if (!policy)
@@ -275,6 +300,7 @@ void policy_free(struct policy *policy)
 		free(policy->devices[i].path);
 		strv_free(policy->devices[i].projects);
 	}
+	strv_free(policy->seccomp_projects);
 	free(policy->mounts);
 	free(policy->devices);
 	free(policy);

@@ -44,6 +44,8 @@ struct policy {
 	struct policy_device *devices;
 	size_t device_count;
 	uint64_t denied_capabilities; /* bits by the kernel's numbers */
+	bool seccomp_profiles;        /* instances may bring their own */
+	char **seccomp_projects;      /* NULL: those of all projects */
 };
 
 int policy_decode(const json_t *document, struct policy **ret, struct error *err);
@@ -65,6 +67,11 @@ const struct policy_device *policy_find_device(const struct policy *policy, cons
 /* -EPERM names a capability that is asked for and denied. */
 int policy_check_capabilities(const struct policy *policy, const struct run_options *run,
 			      struct error *err);
+
+/* -EPERM when instances of this project may not bring a seccomp profile of their own and one does.
+ */
+int policy_check_seccomp(const struct policy *policy, const char *project,
+			 const struct run_options *run, struct error *err);
 
 void policy_free(struct policy *policy);
 DEFINE_AUTO(struct policy *, policy_free)

@@ -31,6 +31,8 @@ static void put_switches(struct strbuf *out, const json_t *instance)
 	if (resource_text(instance, "spec.seccomp"))
 		strbuf_printf(&text, "%sseccomp %s", text.size ? ", " : "",
 			      resource_text(instance, "spec.seccomp"));
+	if (resource_at(instance, "spec.seccomp_profile"))
+		strbuf_printf(&text, "%sseccomp profile of its own", text.size ? ", " : "");
 	listing_fact(out, "run", strbuf_str(&text));
 }
 

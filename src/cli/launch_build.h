@@ -17,7 +17,7 @@ struct launch_options {
 	bool remove_on_exit, insecure, no_start, detach;
 	/* How it is run: cli/launch_run.c. */
 	char **mounts, **volumes, **tmpfs, **devices, **cap_add, **cap_drop, **sysctls, **ulimits,
-		**dns;
+		**dns, **security_opt;
 	const char *shm_size, *seccomp;
 	bool init, read_only, privileged;
 	const char *health_cmd, *health_http, *health_tcp, *health_interval, *health_timeout,

@@ -1,7 +1,10 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
 #include "cli/launch_build.h"
@@ -108,6 +111,60 @@ static int add_dns(char *const *texts, struct run_options *run, struct error *er
 	return 0;
 }
 
+enum { SECCOMP_FILE_MAX_BYTES = 1 << 20 }; /* with its spaces and comments */
+
+static int read_seccomp(const char *path, struct run_options *run, struct error *err)
+{
+	AUTO(json_decref) json_t *profile = NULL;
+	AUTO(free) char *text = NULL;
+	size_t size;
+	int r = file_read(AT_FDCWD, path, SECCOMP_FILE_MAX_BYTES, &text, &size);
+
+	if (r == -ENOENT)
+		return error_say(err, r,
+				 "--seccomp \"%.64s\": there are default, unconfined, and files "
+				 "with a profile; this is none",
+				 path);
+	if (r < 0)
+		return error_set(err, r, "--seccomp %.200s", path);
+	r = json_parse(text, size, SECCOMP_FILE_MAX_BYTES, &profile, err);
+	if (r < 0)
+		return error_wrap(err, r, "--seccomp %.200s", path);
+	run->seccomp_profile = json_text(profile);
+	if (!json_is_object(profile))
+		return error_say(err, -EINVAL, "--seccomp %.200s: must be an object", path);
+	if (strlen(run->seccomp_profile) > RUN_OPTIONS_SECCOMP_MAX_BYTES)
+		return error_say(err, -E2BIG, "--seccomp %.200s: more than %d bytes of JSON", path,
+				 RUN_OPTIONS_SECCOMP_MAX_BYTES);
+	return 0;
+}
+
+/* --seccomp PROFILE, or --security-opt seccomp=PROFILE. */
+static int build_seccomp(const struct launch_options *options, struct run_options *run,
+			 struct error *err)
+{
+	static const char prefix[] = "seccomp=";
+	const char *profile = options->seccomp;
+
+	for (char *const *option = options->security_opt; option && *option; option++) {
+		if (strncmp(*option, prefix, strlen(prefix)) != 0)
+			return error_say(err, -EINVAL,
+					 "--security-opt \"%.64s\": there is seccomp=PROFILE only",
+					 *option);
+		if (profile)
+			return error_say(err, -EINVAL,
+					 "--security-opt: a second profile for seccomp");
+		profile = *option + strlen(prefix);
+	}
+	if (!profile)
+		return 0;
+	int mode = member_enum_index(seccomp_mode_names, profile);
+	if (mode < 0)
+		return read_seccomp(profile, run, err);
+	run->seccomp = (enum seccomp_mode) mode;
+	return 0;
+}
+
 static int build_words(const struct launch_options *options, struct run_options *run,
 		       struct error *err)
 {
@@ -117,16 +174,7 @@ static int build_words(const struct launch_options *options, struct run_options 
 		r = memory_parse(options->shm_size, "--shm-size", &run->shm_size_bytes, err);
 	if (r == 0 && options->shm_size && run->shm_size_bytes < 4096)
 		return error_say(err, -EINVAL, "--shm-size: must be at least 4096 bytes");
-	if (r == 0 && options->seccomp) {
-		int mode = member_enum_index(seccomp_mode_names, options->seccomp);
-
-		if (mode < 0)
-			return error_say(err, -EINVAL,
-					 "--seccomp \"%.64s\": there are default and unconfined",
-					 options->seccomp);
-		run->seccomp = (enum seccomp_mode) mode;
-	}
-	return r;
+	return r < 0 ? r : build_seccomp(options, run, err);
 }
 
 int launch_build_run(const struct launch_options *options, struct run_options *run,

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "codec/seccomp_user.h"
 #include "control/control_internal.h"
 #include "control/name.h"
 
@@ -208,6 +210,23 @@ static int check_privileges(struct request *request, const struct run_options *r
 			 what, request->project, request->project);
 }
 
+/* Said now, not when it starts: for an instance that has everything, and one that has nothing. */
+static int check_seccomp(const struct run_options *run, struct error *err)
+{
+	static const struct seccomp_user_host hosts[] = { { UINT64_MAX, UINT32_MAX, 0 }, {} };
+	AUTO(json_decref) json_t *profile = NULL;
+	int r = 0;
+
+	if (run->seccomp_profile)
+		profile = json_loads(run->seccomp_profile, 0, NULL);
+	for (size_t i = 0; r == 0 && run->seccomp_profile && i < ARRAY_COUNT(hosts); i++) {
+		AUTO(json_decref) json_t *resolved = NULL;
+
+		r = seccomp_user_resolve(profile, &hosts[i], &resolved, err);
+	}
+	return r < 0 ? error_wrap(err, r, "seccomp_profile") : 0;
+}
+
 static int prepare_launch(struct work *work, struct draft *draft, struct error *err)
 {
 	struct request *request = (struct request *) work;
@@ -224,6 +243,8 @@ static int prepare_launch(struct work *work, struct draft *draft, struct error *
 	r = require_project(work->control, request->project, err);
 	if (r == 0)
 		r = check_privileges(request, &spec->run, err);
+	if (r == 0)
+		r = check_seccomp(&spec->run, err);
 	if (r == 0)
 		r = choose_name(request, instance, err);
 	if (r == 0 && networked)

@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -23,7 +24,10 @@ struct cache_head {
 
 static const char magic[8] = "brumeF2";
 
-enum { CACHE_FILE_MAX = sizeof(struct cache_head) + BPF_MAXINSNS * sizeof(struct sock_filter) };
+enum {
+	CACHE_FILE_MAX = sizeof(struct cache_head) + BPF_MAXINSNS * sizeof(struct sock_filter),
+	CACHE_COUNT_MAX = 256,
+};
 
 void seccomp_cache_key(const void *text, size_t size, char ret[SECCOMP_KEY_SIZE])
 {
@@ -72,6 +76,29 @@ int seccomp_cache_get(const char *dir, const char *key, struct seccomp_filter **
 	return 0;
 }
 
+/*
+ * Profiles that people bring along must not fill a folder in memory: a full one is emptied, and
+ * what is used is made again.
+ */
+static void make_room(const char *dir)
+{
+	DIR *stream = opendir(dir);
+	const struct dirent *entry;
+	unsigned int count = 0;
+
+	if (!stream)
+		return;
+	while (count < CACHE_COUNT_MAX && (entry = readdir(stream)))
+		count += entry->d_name[0] != '.';
+	if (count >= CACHE_COUNT_MAX) {
+		rewinddir(stream);
+		while ((entry = readdir(stream)))
+			if (entry->d_name[0] != '.')
+				(void) unlinkat(dirfd(stream), entry->d_name, 0);
+	}
+	closedir(stream);
+}
+
 int seccomp_cache_put(const char *dir, const char *key, const struct seccomp_filter *filter)
 {
 	AUTO(free) char *path = mem_printf("%s/%s", dir, key);
@@ -82,6 +109,7 @@ int seccomp_cache_put(const char *dir, const char *key, const struct seccomp_fil
 		.size = filter->size,
 	};
 
+	make_room(dir);
 	memcpy(head.magic, magic, sizeof(magic));
 	strbuf_append(&file, &head, sizeof(head));
 	strbuf_append(&file, filter->program, filter->size);

@@ -129,6 +129,10 @@ int run_options_check(const struct run_options *options, struct error *err)
 		return error_say(err, -EINVAL,
 				 "at most %d folders and devices of the node can be used together",
 				 RUN_OPTIONS_GRANTS_MAX);
+	if (options->seccomp_profile &&
+	    (options->privileged || options->seccomp != SECCOMP_DEFAULT))
+		return error_say(err, -EINVAL,
+				 "seccomp_profile: does not go with privileged or unconfined");
 	r = instance_mounts_check(options->mounts, options->mount_count, err);
 	if (r == 0)
 		r = instance_devices_check(options->devices, options->device_count, err);
@@ -164,6 +168,20 @@ static void check_sysctls(struct json_reader *in, char *const *sysctls)
 	}
 }
 
+static void read_seccomp_profile(struct json_reader *in, const json_t *object, char **ret)
+{
+	json_t *profile = NULL;
+
+	json_read_object(in, object, "seccomp_profile", &profile);
+	if (in->result < 0 || !profile)
+		return;
+	free(*ret);
+	*ret = json_text(profile);
+	if (strlen(*ret) > RUN_OPTIONS_SECCOMP_MAX_BYTES)
+		member_fail(in, "seccomp_profile", "must be at most %d bytes",
+			    RUN_OPTIONS_SECCOMP_MAX_BYTES);
+}
+
 void run_options_read(struct json_reader *in, const json_t *object, struct run_options *options)
 {
 	unsigned int seccomp = options->seccomp;
@@ -172,6 +190,7 @@ void run_options_read(struct json_reader *in, const json_t *object, struct run_o
 	json_read_bool(in, object, "read_only", &options->read_only);
 	json_read_bool(in, object, "privileged", &options->privileged);
 	member_read_enum(in, object, "seccomp", seccomp_mode_names, &seccomp);
+	read_seccomp_profile(in, object, &options->seccomp_profile);
 	read_capabilities(in, object, "cap_add", &options->cap_add);
 	read_capabilities(in, object, "cap_drop", &options->cap_drop);
 	member_read_map(in, object, "sysctls", &options->sysctls);
@@ -200,6 +219,9 @@ void run_options_put(json_t *object, const struct run_options *options)
 		json_object_set_new(object, "privileged", json_true());
 	if (options->seccomp != SECCOMP_DEFAULT)
 		json_put_string(object, "seccomp", seccomp_mode_names[options->seccomp]);
+	if (options->seccomp_profile)
+		json_object_set_new(object, "seccomp_profile",
+				    json_loads(options->seccomp_profile, 0, NULL));
 	json_put_strv(object, "cap_add", options->cap_add);
 	json_put_strv(object, "cap_drop", options->cap_drop);
 	member_put_map(object, "sysctls", options->sysctls);
@@ -220,6 +242,7 @@ void run_options_put(json_t *object, const struct run_options *options)
 void run_options_copy(struct run_options *to, const struct run_options *from)
 {
 	*to = *from;
+	to->seccomp_profile = mem_strdup(from->seccomp_profile);
 	to->cap_add = strv_copy(from->cap_add);
 	to->cap_drop = strv_copy(from->cap_drop);
 	to->sysctls = strv_copy(from->sysctls);
@@ -235,6 +258,7 @@ void run_options_copy(struct run_options *to, const struct run_options *from)
 
 void run_options_done(struct run_options *options)
 {
+	free(options->seccomp_profile);
 	strv_free(options->cap_add);
 	strv_free(options->cap_drop);
 	strv_free(options->sysctls);

@@ -21,6 +21,7 @@ struct json_reader;
 enum {
 	RUN_OPTIONS_DNS_MAX = 3,
 	RUN_OPTIONS_SYSCTLS_MAX = 64,
+	RUN_OPTIONS_SECCOMP_MAX_BYTES = 64 * 1024,
 	RUN_OPTIONS_GRANTS_MAX = 14, /* folders and devices of the node, together */
 };
 
@@ -32,6 +33,7 @@ struct run_options {
 	bool read_only;  /* its root file system */
 	bool privileged; /* see docs/operate/policy.md */
 	enum seccomp_mode seccomp;
+	char *seccomp_profile;   /* instead of the default: JSON, as codec/seccomp_user takes it */
 	char **cap_add;          /* "CAP_NET_ADMIN", "ALL"; added to the default ones */
 	char **cap_drop;         /* "ALL" leaves only those of cap_add */
 	char **sysctls;          /* "net.ipv4.ip_forward=1" */

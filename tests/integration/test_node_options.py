@@ -212,6 +212,14 @@ def test_what_cannot_be_is_said_in_one_line(busybox, options, words):
     ({"ulimits": [{"name": "nofile", "soft": -2}]}, "ulimits[0]"),
     ({"sysctls": {"kernel.core_pattern": "|/bin/sh"}}, "sysctls"),
     ({"seccomp": "none"}, "seccomp"),
+    ({"seccomp_profile": "default"}, "seccomp_profile"),
+    ({"seccomp_profile": {"defaultAction": "SCMP_ACT_ALLOW"}, "privileged": True}, "privileged"),
+    ({"seccomp_profile": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x"}},
+     "listenerPath"),
+    ({"seccomp_profile": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}}, "syscalls[0].action"),
+    ({"seccomp_profile": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["x" * 70000], "action": "SCMP_ACT_ERRNO"}]}}, "65536"),
     ({"shm_size_bytes": 1}, "shm_size_bytes"),
 ])
 def test_the_api_refuses_the_same(busybox, member, words):
