@@ -2,7 +2,7 @@
 packages_build="gcc libc6-dev meson ninja-build pkg-config python3 uthash-dev libcmocka-dev
 	libsystemd-dev libjansson-dev nettle-dev libmnl-dev libnftables-dev libseccomp-dev libcap-dev
 	libcurl4-gnutls-dev libarchive-dev libisal-dev libzstd-dev zlib1g-dev liblz4-dev liblzma-dev
-	libsqlite3-dev libmicrohttpd-dev libgnutls28-dev libwslay-dev"
+	libsqlite3-dev libmicrohttpd-dev libgnutls28-dev libwslay-dev liburing-dev"
 packages_run="dnsmasq-base ca-certificates"
 packages_demo="busybox-static docker-registry curl iproute2 nftables"
 packages_test="clang clang-format python3-pytest python3-websocket iproute2 nftables
@@ -14,4 +14,4 @@ packages_lab_guest="systemd systemd-sysv libpam-systemd dbus dbus-user-session u
 	dnsmasq-base docker-registry crun uidmap attr acl e2fsprogs ca-certificates
 	golang-github-containers-common libsystemd0 libjansson4 libnettle8 libmnl0 libnftables1
 	libseccomp2 libcap2 libcap2-bin libcurl3-gnutls libarchive13 libisal2 libzstd1 zlib1g libsqlite3-0
-	libmicrohttpd12 libgnutls30 libwslay1"
+	libmicrohttpd12 libgnutls30 libwslay1 liburing2"

@@ -12,6 +12,13 @@ int virtio_pop(struct virtio_device *device, unsigned int queue, struct queue_ch
 	return r;
 }
 
+void virtio_break(struct virtio_device *device, unsigned int queue, const char *why)
+{
+	device->queues[queue].broken = true;
+	device->queues[queue].why_broken = why;
+	virtio_needs_reset(device, why);
+}
+
 void virtio_push(struct virtio_device *device, unsigned int queue, uint16_t head, uint32_t written)
 {
 	queue_push(&device->queues[queue], head, written);

@@ -83,6 +83,8 @@ void virtio_needs_reset(struct virtio_device *device, const char *why);
 
 /* queue_pop(); a queue that breaks is told to the driver.  1, 0 or -EIO. */
 int virtio_pop(struct virtio_device *device, unsigned int queue, struct queue_chain *ret);
+/* For requests that are no requests: the queue is broken, the driver told.  `why` is static. */
+void virtio_break(struct virtio_device *device, unsigned int queue, const char *why);
 /* queue_push(), counted. */
 void virtio_push(struct virtio_device *device, unsigned int queue, uint16_t head, uint32_t written);
 
