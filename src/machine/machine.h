@@ -9,6 +9,7 @@
  * Used by agent/.  machine_command() is pure; the rest blocks for at most its time-out and is for
  * worker threads, except where it says otherwise.
  */
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -74,8 +75,9 @@ struct machine_spec {
 	const char *architecture; /* OCI's: "amd64", "arm64" */
 	uint32_t cpus;
 	uint64_t memory_bytes;
-	int kernel_fd; /* -1: firmware boots the first disk */
-	const char *kernel_args;
+	int kernel_fd;           /* -1: firmware boots the first disk */
+	const char *kernel_args; /* added to what the back end needs (console, panic); may be NULL
+				  */
 	int initrd_fds[MACHINE_INITRDS_MAX]; /* concatenated; seekable */
 	unsigned int initrd_count;
 	struct machine_disk disks[MACHINE_DISKS_MAX];
@@ -86,21 +88,29 @@ struct machine_spec {
 	/*
 	 * A folder of the machine's own, as the machine sees it in its jail (and where the agent
 	 * sees it: the last argument of the calls below).  In it:
-	 *	control.sock	the back end's control socket (frames or QMP)
+	 *	control.sock	the control socket: calls and returns
 	 *	guest.sock	the guest channel
 	 *	status		what the guest's brume.status port says: "exit N\n"
-	 *	console		the last 64 KiB of the guest's console, when the back end has ended
+	 *	console		the last 64 KiB of the guest's console (machine/ring.h)
 	 */
 	const char *run_dir;
 };
 
-/* What the keeper executes: descriptor fds[i] becomes number fds_as[i]. */
+/*
+ * What the keeper executes: descriptor fds[i] becomes number fds_as[i].  /dev/kvm among them is the
+ * command's own and is closed with it.
+ */
 struct machine_command {
 	char **argv;
 	int *fds, *fds_as;
 	unsigned int fd_count;
+	int kvm_fd; /* 0: none */
 };
 void machine_command_done(struct machine_command *command);
+static inline void machine_command_done_autop(struct machine_command *command)
+{
+	machine_command_done(command);
+}
 
 /*
  * The descriptors stay the caller's; in the child they are 3, 4, 5, ...  -EINVAL says what the back
@@ -126,8 +136,14 @@ enum machine_action {
 int machine_do(enum machine_backend backend, const char *run_dir, enum machine_action action,
 	       struct error *err);
 
-/* How the guest's command ended: 1 and its code; 0 when the guest has not told (it crashed). */
+/*
+ * How the guest's command ended: 1 and its code; 0 when the guest has not told (it crashed).  -EIO
+ * when it could not be started or the machine not be run: the message is the reason.
+ */
 int machine_exit_code(const char *run_dir, int *ret_code, struct error *err);
+
+/* What the back end counts; a new reference. */
+int machine_metrics(const char *run_dir, json_t **ret, struct error *err);
 
 /* The console's last lines, at most `max_bytes`, cleaned of control characters. */
 int machine_last_words(enum machine_backend backend, const char *run_dir, size_t max_bytes,

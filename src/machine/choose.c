@@ -1,0 +1,93 @@
+/*
+ * Which back end runs a machine here, and what it has to see.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "machine/command_internal.h"
+#include "machine/probe.h"
+
+#if defined(__x86_64__)
+#define HOST_ARCHITECTURE "amd64"
+#elif defined(__aarch64__)
+#define HOST_ARCHITECTURE "arm64"
+#else
+#define HOST_ARCHITECTURE "none"
+#endif
+
+static bool have_vmm(void)
+{
+	AUTO(free) char *program = NULL;
+
+	return command_own_program("brume-vmm", &program, NULL) == 0 && access(program, X_OK) == 0;
+}
+
+static int check_qemu(const char *architecture, struct error *err)
+{
+	const char *program = command_qemu_program(architecture);
+
+	if (!program)
+		return error_say(err, -EINVAL, "%s: no such machine; there are amd64 and arm64",
+				 architecture);
+	if (access(program, X_OK) < 0)
+		return error_say(err, -ENOENT, "%s is not installed (package %s)", program,
+				 strcmp(architecture, "amd64") == 0 ? "qemu-system-x86"
+								    : "qemu-system-arm");
+	return 0;
+}
+
+int machine_choose(const char *architecture, bool emulate, struct machine_choice *ret,
+		   struct error *err)
+{
+	struct machine_choice choice = { .backend = MACHINE_QEMU };
+	struct probe_verdict verdict;
+	struct probe_facts facts;
+
+	if (strcmp(architecture, HOST_ARCHITECTURE) != 0) {
+		if (!emulate)
+			return error_say(err, -ENOEXEC, "%s does not run on this node (%s)",
+					 architecture, HOST_ARCHITECTURE);
+		snprintf(choice.why, sizeof(choice.why), "%.16s is emulated on %s", architecture,
+			 HOST_ARCHITECTURE);
+	} else {
+		probe_host(&facts, &verdict);
+		choice.kvm = verdict.usable && have_vmm();
+		choice.backend = choice.kvm ? MACHINE_BRUME_VMM : MACHINE_QEMU;
+		snprintf(choice.why, sizeof(choice.why), "%s",
+			 verdict.usable && !choice.kvm ? "brume-vmm is not installed"
+						       : verdict.why);
+	}
+	int r = choice.backend == MACHINE_QEMU ? check_qemu(architecture, err) : 0;
+	if (r == 0)
+		*ret = choice;
+	return r;
+}
+
+int machine_paths(enum machine_backend backend, const char *architecture, char ***ret,
+		  struct error *err)
+{
+	/* What dynamic programs need; QEMU's firmware is below /usr/share. */
+	static const char *const folders[] = { "/usr", "/lib", "/lib64" };
+	AUTO(strv_free) char **paths = NULL;
+	AUTO(free) char *program = NULL;
+	int r = command_own_program(backend == MACHINE_QEMU ? "brume-qemu" : "brume-vmm", &program,
+				    err);
+
+	if (r == 0 && backend == MACHINE_QEMU)
+		r = check_qemu(architecture, err);
+	if (r < 0)
+		return r;
+	if (access(program, X_OK) < 0)
+		return error_set(err, -errno, "%s", program);
+	for (size_t i = 0; i < ARRAY_COUNT(folders); i++)
+		if (backend == MACHINE_QEMU && access(folders[i], F_OK) == 0)
+			strv_append(&paths, folders[i]);
+	if (backend != MACHINE_QEMU || strncmp(program, "/usr/", 5) != 0)
+		strv_append_take(&paths, TAKE_PTR(program));
+	*ret = TAKE_PTR(paths);
+	return 0;
+}

@@ -1,0 +1,43 @@
+#pragma once
+/*
+ * machine/probe.h - what this host's hardware can do for virtual machines, measured.
+ *
+ * That /dev/kvm opens says little: on some hosts it emulates ring 0 a thousand times too slowly.
+ * So a guest of two instructions counts for a few milliseconds in ring 0 and in ring 3.  It runs in
+ * a child that a timer interrupts and that is killed if even that does not help; nothing hangs.
+ * Used by machine_choose() and by the agent, which reports it as the node's status.
+ * Thread-safe; probe_host() measures once per process, about 15 ms.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { PROBE_WHY_SIZE = 160 };
+
+struct probe_facts {
+	int open_error; /* 0, or why /dev/kvm cannot be used (-ENOENT, ...) */
+	int run_error;  /* 0, or why the tiny guest could not be run */
+	bool flags;     /* the processor has vmx or svm */
+	bool nested_paging, apicv;
+	uint32_t iommu_groups;
+	double ring0_mips, ring3_mips; /* million instructions a second; 0: not measured */
+};
+
+struct probe_verdict {
+	bool usable; /* brume-vmm can be used */
+	char why[PROBE_WHY_SIZE];
+};
+
+/* Decides by the numbers alone. */
+void probe_decide(const struct probe_facts *facts, struct probe_verdict *ret);
+
+/* Measures, the first time; the same answer ever after. */
+void probe_host(struct probe_facts *ret_facts, struct probe_verdict *ret_verdict);
+
+/* -- its parts ----------------------------------------------------------------------------------
+ */
+
+/* Looks below these folders instead of /proc and /sys. */
+void probe_read_flags(const char *proc, const char *sys, struct probe_facts *facts);
+
+/* Runs the tiny guest; fills in open_error, run_error and both speeds. */
+void probe_measure(struct probe_facts *facts);
