@@ -41,7 +41,7 @@ class TooLong(AssertionError):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     """No test may hang: after this time it fails where it stands."""
-    limit = 600 if item.get_closest_marker("slow") else 180
+    limit = round(kernel.patient(600 if item.get_closest_marker("slow") else 180))
 
     def stop(*_):
         raise TooLong(f"not finished after {limit} s")

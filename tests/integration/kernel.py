@@ -15,6 +15,12 @@ IN_CLOEXEC = 0o2000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def patient(seconds):
+    """How long to wait on this machine; an emulated processor says with BRUME_TEST_PATIENCE that it is slow."""
+    return seconds * float(os.environ.get("BRUME_TEST_PATIENCE", 1))
+
+
+
 def _check(result, what):
     if result < 0:
         number = ctypes.get_errno()
@@ -44,7 +50,7 @@ def inside_network_of(pid):
 
 def wait_for_path(path, present=True, timeout=20.0, alive=lambda: True):
     """Waits, by inotify, until path exists (or no longer does).  False when time or alive() ends."""
-    folder, deadline = os.path.dirname(path), time.monotonic() + timeout
+    folder, deadline = os.path.dirname(path), time.monotonic() + patient(timeout)
     fd = _check(_libc.inotify_init1(IN_CLOEXEC), "inotify_init1")
     try:
         _check(_libc.inotify_add_watch(fd, folder.encode(), IN_CREATE | IN_MOVED_TO | IN_DELETE |
@@ -72,7 +78,7 @@ def wait_for_exit(pid, timeout=20.0):
             raise
         return True
     try:
-        return bool(select.select([fd], [], [], timeout)[0])
+        return bool(select.select([fd], [], [], patient(timeout))[0])
     finally:
         os.close(fd)
 

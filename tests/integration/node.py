@@ -41,7 +41,7 @@ class Failure(AssertionError):
 
 def eventually(check, timeout=20.0, what="the condition"):
     """For conditions that offer no event to wait for (another network stack's state, /proc)."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + kernel.patient(timeout)
     while True:
         value = check()
         if value:
@@ -106,7 +106,7 @@ class Node:
     def run(self, args, check=True, timeout=60, **more):
         """Runs a program of the machine inside the node; gives its output."""
         more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
-        done = subprocess.run(self.command(args), timeout=timeout, **more)
+        done = subprocess.run(self.command(args), timeout=kernel.patient(timeout), **more)
         if check and done.returncode:
             raise Failure(f"{' '.join(map(str, args))}: exit code {done.returncode}\n"
                           f"{done.stdout}{done.stderr}")
@@ -145,7 +145,6 @@ class Node:
 
     def wait_ready(self, timeout=30.0):
         """The API answers and the node has reported itself online."""
-        deadline = time.monotonic() + timeout
         if not kernel.wait_for_path(self.socket, timeout=timeout, alive=self._brumed_lives):
             raise Failure("brumed does not listen:\n" + self.log())
 
@@ -157,7 +156,7 @@ class Node:
             except (OSError, http.client.HTTPException):
                 return False
             return any(n["status"].get("state") == "online" for n in nodes)
-        eventually(online, max(1.0, deadline - time.monotonic()), "a node that is online")
+        eventually(online, timeout, "a node that is online")
 
     def _brumed_lives(self):
         leader = self.processes.get("supervisor" if self.supervised else "brumed")
@@ -249,7 +248,7 @@ class Node:
         """One request to brumed.  Gives the metadata, or (status, answer) when raw."""
         connection = http.client.HTTPConnection("localhost", timeout=timeout)
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(timeout)
+        connection.sock.settimeout(kernel.patient(timeout))
         try:
             connection.sock.connect(self.socket)
             data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not \
@@ -273,7 +272,7 @@ class Node:
         """Waits for the end of an operation (its id, or what an async answer carries)."""
         name = operation if isinstance(operation, str) else operation["meta"]["name"]
         name = name.rsplit("/", 1)[-1]
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + kernel.patient(timeout)
         while True:
             found = self.api("GET", f"/1.0/operations/{name}/wait?timeout_s=30")
             if found["status"]["state"] != "running":
@@ -284,9 +283,10 @@ class Node:
     def websocket(self, path, timeout=30):
         import websocket
         link = socket.socket(socket.AF_UNIX)
-        link.settimeout(timeout)
+        link.settimeout(kernel.patient(timeout))
         link.connect(self.socket)
-        return websocket.create_connection("ws://localhost" + path, socket=link, timeout=timeout)
+        return websocket.create_connection("ws://localhost" + path, socket=link,
+                                           timeout=kernel.patient(timeout))
 
     def instance(self, name):
         return self.api("GET", "/1.0/instances/" + name)
@@ -298,13 +298,17 @@ class Node:
 
     def wait_instance(self, name, check, timeout=30):
         """Waits, on the event stream, until check(instance) is true; gives the instance."""
-        deadline, it = time.monotonic() + timeout, None
-        stream = self.websocket(f"/1.0/events?kind=instance&name={name}", timeout=timeout)
+        deadline, it = time.monotonic() + kernel.patient(timeout), None
+        stream = self.websocket("/1.0/events", timeout=timeout)
         try:
             it = self.instance(name)
             while not check(it):
                 stream.settimeout(max(0.01, deadline - time.monotonic()))
                 event = json.loads(stream.recv())
+                if event["kind"] == "node":  # its instances are "unknown" while it is offline
+                    it = self.instance(name)
+                if event["kind"] != "instance" or name not in (event["name"], event.get("old_name")):
+                    continue
                 if event["action"] == "deleted":
                     raise Failure(f"{name} was deleted while somebody waited for it")
                 it = event["resource"]
@@ -402,7 +406,7 @@ class Node:
                 if names:
                     found[kind] = sorted(names)
             return found
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + kernel.patient(5)
         while extra() and time.monotonic() < deadline:
             select.select([], [], [], 0.05)
         return extra()
@@ -515,7 +519,7 @@ class Terminal:
 
     def expect(self, text, timeout=20):
         """Reads until text comes; gives everything before it."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + kernel.patient(timeout)
         while text not in self.seen:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.master], [], [], left)[0]:
@@ -532,7 +536,7 @@ class Terminal:
 
     def finish(self, timeout=20):
         """Reads to the end and gives the exit code."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + kernel.patient(timeout)
         while True:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.master], [], [], left)[0]:
@@ -545,7 +549,7 @@ class Terminal:
             if not data:
                 break
             self.seen += data.decode(errors="replace")
-        code = self.process.wait(timeout)
+        code = self.process.wait(kernel.patient(timeout))
         os.close(self.master)
         return code
 

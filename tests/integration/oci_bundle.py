@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import uuid
 
+import kernel
+
 BUSYBOX = "/bin/busybox"
 ALL_NAMESPACES = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
 DOCKER_CAPS = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD",
@@ -135,7 +137,7 @@ class Bundle:
 
     def call(self, verb, *words, globals_=(), check=False, **more):
         more.setdefault("stdin", subprocess.DEVNULL)
-        more.setdefault("timeout", 60)
+        more["timeout"] = kernel.patient(more.get("timeout", 60))
         done = subprocess.run(self.command(verb, *words, globals_=globals_), text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               cwd=self.folder / "bundle", **more)

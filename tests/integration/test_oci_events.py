@@ -67,8 +67,9 @@ def test_events_refused(bundle):
     assert done.returncode == 2 and "500ms" in done.stderr
     assert "does not exist" in bundle.call("events", bundle.id).stderr
     bundle.create("sleep", "1000")
+    pid = bundle.state()["pid"]
     bundle.call("kill", bundle.id, "KILL", check=True)
-    kernel.wait_for_exit(bundle.state()["pid"] or 1)
+    assert kernel.wait_for_exit(pid)
     assert "not running" in bundle.call("events", "--stats", bundle.id).stderr
 
 

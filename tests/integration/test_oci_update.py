@@ -2,6 +2,7 @@
 import json
 import pathlib
 
+import kernel
 import pytest
 
 UNLIMITED = 9223372036854771712
@@ -148,8 +149,8 @@ def test_a_stopped_one_has_no_limits(bundle):
     bundle.call("update", "--pids-limit", "6", bundle.id, check=True)
     assert limits(bundle)["pids"] == "6"
     bundle.call("resume", bundle.id, check=True)
+    pid = bundle.state()["pid"]
     bundle.call("kill", bundle.id, "KILL", check=True)
-    import kernel
-    kernel.wait_for_exit(bundle.state()["pid"] or 1)
+    assert kernel.wait_for_exit(pid)
     done = bundle.call("update", "--pids-limit", "5", bundle.id)
     assert done.returncode == 1 and "stopped" in done.stderr
