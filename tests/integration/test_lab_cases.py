@@ -1,12 +1,15 @@
 """What the lab reads from its cases, and how it divides them into boots.  Boots nothing."""
+import json
 import pathlib
+import socket
 import sys
+import threading
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 
-from labkit import cases  # noqa: E402
+from labkit import cases, session  # noqa: E402
 
 
 def case(folder, *lines, name="one.sh"):
@@ -72,3 +75,46 @@ def test_as_few_boots_as_needs_allow():
         ("6.1", ["a", "b"]), ("6.1", ["c"]), ("6.1", ["e"]),
         ("6.12", ["a", "b"]), ("6.12", ["c"]), ("6.12", ["d"])]
     assert boots[0].most("memory") == 1024
+
+
+class FakeServer:
+    """A server that goes down as often as `falls` says before it does what the runner does."""
+    falls = 0
+
+    def __init__(self, *_, **__):
+        self.link, self.theirs = socket.socketpair()
+        self.rest, self.number = b"", 1
+        if FakeServer.falls:
+            FakeServer.falls -= 1
+            self.theirs.close()
+            return
+        threading.Thread(target=self.run).start()
+
+    def run(self):
+        with self.theirs.makefile("rw") as link:
+            def tell(**message):
+                link.write(json.dumps(message) + "\n")
+                link.flush()
+            tell(type="ready")
+            for case in json.loads(link.readline())["cases"]:
+                tell(type="end", case=case["name"], code=0, seconds=1, late=False)
+            tell(type="done")
+        self.theirs.close()
+
+    def console_text(self):
+        return "Oops: int3"
+
+    def close(self):
+        self.link.close()
+        return ""
+
+
+@pytest.mark.parametrize("falls, code", [(0, 0), (1, 0), (2, 1)])
+def test_a_boot_that_falls_over_is_tried_once_more(monkeypatch, falls, code):
+    monkeypatch.setattr(session, "Machine", FakeServer)
+    monkeypatch.setattr(FakeServer, "falls", falls)
+    said = []
+    it = session.Session(cases.Boot("6.12", [cases.Case("a", [])]), None, 1, lambda text, _=None: said.append(text))
+    outcome, = it.run()
+    assert outcome.code == code and (outcome.why == session.DOWN) == bool(code)
+    assert any("once more" in line and "int3" in line for line in said) == bool(falls)

@@ -11,6 +11,7 @@ from labkit.machine import Machine
 
 BOOT_S = 240  # a loaded machine takes its time
 LINE_LIMIT = 1 << 20
+DOWN = "the server went down"
 
 
 class Outcome:
@@ -34,7 +35,7 @@ class Session:
     def __init__(self, boot, disks, cpus, show):
         self.boot, self.disks, self.cpus, self.show = boot, disks, cpus, show
         self.outcomes, self.machines, self.barriers = [], [], collections.Counter()
-        self.began, self.current = time.monotonic(), {}
+        self.began, self.stopped, self.why = time.monotonic(), False, "the lab was interrupted"
 
     def _wires(self):
         """The network cards' ends, for each server; one server's cards are wired to nobody."""
@@ -53,22 +54,41 @@ class Session:
         for server in range(1, self.boot.servers + 1):
             for case in self.boot.cases:
                 self.outcomes.append(Outcome(case, self.boot.kernel, server if paired else 0))
-        wires = self._wires()
-        deadline = self.began + BOOT_S + sum(case.time + 30 for case in self.boot.cases)
         try:
-            for number, ends in enumerate(wires, 1):
-                self.machines.append(Machine(self.disks, number, self.boot.most("memory"),
-                                             self.boot.most("disk"), self.boot.cmdline,
-                                             [end.fileno() for end in ends], cpus=self.cpus))
-            for end in sum(wires, []):
-                end.close()
-            self._listen(deadline)
+            if self._attempt(1):
+                self.show(f"lab: {self.boot.kernel} fell over while it booted, once more:\n" + "\n".join(
+                    self._consoles().splitlines()[-5:]))
+                self._attempt(2)
         finally:
             self._finish()
         return self.outcomes
 
+    def _attempt(self, number):
+        """True when a server went down before its first word.
+
+        One boot in hundreds does: an emulated processor runs the kernel's text while another patches it, and
+        that ends in "Oops: int3".
+        """
+        for machine in self.machines:
+            machine.close()
+        self.machines, self.began, wires = [], time.monotonic(), self._wires()
+        deadline = self.began + BOOT_S + sum(case.time + 30 for case in self.boot.cases)
+        for place, ends in enumerate(wires, 1):
+            self.machines.append(Machine(self.disks, place, self.boot.most("memory"),
+                                         self.boot.most("disk"), self.boot.cmdline,
+                                         [end.fileno() for end in ends], cpus=self.cpus))
+        for end in sum(wires, []):
+            end.close()
+        self._listen(deadline)
+        return number == 1 and not self.stopped and self.why == DOWN and not all(
+            machine.ready for machine in self.machines)
+
+    def _consoles(self):
+        return "".join(machine.console_text() for machine in self.machines)
+
     def stop(self):
         """May be called from another thread: ends the servers, and with them run()."""
+        self.stopped = True
         for machine in list(self.machines):
             machine.process.kill()
 
@@ -89,7 +109,10 @@ class Session:
             for key, _ in events:
                 if not self._receive(key.data):
                     loop.unregister(key.data.link)
-        self.why = "the server went down"
+                    if not key.data.ready:
+                        self.why = DOWN
+                        return
+        self.why = DOWN
 
     def _receive(self, machine):
         """False when nothing more will come."""
@@ -153,14 +176,13 @@ class Session:
 
     def _finish(self):
         """Ends the servers; whatever has no end yet has failed, and the console says more."""
-        consoles = ""
+        consoles = self._consoles()
         for machine in self.machines:
-            consoles += machine.console_text()
             consoles += machine.close()
         for outcome in self.outcomes:
             if outcome.code is None:
                 outcome.code = 1
-                outcome.why = getattr(self, "why", "the lab was interrupted")
+                outcome.why = self.why
                 outcome.console = consoles
                 self.show("", outcome)
         self.console = consoles
