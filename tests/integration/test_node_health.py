@@ -4,10 +4,11 @@ import os
 import signal
 
 import images
+import kernel
 import pytest
 from node import eventually
 
-FAST = ["--health-interval", "200ms", "--health-timeout", "2s"]
+FAST = ["--health-interval", "200ms", "--health-timeout", f"{kernel.patient(2):g}s"]
 
 
 def health(node, name):
