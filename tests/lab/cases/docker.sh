@@ -1,7 +1,7 @@
 #!/bin/bash
 # docker and containerd with brume-oci as their runtime: run, limits, exec, logs, pause, stats, kill.
 #
-# lab: time=900 packages=docker.io,containerd,iptables,apparmor
+# lab: time=900 default=6.1 packages=docker.io,containerd,iptables,apparmor
 set -eu
 step() { printf '\n== %s\n' "$*"; }
 fail() {
