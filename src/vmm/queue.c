@@ -186,7 +186,7 @@ void queue_undo_pop(struct queue *queue)
 	queue->next_available--;
 }
 
-void queue_push(struct queue *queue, uint16_t head, uint32_t written)
+void queue_stage(struct queue *queue, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem element = { .id = head, .len = written };
 
@@ -198,7 +198,18 @@ void queue_push(struct queue *queue, uint16_t head, uint32_t written)
 						  (queue->next_used & (queue->size - 1)),
 				  &element, sizeof(element));
 	queue->next_used++;
-	ring_store(queue, queue->used + 2, queue->next_used);
+}
+
+void queue_publish(struct queue *queue)
+{
+	if (!queue->broken && queue->ready)
+		ring_store(queue, queue->used + 2, queue->next_used);
+}
+
+void queue_push(struct queue *queue, uint16_t head, uint32_t written)
+{
+	queue_stage(queue, head, written);
+	queue_publish(queue);
 }
 
 bool queue_should_interrupt(struct queue *queue)

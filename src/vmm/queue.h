@@ -49,6 +49,10 @@ void queue_undo_pop(struct queue *queue);
 /* Gives the chain back to the driver; `written` bytes of its in-part are filled. */
 void queue_push(struct queue *queue, uint16_t head, uint32_t written);
 
+/* The same in two steps: several chains that the driver must see at one moment. */
+void queue_stage(struct queue *queue, uint16_t head, uint32_t written);
+void queue_publish(struct queue *queue);
+
 /* Has the driver asked to be told of what was pushed since the last call? */
 bool queue_should_interrupt(struct queue *queue);
 

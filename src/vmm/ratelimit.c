@@ -52,17 +52,28 @@ static void bucket_take(struct ratelimit_bucket *bucket, uint64_t now_ns, uint64
 	bucket->full_at_ns += cost_ns(count, bucket->per_second);
 }
 
-bool ratelimit_take(struct ratelimit *limit, uint64_t now_ns, uint64_t bytes, uint64_t *ret_due_ns)
+bool ratelimit_ready(const struct ratelimit *limit, uint64_t now_ns, uint64_t *ret_due_ns)
 {
 	uint64_t ops = bucket_due(&limit->ops), size = bucket_due(&limit->bytes);
 	uint64_t due = ops > size ? ops : size;
 
-	if (due > now_ns) {
-		*ret_due_ns = due;
-		return false;
-	}
+	if (due <= now_ns)
+		return true;
+	*ret_due_ns = due;
+	return false;
+}
+
+void ratelimit_charge(struct ratelimit *limit, uint64_t now_ns, uint64_t bytes)
+{
 	bucket_take(&limit->ops, now_ns, 1);
 	bucket_take(&limit->bytes, now_ns, bytes);
+}
+
+bool ratelimit_take(struct ratelimit *limit, uint64_t now_ns, uint64_t bytes, uint64_t *ret_due_ns)
+{
+	if (!ratelimit_ready(limit, now_ns, ret_due_ns))
+		return false;
+	ratelimit_charge(limit, now_ns, bytes);
 	return true;
 }
 

@@ -35,5 +35,9 @@ static inline bool ratelimit_is_limited(const struct ratelimit *limit)
 /* True: it passes.  False: it must wait until *ret_due_ns. */
 bool ratelimit_take(struct ratelimit *limit, uint64_t now_ns, uint64_t bytes, uint64_t *ret_due_ns);
 
+/* The same in two steps, when the size is not known before. */
+bool ratelimit_ready(const struct ratelimit *limit, uint64_t now_ns, uint64_t *ret_due_ns);
+void ratelimit_charge(struct ratelimit *limit, uint64_t now_ns, uint64_t bytes);
+
 /* CLOCK_MONOTONIC, as the loop's timers. */
 uint64_t ratelimit_now_ns(void);

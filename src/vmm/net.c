@@ -1,0 +1,654 @@
+#include "vmm/net.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "vmm/virtio.h"
+
+enum {
+	QUEUE_SIZE = 256,
+	HEADER = sizeof(struct virtio_net_hdr_v1),
+	ETHERNET = 14 + 4,
+	PACKET_MAX = HEADER + ETHERNET + 65535,
+	BATCH = 64,
+	RX_CHAINS = 64,
+	RX_IOV = 256,
+};
+
+#define GUEST_OFFLOADS                                                                             \
+	(1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |                       \
+	 1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN)
+
+/* A buffer of the guest that waits for a packet. */
+struct rx_chain {
+	uint16_t head, iov_count;
+	uint64_t size;
+};
+
+struct pair {
+	struct net *net;
+	unsigned int index;
+	int fd, out_fd; /* out_fd: a copy, because epoll takes each only once */
+	bool lost;      /* the tap is gone */
+	bool blocked;   /* waits for room in the tap */
+	bool slowed;    /* waits for its time to send */
+	struct loop_source *source, *out_source;
+	/*
+	 * How large the next packet is nobody knows: buffers are taken ahead until the largest one
+	 * would fit, and stay here until they are used.
+	 */
+	unsigned int chain_count, iov_count;
+	uint64_t size;
+	struct rx_chain chains[RX_CHAINS];
+	struct iovec iov[RX_IOV];
+};
+
+struct net {
+	struct virtio_device device;
+	struct virtio_net_config config;
+	unsigned int pair_count, active_pairs;
+	unsigned int control_queue;
+	uint64_t features, offloads;
+	uint64_t packet_max;
+	bool is_tap, active, rx_slowed, control_slowed;
+	struct ratelimit send, receive;
+	struct loop_source *timer;
+	struct pair pairs[NET_PAIRS_MAX];
+};
+
+static unsigned int rx_queue(const struct pair *pair)
+{
+	return 2 * pair->index;
+}
+
+static unsigned int tx_queue(const struct pair *pair)
+{
+	return 2 * pair->index + 1;
+}
+
+/* ---- to the guest ---- */
+
+static void pair_receive(struct pair *pair);
+
+static void on_packet(struct loop_source *source, int fd, uint32_t events, void *data)
+{
+	struct pair *pair = data;
+
+	(void) fd;
+	pair_receive(pair);
+	if ((events & (EPOLLERR | EPOLLHUP)) && pair->source == source) {
+		loop_source_free(source);
+		pair->source = NULL;
+		pair->lost = true;
+		net_set_link(&pair->net->device, false);
+	}
+}
+
+/* Waits for packets only while there is room for them. */
+static void pair_watch(struct pair *pair, bool watch)
+{
+	watch = watch && !pair->lost;
+	if (!watch) {
+		loop_source_free(pair->source);
+		pair->source = NULL;
+	} else if (!pair->source) {
+		pair->lost = loop_add_fd(pair->net->device.loop, pair->fd, EPOLLIN, on_packet, pair,
+					 &pair->source) < 0;
+	}
+}
+
+/* Takes buffers until any packet fits, or no more can be had. */
+static bool pair_fill(struct pair *pair)
+{
+	struct virtio_device *device = &pair->net->device;
+	struct queue *queue = &device->queues[rx_queue(pair)];
+	bool mergeable = pair->net->features & (1ull << VIRTIO_NET_F_MRG_RXBUF);
+	struct queue_chain chain;
+	int r;
+
+	while (pair->chain_count == 0 || (mergeable && pair->size < pair->net->packet_max)) {
+		if (pair->chain_count == RX_CHAINS || pair->chain_count == queue->size)
+			return true;
+		r = virtio_pop(device, rx_queue(pair), &chain);
+		if (r < 0)
+			return false;
+		if (r == 0) {
+			if (queue_enable_doorbell(queue))
+				continue;
+			return false;
+		}
+		if (chain.in_size < HEADER || chain.out_count) {
+			virtio_break(device, rx_queue(pair), "a receive buffer without a header");
+			return false;
+		}
+		if (pair->iov_count + chain.in_count > RX_IOV) {
+			queue_undo_pop(queue);
+			return true;
+		}
+		memcpy(pair->iov + pair->iov_count, chain.iov,
+		       chain.in_count * sizeof(chain.iov[0]));
+		pair->iov_count += chain.in_count;
+		pair->size += chain.in_size;
+		pair->chains[pair->chain_count++] = (struct rx_chain){
+			.head = chain.head,
+			.iov_count = (uint16_t) chain.in_count,
+			.size = chain.in_size,
+		};
+	}
+	queue_disable_doorbell(queue);
+	return true;
+}
+
+/* A packet of `size` bytes lies in the first buffers: gives those back, all at one moment. */
+static void pair_deliver(struct pair *pair, uint64_t size)
+{
+	struct queue *queue = &pair->net->device.queues[rx_queue(pair)];
+	unsigned int used = 0, iov_used = 0;
+	uint64_t left = size;
+	uint16_t buffers;
+
+	for (; used < pair->chain_count && left > 0; used++) {
+		uint64_t here = left < pair->chains[used].size ? left : pair->chains[used].size;
+
+		queue_stage(queue, pair->chains[used].head, (uint32_t) here);
+		left -= here;
+		pair->size -= pair->chains[used].size;
+		iov_used += pair->chains[used].iov_count;
+	}
+	buffers = (uint16_t) used;
+	queue_iov_write(pair->iov, iov_used, offsetof(struct virtio_net_hdr_v1, num_buffers),
+			&buffers, sizeof(buffers));
+	queue_publish(queue);
+	pair->chain_count -= used;
+	pair->iov_count -= iov_used;
+	memmove(pair->chains, pair->chains + used, pair->chain_count * sizeof(pair->chains[0]));
+	memmove(pair->iov, pair->iov + iov_used, pair->iov_count * sizeof(pair->iov[0]));
+}
+
+static bool may_receive(struct net *net)
+{
+	uint64_t due;
+
+	if (!ratelimit_is_limited(&net->receive) ||
+	    ratelimit_ready(&net->receive, ratelimit_now_ns(), &due))
+		return true;
+	virtio_count(&net->device.counters.throttled, 1);
+	net->rx_slowed = true;
+	loop_source_set_timer(net->timer, due);
+	return false;
+}
+
+static void pair_receive(struct pair *pair)
+{
+	struct net *net = pair->net;
+	struct virtio_device *device = &net->device;
+	bool watch = pair->index < net->active_pairs;
+	ssize_t n;
+
+	for (unsigned int i = 0; i < BATCH && watch; i++) {
+		if (!pair_fill(pair) || !may_receive(net)) {
+			watch = false;
+			break;
+		}
+		n = readv(pair->fd, pair->iov, (int) pair->iov_count);
+		if (n < HEADER)
+			break;
+		if (ratelimit_is_limited(&net->receive))
+			ratelimit_charge(&net->receive, ratelimit_now_ns(), (uint64_t) n - HEADER);
+		virtio_count(&device->counters.read_bytes, (uint64_t) n - HEADER);
+		virtio_count(&device->counters.requests, 1);
+		pair_deliver(pair, (uint64_t) n);
+	}
+	pair_watch(pair, watch);
+	virtio_interrupt(device, rx_queue(pair));
+}
+
+/* ---- from the guest ---- */
+
+static void pair_send(struct pair *pair);
+
+static void on_room(struct loop_source *source, int fd, uint32_t events, void *data)
+{
+	struct pair *pair = data;
+
+	(void) fd, (void) events;
+	loop_source_free(source);
+	pair->out_source = NULL;
+	pair->blocked = false;
+	pair_send(pair);
+}
+
+static bool may_send(struct pair *pair, uint64_t size)
+{
+	struct net *net = pair->net;
+	uint64_t due;
+
+	if (!ratelimit_is_limited(&net->send) ||
+	    ratelimit_take(&net->send, ratelimit_now_ns(), size, &due))
+		return true;
+	virtio_count(&net->device.counters.throttled, 1);
+	pair->slowed = true;
+	loop_source_set_timer(net->timer, due);
+	return false;
+}
+
+/* False: the queue waits. */
+static bool send_one(struct pair *pair, const struct queue_chain *chain)
+{
+	struct virtio_device *device = &pair->net->device;
+	ssize_t n = -1;
+
+	if (chain->out_size > HEADER && chain->out_size <= PACKET_MAX && !pair->lost) {
+		if (!may_send(pair, chain->out_size - HEADER))
+			return false;
+		n = writev(pair->fd, chain->iov, (int) chain->out_count);
+		if (n < 0 && errno == EAGAIN) {
+			pair->blocked = loop_add_fd(device->loop, pair->out_fd, EPOLLOUT, on_room,
+						    pair, &pair->out_source) >= 0;
+			if (pair->blocked)
+				return false;
+		}
+	}
+	/* What the tap refuses is lost, as on a wire. */
+	if (n > HEADER)
+		virtio_count(&device->counters.written_bytes, (uint64_t) n - HEADER);
+	else
+		virtio_count(&device->counters.errors, 1);
+	return true;
+}
+
+static void pair_send(struct pair *pair)
+{
+	struct virtio_device *device = &pair->net->device;
+	struct queue *queue = &device->queues[tx_queue(pair)];
+	struct queue_chain chain;
+	unsigned int i;
+	int r = 0;
+
+	queue_disable_doorbell(queue);
+	for (i = 0; i < BATCH && !pair->blocked && !pair->slowed; i++) {
+		r = virtio_pop(device, tx_queue(pair), &chain);
+		if (r == 0 && queue_enable_doorbell(queue))
+			continue;
+		if (r <= 0)
+			break;
+		if (!send_one(pair, &chain)) {
+			queue_undo_pop(queue);
+			break;
+		}
+		virtio_count(&device->counters.requests, 1);
+		queue_stage(queue, chain.head, 0);
+	}
+	queue_publish(queue);
+	virtio_interrupt(device, tx_queue(pair));
+	if (i == BATCH) {
+		pair->slowed = true;
+		loop_source_set_timer(pair->net->timer, 1);
+	}
+}
+
+/* ---- the control queue ---- */
+
+static int tap_offload(struct net *net, uint64_t offloads)
+{
+	unsigned int flags = 0;
+
+	if (offloads & (1ull << VIRTIO_NET_F_GUEST_CSUM))
+		flags |= TUN_F_CSUM;
+	if (offloads & (1ull << VIRTIO_NET_F_GUEST_TSO4))
+		flags |= TUN_F_TSO4;
+	if (offloads & (1ull << VIRTIO_NET_F_GUEST_TSO6))
+		flags |= TUN_F_TSO6;
+	if (offloads & (1ull << VIRTIO_NET_F_GUEST_ECN))
+		flags |= TUN_F_TSO_ECN;
+	/* Segments need checksums; the kernel refuses one without the other. */
+	if (!(flags & TUN_F_CSUM))
+		flags = 0;
+	if (!net->is_tap)
+		return 0;
+	return ioctl(net->pairs[0].fd, TUNSETOFFLOAD, flags) < 0 ? -errno : 0;
+}
+
+static bool set_offloads(struct net *net, uint64_t offloads)
+{
+	bool segments =
+		offloads & (1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6);
+	uint64_t mtu = net->config.mtu ? net->config.mtu : 1500;
+
+	if ((offloads & ~(net->features & GUEST_OFFLOADS)) || tap_offload(net, offloads) < 0)
+		return false;
+	net->offloads = offloads;
+	net->packet_max = segments ? PACKET_MAX : HEADER + ETHERNET + mtu;
+	return true;
+}
+
+/* The tap spreads packets over the queues that are attached. */
+static void set_pairs(struct net *net, unsigned int count)
+{
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct ifreq request = {
+			.ifr_flags = i < count ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE,
+		};
+
+		/* Attaching what is attached fails, and that is fine. */
+		if (net->is_tap && net->pair_count > 1)
+			(void) ioctl(net->pairs[i].fd, TUNSETQUEUE, &request);
+	}
+	net->active_pairs = count;
+	for (unsigned int i = 0; i < net->pair_count; i++)
+		pair_receive(&net->pairs[i]);
+}
+
+static bool control(struct net *net, const struct queue_chain *chain)
+{
+	struct virtio_net_ctrl_hdr header;
+	uint16_t pairs;
+	uint64_t offloads;
+
+	if (queue_iov_read(chain->iov, chain->out_count, 0, &header, sizeof(header)) !=
+	    sizeof(header))
+		return false;
+	switch (header.class << 8 | header.cmd) {
+	case VIRTIO_NET_CTRL_MQ << 8 | VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET:
+		if (queue_iov_read(chain->iov, chain->out_count, sizeof(header), &pairs, 2) != 2 ||
+		    pairs == 0 || pairs > net->pair_count ||
+		    !(net->features & (1ull << VIRTIO_NET_F_MQ)))
+			return false;
+		set_pairs(net, pairs);
+		return true;
+	case VIRTIO_NET_CTRL_ANNOUNCE << 8 | VIRTIO_NET_CTRL_ANNOUNCE_ACK:
+		net->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
+		return true;
+	case VIRTIO_NET_CTRL_GUEST_OFFLOADS << 8 | VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET:
+		return (net->features & (1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)) &&
+		       queue_iov_read(chain->iov, chain->out_count, sizeof(header), &offloads, 8) ==
+			       8 &&
+		       set_offloads(net, offloads);
+	default:
+		return false;
+	}
+}
+
+static void control_serve(struct net *net)
+{
+	struct virtio_device *device = &net->device;
+	unsigned int queue = net->control_queue, i;
+	struct queue_chain chain;
+	virtio_net_ctrl_ack ack;
+	int r;
+
+	for (i = 0; i < BATCH; i++) {
+		r = virtio_pop(device, queue, &chain);
+		if (r == 0 && queue_enable_doorbell(&device->queues[queue]))
+			continue;
+		if (r <= 0)
+			break;
+		if (chain.in_size == 0) {
+			virtio_break(device, queue, "a control message without an answer");
+			return;
+		}
+		ack = control(net, &chain) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		queue_iov_write(chain.iov + chain.out_count, chain.in_count, 0, &ack, 1);
+		virtio_push(device, queue, chain.head, 1);
+	}
+	virtio_interrupt(device, queue);
+	net->control_slowed = i == BATCH;
+	if (net->control_slowed)
+		loop_source_set_timer(net->timer, 1);
+}
+
+static void on_timer(struct loop_source *source, void *data)
+{
+	struct net *net = data;
+	bool rx = net->rx_slowed;
+
+	(void) source;
+	net->rx_slowed = false;
+	if (net->control_slowed)
+		control_serve(net);
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct pair *pair = &net->pairs[i];
+
+		if (pair->slowed) {
+			pair->slowed = false;
+			pair_send(pair);
+		}
+		if (rx)
+			pair_receive(pair);
+	}
+}
+
+/* ---- the device ---- */
+
+static void net_config_read(struct virtio_device *device, uint32_t offset, void *data, size_t size)
+{
+	struct net *net = (struct net *) device;
+
+	virtio_config_copy(&net->config, sizeof(net->config), offset, data, size);
+}
+
+static int net_activate(struct virtio_device *device, uint64_t features)
+{
+	struct net *net = (struct net *) device;
+	bool several = features & (1ull << VIRTIO_NET_F_MQ);
+
+	net->features = features;
+	net->control_queue = several ? 2 * net->pair_count : 2;
+	net->active = true;
+	if (!set_offloads(net, features & GUEST_OFFLOADS))
+		return -EIO;
+	set_pairs(net, 1);
+	return 0;
+}
+
+static void net_notify(struct virtio_device *device, unsigned int queue)
+{
+	struct net *net = (struct net *) device;
+
+	if (queue == net->control_queue && (net->features & (1ull << VIRTIO_NET_F_CTRL_VQ)))
+		control_serve(net);
+	else if (queue / 2 >= net->pair_count)
+		return;
+	else if (queue % 2 == 0)
+		pair_receive(&net->pairs[queue / 2]);
+	else
+		pair_send(&net->pairs[queue / 2]);
+}
+
+static void net_reset(struct virtio_device *device)
+{
+	struct net *net = (struct net *) device;
+
+	net->active = net->rx_slowed = net->control_slowed = false;
+	net->active_pairs = 0;
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct pair *pair = &net->pairs[i];
+
+		pair_watch(pair, false);
+		loop_source_free(pair->out_source);
+		pair->out_source = NULL;
+		pair->blocked = pair->slowed = false;
+		pair->chain_count = pair->iov_count = 0;
+		pair->size = 0;
+	}
+	loop_source_set_timer(net->timer, 0);
+	net->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
+}
+
+static void net_free(struct virtio_device *device)
+{
+	struct net *net = (struct net *) device;
+
+	if (!net)
+		return;
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		loop_source_free(net->pairs[i].source);
+		loop_source_free(net->pairs[i].out_source);
+		fd_close(net->pairs[i].out_fd);
+	}
+	loop_source_free(net->timer);
+	free(net);
+}
+
+static const struct virtio_ops net_ops = {
+	.name = "net",
+	.type = VIRTIO_ID_NET,
+	.config_read = net_config_read,
+	.activate = net_activate,
+	.notify = net_notify,
+	.reset = net_reset,
+	.free = net_free,
+};
+
+static int tap_init(struct net *net, int fd, struct error *err)
+{
+	struct ifreq request = {};
+	int flags = fcntl(fd, F_GETFL), header = HEADER;
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return error_set(err, -errno, "%s: its descriptor %d", net->device.id, fd);
+	if (ioctl(fd, TUNGETIFF, &request) < 0)
+		return 0;
+	net->is_tap = true;
+	if (!(request.ifr_flags & IFF_TAP) || !(request.ifr_flags & IFF_VNET_HDR))
+		return error_say(err, -EINVAL,
+				 "%s: the tap device %s must have IFF_TAP and IFF_VNET_HDR",
+				 net->device.id, request.ifr_name);
+	if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
+		return error_set(err, -errno, "%s: the header's size of %s", net->device.id,
+				 request.ifr_name);
+	return 0;
+}
+
+static void init_features(struct net *net, const struct net_options *options)
+{
+	uint64_t *features = &net->device.features;
+
+	*features = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 |
+		    1ull << VIRTIO_NET_F_HOST_TSO6 | 1ull << VIRTIO_NET_F_HOST_ECN |
+		    1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_MRG_RXBUF |
+		    1ull << VIRTIO_NET_F_STATUS | 1ull << VIRTIO_NET_F_CTRL_VQ |
+		    1ull << VIRTIO_NET_F_GUEST_ANNOUNCE;
+	if (tap_offload(net, GUEST_OFFLOADS) >= 0)
+		*features |= GUEST_OFFLOADS | 1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS;
+	(void) tap_offload(net, 0);
+	if (net->pair_count > 1)
+		*features |= 1ull << VIRTIO_NET_F_MQ;
+	if (options->mtu)
+		*features |= 1ull << VIRTIO_NET_F_MTU;
+	memcpy(net->config.mac, options->mac, sizeof(net->config.mac));
+	net->config.status = VIRTIO_NET_S_LINK_UP;
+	net->config.max_virtqueue_pairs = (uint16_t) net->pair_count;
+	net->config.mtu = options->mtu;
+}
+
+static int check_options(const struct net_options *options, struct error *err)
+{
+	unsigned int size = options->queue_size ? options->queue_size : QUEUE_SIZE;
+
+	if (options->pairs < 1 || options->pairs > NET_PAIRS_MAX)
+		return error_say(err, -EINVAL, "%s: %u pairs of queues, 1 to %d are possible",
+				 options->id, options->pairs, NET_PAIRS_MAX);
+	if (size > QUEUE_SIZE_MAX || size < 2 || (size & (size - 1)))
+		return error_say(err, -EINVAL,
+				 "%s: a queue of %u, it must be a power of two up to %d",
+				 options->id, size, QUEUE_SIZE_MAX);
+	if (options->mac[0] & 1)
+		return error_say(err, -EINVAL, "%s: the MAC address is a group's", options->id);
+	if (options->mtu && options->mtu < 68)
+		return error_say(err, -EINVAL, "%s: an MTU of %u, it must be at least 68",
+				 options->id, options->mtu);
+	return 0;
+}
+
+static int net_init(struct net *net, const struct net_options *options, struct error *err)
+{
+	struct virtio_device *device = &net->device;
+	int r;
+
+	for (unsigned int i = 0; i < options->pairs; i++) {
+		struct pair *pair = &net->pairs[i];
+
+		r = tap_init(net, options->fds[i], err);
+		if (r < 0)
+			return r;
+		pair->out_fd = fcntl(options->fds[i], F_DUPFD_CLOEXEC, 3);
+		if (pair->out_fd < 0)
+			return error_set(err, -errno, "%s: copying a descriptor", device->id);
+	}
+	init_features(net, options);
+	r = loop_add_timer(device->loop, 0, on_timer, net, &net->timer);
+	return r < 0 ? error_set(err, r, "%s: adding a timer", device->id) : 0;
+}
+
+int net_new(const struct net_options *options, struct loop *loop, struct virtio_device **ret,
+	    struct error *err)
+{
+	struct net *net;
+	struct virtio_device *device;
+	int r;
+
+	r = check_options(options, err);
+	if (r < 0)
+		return r;
+	net = mem_new0(struct net);
+	device = &net->device;
+	device->ops = &net_ops;
+	device->loop = loop;
+	device->queue_count = 2 * options->pairs + 1;
+	for (unsigned int i = 0; i < device->queue_count; i++)
+		device->queue_size[i] =
+			(uint16_t) (options->queue_size ? options->queue_size : QUEUE_SIZE);
+	device->config_size = offsetof(struct virtio_net_config, speed);
+	snprintf(device->id, sizeof(device->id), "%s", options->id);
+	net->pair_count = options->pairs;
+	for (unsigned int i = 0; i < options->pairs; i++) {
+		net->pairs[i].net = net;
+		net->pairs[i].index = i;
+		net->pairs[i].fd = options->fds[i];
+		net->pairs[i].out_fd = -1;
+	}
+	ratelimit_init(&net->send, &options->send);
+	ratelimit_init(&net->receive, &options->receive);
+	r = net_init(net, options, err);
+	if (r < 0) {
+		net_free(device);
+		return r;
+	}
+	*ret = device;
+	return 0;
+}
+
+void net_announce(struct virtio_device *device)
+{
+	struct net *net = (struct net *) device;
+
+	if (!net->active || !(net->features & (1ull << VIRTIO_NET_F_GUEST_ANNOUNCE)))
+		return;
+	net->config.status |= VIRTIO_NET_S_ANNOUNCE;
+	virtio_config_changed(device);
+}
+
+void net_set_link(struct virtio_device *device, bool up)
+{
+	struct net *net = (struct net *) device;
+	uint16_t status = (uint16_t) ((net->config.status & ~VIRTIO_NET_S_LINK_UP) |
+				      (up ? VIRTIO_NET_S_LINK_UP : 0));
+
+	if (status == net->config.status)
+		return;
+	net->config.status = status;
+	virtio_config_changed(device);
+}
