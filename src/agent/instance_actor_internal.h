@@ -41,6 +41,7 @@ struct instance_actor {
 	bool has_image; /* image.json says what it lies on */
 	bool listed;    /* the keeper has a job of it */
 	bool begun;     /* the present run had a process */
+	bool reaped;    /* and the keeper has seen its end */
 	bool kill_sent;
 	pid_t pid;
 	int rootfs_fd;

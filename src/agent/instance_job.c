@@ -43,6 +43,7 @@ static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg
 	int64_t started_ms = 0;
 	bool paused, started;
 
+	actor->reaped = true;
 	/* Its end is on record already: only the cleaning is left. */
 	if (actor->record.ended || (actor->seen.run == PLAN_RUN_ENDED && actor->begun)) {
 		actor->seen.run = PLAN_RUN_ENDED;

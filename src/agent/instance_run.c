@@ -65,7 +65,7 @@ void run_begin(struct instance_actor *actor)
 	seen->exit_code = -1;
 	seen->restarts = record->restarts;
 	seen->leftovers = true;
-	actor->kill_sent = actor->begun = false;
+	actor->kill_sent = actor->begun = actor->reaped = false;
 	retry_stop(&actor->timer);
 }
 

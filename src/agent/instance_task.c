@@ -336,11 +336,31 @@ static int remove_network_parts(struct instance_task *task)
 	return r;
 }
 
+/*
+ * The container and its control groups.  What has ended leaves two folders, and to remove them no
+ * program is needed; when anything is in the way, brume-oci knows what to do about it.
+ */
+static int remove_container(struct instance_task *task)
+{
+	const struct agent_options *options = task->agent->options;
+	AUTO(free) char *cgroup = mem_printf("/%s/%s", options->prefix, task->uid);
+	int r = -EBUSY;
+
+	if (task->reaped)
+		r = cgroup_remove(task->agent->cgroups, cgroup);
+	if ((r == 0 || r == -ENOENT) && oci_forget(options, task->uid, NULL) == 0)
+		return 0;
+	int result = oci_delete(options, task->uid, &task->err);
+	r = cgroup_remove(task->agent->cgroups, cgroup);
+	if (result == 0 && r < 0 && r != -ENOENT)
+		result = error_set(&task->err, r, "remove cgroup %s", cgroup);
+	return result;
+}
+
 static int clean(struct instance_task *task)
 {
 	AUTO(free) char *record = agent_state_path(task->agent, task->uid, "node.json");
 	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
-	AUTO(free) char *cgroup = mem_printf("/%s/%s", task->agent->options->prefix, task->uid);
 	int r;
 
 	if (task->killed && task->instance && !task->record.error && memory_ran_out(task))
@@ -355,10 +375,7 @@ static int clean(struct instance_task *task)
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
-	int result = oci_delete(task->agent->options, task->uid, &task->err);
-	r = cgroup_remove(task->agent->cgroups, cgroup);
-	if (result == 0 && r < 0 && r != -ENOENT)
-		result = error_set(&task->err, r, "remove cgroup %s", cgroup);
+	int result = remove_container(task);
 	if (result == 0)
 		result = remove_network_parts(task);
 	if (result < 0)

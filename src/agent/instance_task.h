@@ -35,6 +35,7 @@ struct instance_task {
 	struct record record; /* PREPARE and CLEAN write it to disk, changed */
 	int result;
 	struct error err;
+	bool reaped;           /* CLEAN: the keeper has seen the end of its process */
 	int rootfs_fd;         /* PREPARE */
 	struct grants *grants; /* PREPARE; NULL: nothing of the node was asked for */
 	uint32_t owner;        /* PREPARE: the user it runs as, on the host */

@@ -176,6 +176,7 @@ void actor_submit(struct instance_actor *actor, enum plan_step step, const char 
 	task->pid = actor->pid;
 	task->killed = actor->begun && actor->record.exit_code == EXIT_CODE_SIGNAL + SIGKILL &&
 		       !actor->kill_sent;
+	task->reaped = actor->reaped;
 	task->rootfs_fd = -1;
 	record_copy(&task->record, &actor->record);
 	if (actor->want) {

@@ -7,12 +7,14 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
@@ -229,4 +231,18 @@ int oci_delete(const struct agent_options *options, const char *uid, struct erro
 		return 0;
 	r = oci_run(options, argv, NULL, err);
 	return r < 0 && !known(options, uid) ? 0 : r;
+}
+
+int oci_forget(const struct agent_options *options, const char *uid, struct error *err)
+{
+	AUTO(free) char *path = mem_printf("%s/oci/%s", options->run, uid);
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : error_set(err, -errno, "open %s", path);
+	/* Every command of brume-oci holds this while it works. */
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return error_set(err, errno == EWOULDBLOCK ? -EBUSY : -errno, "lock %s", path);
+	int r = file_remove_tree(AT_FDCWD, path);
+	return r < 0 ? error_set(err, r, "remove %s", path) : 0;
 }

@@ -35,3 +35,9 @@ int oci_state(const struct agent_options *options, const char *uid, enum oci_sta
 
 /* Takes the container away whatever it is doing; one that is not there is fine. */
 int oci_delete(const struct agent_options *options, const char *uid, struct error *err);
+
+/*
+ * The same for one of which nothing is left but its folder: init is reaped, its control groups are
+ * removed, its bundle has no hooks.  No program is started.  -EBUSY when a command works on it.
+ */
+int oci_forget(const struct agent_options *options, const char *uid, struct error *err);

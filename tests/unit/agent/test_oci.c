@@ -5,9 +5,12 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/agent.h"
 #include "agent/oci.h"
@@ -126,6 +129,25 @@ static void deleting_twice_is_fine(void **state)
 	assert_int_equal(oci_delete(&world->options, "gone", NULL), 0);
 }
 
+static void forgets_what_nobody_works_on(void **state)
+{
+	struct world *world = *state;
+	AUTO(free) char *folder = mem_printf("%s/oci/uid", world->folder);
+	AUTO(free) char *file = mem_printf("%s/state.json", folder);
+	struct error err = {};
+
+	assert_int_equal(oci_forget(&world->options, "uid", &err), 0);
+	assert_int_equal(file_mkdir_all(folder, 0700), 0);
+	assert_int_equal(file_write_atomic(AT_FDCWD, file, "{}", 2, 0600, 0), 0);
+	AUTO(fd_close) int command = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(command, LOCK_EX), 0);
+	assert_int_equal(oci_forget(&world->options, "uid", &err), -EBUSY);
+	assert_int_equal(access(file, F_OK), 0);
+	close(TAKE_FD(command));
+	assert_int_equal(oci_forget(&world->options, "uid", &err), 0);
+	assert_int_equal(access(folder, F_OK), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -134,6 +156,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(survives_a_flood, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(knows_the_states, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(deleting_twice_is_fine, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(forgets_what_nobody_works_on, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
