@@ -25,6 +25,7 @@ typedef uint64_t gpa_t; /* a guest physical address */
 #define LAYOUT_EBDA 0x9fc00ull
 #define LAYOUT_RSDP 0xe0000ull /* the other ACPI tables follow, below LAYOUT_KERNEL */
 #define LAYOUT_KERNEL 0x100000ull
+#define LAYOUT_LINUX64_END 0x40000000ull /* what LAYOUT_PAGE_TABLES map */
 
 /* The hole. */
 #define LAYOUT_VIRTIO_MMIO 0xc0000000ull /* 4 KiB each */

@@ -280,7 +280,15 @@ int loop_start_thread(struct loop *loop, const char *name, struct error *err)
 	int r;
 
 	strncpy(loop->name, name, sizeof(loop->name) - 1);
+	/* From now on calls wait for the thread. */
+	pthread_mutex_lock(&loop->lock);
+	loop->running = true;
 	r = pthread_create(&loop->own_thread, NULL, thread_main, loop);
+	if (r == 0)
+		loop->thread = loop->own_thread;
+	else
+		loop->running = false;
+	pthread_mutex_unlock(&loop->lock);
 	if (r != 0)
 		return error_set(err, -r, "starting the thread %s", name);
 	loop->has_thread = true;

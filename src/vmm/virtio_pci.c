@@ -724,6 +724,16 @@ void virtio_pci_free(struct virtio_pci *pci)
 	free(pci);
 }
 
+void virtio_pci_reset(struct virtio_pci *pci)
+{
+	pthread_mutex_lock(&pci->lock);
+	reset(pci);
+	pthread_mutex_unlock(&pci->lock);
+	pci->pci.config[pci->msix_at + PCI_MSIX_FLAGS + 1] &=
+		(uint8_t) ~((PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8);
+	msix_set_control(&pci->msix, false, false);
+}
+
 struct virtio_device *virtio_pci_device(struct virtio_pci *pci)
 {
 	return pci->device;

@@ -37,5 +37,8 @@ int virtio_pci_new(const struct virtio_pci_options *options, struct virtio_devic
 void virtio_pci_free(struct virtio_pci *pci);
 DEFINE_AUTO(struct virtio_pci *, virtio_pci_free)
 
+/* As after switching on, but BARs stay where they are; no vCPU runs. */
+void virtio_pci_reset(struct virtio_pci *pci);
+
 struct virtio_device *virtio_pci_device(struct virtio_pci *pci);
 unsigned int virtio_pci_slot(const struct virtio_pci *pci);

@@ -1,0 +1,271 @@
+/*
+ * The devices of a machine: which there are, in which order, on which buses.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "vmm/blk.h"
+#include "vmm/console.h"
+#include "vmm/irq_kvm.h"
+#include "vmm/loop.h"
+#include "vmm/net.h"
+#include "vmm/pci.h"
+#include "vmm/power.h"
+#include "vmm/rng.h"
+#include "vmm/rtc.h"
+#include "vmm/serial.h"
+#include "vmm/virtio_pci.h"
+#include "vmm/vm_internal.h"
+
+/* ---- the serial port's wires ---- */
+
+static void serial_output(void *data, const void *text, size_t size)
+{
+	struct vm *vm = data;
+
+	if (vm->config.serial_out_fd >= 0) {
+		ssize_t n = write(vm->config.serial_out_fd, text, size);
+
+		/* A reader that is too slow or gone loses text; the guest does not wait for it. */
+		(void) n;
+	}
+}
+
+static void serial_watch(void *data)
+{
+	struct vm *vm = data;
+
+	if (vm->serial_source)
+		loop_source_set_events(vm->serial_source, EPOLLIN);
+}
+
+static void serial_drained(void *data)
+{
+	struct vm *vm = data;
+
+	if (vm->serial_source)
+		loop_post(vm->loop, serial_watch, vm);
+}
+
+static void on_serial_input(struct loop_source *source, int fd, uint32_t events, void *data)
+{
+	struct vm *vm = data;
+	char text[SERIAL_FIFO];
+	ssize_t n = read(fd, text, sizeof(text));
+
+	(void) events;
+	if (n <= 0) {
+		loop_source_free(source);
+		vm->serial_source = NULL;
+		return;
+	}
+	/* The port is empty whenever input is watched. */
+	serial_input(vm->serial, text, (size_t) n);
+	loop_source_set_events(source, 0);
+}
+
+static int add_serial(struct vm *vm, struct error *err)
+{
+	int r;
+
+	if (!vm->config.serial)
+		return 0;
+	r = serial_new(vm->io, irq_kvm_chip(vm->irqs), serial_output, serial_drained, vm,
+		       &vm->serial, err);
+	if (r < 0 || vm->config.serial_in_fd < 0)
+		return r;
+	r = loop_add_fd(vm->loop, vm->config.serial_in_fd, EPOLLIN, on_serial_input, vm,
+			&vm->serial_source);
+	/* A file or /dev/null cannot be waited for: no input. */
+	return r == -EPERM ? 0 : r < 0 ? error_set(err, r, "the serial port's input") : 0;
+}
+
+/* ---- power ---- */
+
+static void power_off(void *data)
+{
+	vm_ask_end(data, VM_POWERED_OFF, "the guest has powered off");
+}
+
+static void power_asked_reset(void *data)
+{
+	vm_ask_end(data, VM_RESET, "the guest has asked for a reset");
+}
+
+static const struct power_ops power_ops = { power_off, power_asked_reset };
+
+int vm_power_button(struct vm *vm, struct error *err)
+{
+	if (vm->ended || !vm->started)
+		return error_say(err, -ESHUTDOWN, "the machine has ended");
+	power_press_button(vm->power);
+	return 0;
+}
+
+/* ---- virtio ---- */
+
+static int add_virtio(struct vm *vm, struct virtio_device *device, struct error *err)
+{
+	struct virtio_pci_options options = {
+		.memory = vm->memory,
+		.pci = vm->pci,
+		.irq_chip = irq_kvm_chip(vm->irqs),
+		.doorbells = &vm->doorbells,
+	};
+	int r = virtio_pci_new(&options, device, &vm->devices[vm->device_count], err);
+
+	if (r == 0)
+		vm->device_count++;
+	return r;
+}
+
+static int add_console(struct vm *vm, struct error *err)
+{
+	struct console_options options = {
+		.id = "console0",
+		.ports = { { .in_fd = vm->config.console_in_fd,
+			     .out_fd = vm->config.console_out_fd } },
+		.port_count = 1,
+	};
+	struct virtio_device *device;
+	int r;
+
+	for (unsigned int i = 0; i < vm->config.port_count; i++) {
+		const struct vm_port *port = &vm->config.ports[i];
+
+		options.ports[options.port_count++] = (struct console_port_options){
+			.name = port->name,
+			.in_fd = port->in_fd,
+			.out_fd = port->out_fd,
+		};
+	}
+	r = console_new(&options, vm->io_loop, &device, err);
+	if (r == 0)
+		r = add_virtio(vm, device, err);
+	if (r == 0)
+		vm->console = device;
+	return r;
+}
+
+static int add_disks(struct vm *vm, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < vm->config.disk_count; i++) {
+		const struct vm_disk *disk = &vm->config.disks[i];
+		char id[16];
+		struct blk_options options = {
+			.id = id,
+			.serial = disk->serial ? disk->serial : id,
+			.fd = disk->fd,
+			.read_only = disk->read_only,
+			.limit = { .ops_per_second = disk->ops_per_second,
+				   .bytes_per_second = disk->bytes_per_second },
+		};
+		struct virtio_device *device;
+
+		snprintf(id, sizeof(id), "disk%u", i);
+		r = blk_new(&options, vm->io_loop, &device, err);
+		if (r == 0)
+			r = add_virtio(vm, device, err);
+	}
+	return r;
+}
+
+static int add_nics(struct vm *vm, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < vm->config.nic_count; i++) {
+		const struct vm_nic *nic = &vm->config.nics[i];
+		struct ratelimit_options limit = { .ops_per_second = nic->ops_per_second,
+						   .bytes_per_second = nic->bytes_per_second };
+		char id[16];
+		struct net_options options = {
+			.id = id,
+			.fds = { nic->fd },
+			.pairs = 1,
+			.mtu = nic->mtu,
+			.send = limit,
+			.receive = limit,
+		};
+		struct virtio_device *device;
+
+		snprintf(id, sizeof(id), "net%u", i);
+		memcpy(options.mac, nic->mac, sizeof(options.mac));
+		r = net_new(&options, vm->io_loop, &device, err);
+		if (r == 0)
+			r = add_virtio(vm, device, err);
+	}
+	return r;
+}
+
+static int add_rng(struct vm *vm, struct error *err)
+{
+	struct rng_options options = { .id = "rng0", .bytes_per_second = 1 << 20 };
+	struct virtio_device *device;
+	int r = rng_new(&options, vm->io_loop, &device, err);
+
+	return r == 0 ? add_virtio(vm, device, err) : r;
+}
+
+int vm_balloon(struct vm *vm, const uint64_t *target_bytes, json_t **ret, struct error *err)
+{
+	(void) vm, (void) target_bytes, (void) ret;
+	return error_say(err, -ENODEV, "the machine has no balloon");
+}
+
+size_t vm_last_words(const struct vm *vm, char *data, size_t size)
+{
+	return vm->console ? console_last_words(vm->console, data, size) : 0;
+}
+
+int vm_devices_new(struct vm *vm, struct error *err)
+{
+	int r = power_new(vm->io, vm->mmio, irq_kvm_chip(vm->irqs), &power_ops, vm, &vm->power,
+			  err);
+
+	if (r == 0)
+		r = rtc_new(vm->io, clock_system(), &vm->rtc, err);
+	if (r == 0)
+		r = add_serial(vm, err);
+	if (r == 0 && vm->config.has_kernel)
+		r = pci_new(vm->io, vm->mmio, &vm->pci, err);
+	if (r < 0 || !vm->config.has_kernel)
+		return r;
+	if (vm->config.vsock_path)
+		return error_say(err, -ENODEV, "there is no vsock device yet");
+	r = add_console(vm, err);
+	if (r == 0)
+		r = add_disks(vm, err);
+	if (r == 0)
+		r = add_nics(vm, err);
+	if (r == 0)
+		r = add_rng(vm, err);
+	return r;
+}
+
+void vm_devices_reset(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->device_count; i++)
+		virtio_pci_reset(vm->devices[i]);
+	if (vm->serial)
+		serial_reset(vm->serial);
+	power_reset(vm->power);
+}
+
+void vm_devices_free(struct vm *vm)
+{
+	loop_source_free(vm->serial_source);
+	while (vm->device_count > 0)
+		virtio_pci_free(vm->devices[--vm->device_count]);
+	pci_free(vm->pci);
+	serial_free(vm->serial);
+	rtc_free(vm->rtc);
+	power_free(vm->power);
+}
