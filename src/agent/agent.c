@@ -28,6 +28,7 @@
 #include "base/strv.h"
 #include "image/store.h"
 #include "kern/cgroup.h"
+#include "machine/machine.h"
 #include "net/node.h"
 
 enum {
@@ -385,6 +386,15 @@ static void block_signals(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/* Measures before the loop runs; the node's hello then has the answer at once. */
+static void tell_machines(void)
+{
+	struct machine_host host;
+
+	machine_host(&host);
+	log_info("virtual machines: %s (%s)", host.backend[0] ? host.backend : "none", host.why);
+}
+
 int agent_run(const struct agent_options *options, struct error *err)
 {
 	AUTO(agent_free) struct agent *agent = mem_new0(struct agent);
@@ -422,6 +432,7 @@ int agent_run(const struct agent_options *options, struct error *err)
 		return r;
 	log_info("node %s: state %s, run %s, prefix %s", options->node, options->state,
 		 options->run, options->prefix);
+	tell_machines();
 	r = sd_event_loop(agent->event);
 	return r < 0 ? error_set(err, r, "event loop") : 0;
 }

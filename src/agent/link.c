@@ -18,6 +18,7 @@
 #include "base/strbuf.h"
 #include "kern/cgroup.h"
 #include "kern/sock.h"
+#include "machine/machine.h"
 #include "model/node.h"
 
 enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 2000, OUT_HIGH = 1 << 20, OUT_MAX = 64 << 20 };
@@ -138,15 +139,28 @@ static void send_hello(struct link *link)
 	struct agent *agent = link->agent;
 	struct utsname name = {};
 	struct sysinfo memory = {};
+	struct machine_host host;
 
 	uname(&name);
 	sysinfo(&memory);
+	machine_host(&host); /* agent_run() has made it measure */
 	struct node_facts facts = { .version = (char *) BRUME_VERSION,
 				    .kernel = name.release,
 				    .cgroup = (char *) modes[agent->cgroups->mode],
 				    .cpus = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN),
 				    .memory_bytes = (uint64_t) memory.totalram * memory.mem_unit,
-				    .boot_id = agent->boot_id };
+				    .boot_id = agent->boot_id,
+				    .virtualization = {
+					    .backend =
+						    host.backend[0] ? (char *) host.backend : NULL,
+					    .why = host.why,
+					    .usable = host.usable,
+					    .nested_paging = host.nested_paging,
+					    .apicv = host.apicv,
+					    .iommu = host.iommu,
+					    .ring0_mips = host.ring0_mips,
+					    .ring3_mips = host.ring3_mips,
+				    } };
 	AUTO(json_decref) json_t *hello = node_hello_encode(agent->options->node, &facts);
 	link_send_json(link, FRAME_HELLO, 0, hello);
 }

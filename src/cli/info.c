@@ -197,6 +197,30 @@ static void info_print_instance(struct cli *cli, const json_t *instance)
 	fputs(strbuf_str(&out), cli->out);
 }
 
+static void info_virtualization(struct strbuf *out, const json_t *node)
+{
+	const json_t *value = resource_at(node, "status.virtualization");
+	static const char *const features[][2] = { { "nested_paging", "nested paging" },
+						   { "apicv", "APICv/AVIC" },
+						   { "iommu", "IOMMU" } };
+	AUTO(strbuf_done) struct strbuf hardware = {}, speed = {}, verdict = {};
+	const char *why = resource_text(value, "why");
+	const char *backend = resource_text(value, "backend");
+
+	if (!why)
+		return;
+	for (size_t i = 0; i < ARRAY_COUNT(features); i++)
+		strbuf_printf(&hardware, "%s%s %s", i > 0 ? ", " : "", features[i][1],
+			      json_is_true(resource_at(value, features[i][0])) ? "yes" : "no");
+	strbuf_printf(&speed, "ring 0 %.1f, ring 3 %.1f million instructions a second",
+		      json_number_value(resource_at(value, "ring0_mips")),
+		      json_number_value(resource_at(value, "ring3_mips")));
+	strbuf_printf(&verdict, "%s: %s", backend ? backend : "none", why);
+	listing_fact(out, "machines", strbuf_str(&verdict));
+	listing_fact(out, "hardware", strbuf_str(&hardware));
+	listing_fact(out, "in a guest", strbuf_str(&speed));
+}
+
 static void info_print_node(struct strbuf *out, const json_t *node)
 {
 	strbuf_puts(out, "\n");
@@ -207,6 +231,7 @@ static void info_print_node(struct strbuf *out, const json_t *node)
 	listing_fact(out, "cgroup", resource_text(node, "status.cgroup"));
 	info_fact_int(out, "cpus", node, "status.cpus", "");
 	listing_fact_bytes(out, "memory", node, "status.memory_bytes");
+	info_virtualization(out, node);
 }
 
 /* Every scalar that the server tells about itself, so that a newer one is shown completely. */

@@ -52,14 +52,8 @@ static int prepare_node(struct work *work, struct draft *draft, struct error *er
 	if (!item)
 		return WORK_NOTHING;
 	node = draft_edit(draft, item);
-	if (update->online) {
-		mem_replace(&node->facts.version, update->facts.version);
-		mem_replace(&node->facts.kernel, update->facts.kernel);
-		mem_replace(&node->facts.cgroup, update->facts.cgroup);
-		mem_replace(&node->facts.boot_id, update->facts.boot_id);
-		node->facts.cpus = update->facts.cpus;
-		node->facts.memory_bytes = update->facts.memory_bytes;
-	}
+	if (update->online)
+		node_facts_copy(&node->facts, &update->facts);
 	/* What is true now, not what was when this was asked for. */
 	node->state = work->control->connected ? NODE_ONLINE : NODE_OFFLINE;
 	return WORK_COMMIT;

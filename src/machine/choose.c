@@ -67,6 +67,29 @@ int machine_choose(const char *architecture, bool emulate, struct machine_choice
 	return r;
 }
 
+void machine_host(struct machine_host *ret)
+{
+	struct machine_choice choice = {};
+	struct probe_verdict verdict;
+	struct probe_facts facts;
+	struct error err = {};
+	int r = machine_choose(HOST_ARCHITECTURE, false, &choice, &err);
+
+	probe_host(&facts, &verdict);
+	*ret = (struct machine_host){ .usable = verdict.usable,
+				      .nested_paging = facts.nested_paging,
+				      .apicv = facts.apicv,
+				      .iommu = facts.iommu_groups > 0,
+				      .ring0_mips = facts.ring0_mips,
+				      .ring3_mips = facts.ring3_mips,
+				      .backend =
+					      r < 0 ? "" : machine_backend_name(choice.backend) };
+	if (r < 0)
+		snprintf(ret->why, sizeof(ret->why), "%.78s; %.78s", verdict.why, err.msg);
+	else
+		snprintf(ret->why, sizeof(ret->why), "%s", choice.why);
+}
+
 int machine_paths(enum machine_backend backend, const char *architecture, char ***ret,
 		  struct error *err)
 {

@@ -84,6 +84,8 @@ static void add_files(const struct machine_spec *spec, struct machine_command *c
 	command_add(command, "%s/status", spec->run_dir);
 	strv_append(&command->argv, "--console");
 	command_add(command, "%s/console", spec->run_dir);
+	strv_append(&command->argv, "--log");
+	command_add(command, "%s/log", spec->run_dir);
 	strv_append(&command->argv, "--no-reboot");
 }
 
@@ -107,7 +109,7 @@ int command_vmm(const struct machine_spec *spec, struct machine_command *ret, st
 	strv_append(&ret->argv, "--cpus");
 	command_add(ret, "%u", spec->cpus);
 	strv_append(&ret->argv, "--memory");
-	command_add(ret, "%lluM", (unsigned long long) (spec->memory_bytes >> 20));
+	command_add(ret, "%lluM,overcommit", (unsigned long long) (spec->memory_bytes >> 20));
 	for (unsigned int i = 0; r == 0 && i < spec->disk_count; i++)
 		r = add_disk(&spec->disks[i], ret, err);
 	for (unsigned int i = 0; i < spec->nic_count; i++)

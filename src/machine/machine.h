@@ -35,6 +35,18 @@ struct machine_choice {
 int machine_choose(const char *architecture, bool emulate, struct machine_choice *ret,
 		   struct error *err);
 
+/* What this host can do for machines of its own architecture, for the node's status. */
+struct machine_host {
+	bool usable; /* brume-vmm can be used */
+	bool nested_paging, apicv, iommu;
+	double ring0_mips, ring3_mips; /* million instructions a second in a guest; 0: not known */
+	const char *backend;           /* "" when there is none */
+	char why[160];
+};
+
+/* Measures the first time, 15 milliseconds (at most 2 s); then the same answer. */
+void machine_host(struct machine_host *ret);
+
 /*
  * What the back end's program has to see of the node, each at the same path and read-only:
  * itself, its libraries, its firmware.  A strv of absolute paths of files and folders.

@@ -10,14 +10,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/mem.h"
 #include "base/strbuf.h"
 #include "machine/machine.h"
 #include "machine/ring.h"
 
 enum { STATUS_MAX = 8192, REASON_MAX = 300, ESCAPE_MAX = 64 };
 
-/* A regular file of at most `max` bytes that lies there itself.  -ENOENT: there is none. */
+/* The first bytes of a regular file that lies there itself.  -ENOENT: there is none. */
 static int read_file(const char *run_dir, const char *name, size_t max, char **ret,
 		     size_t *ret_size, struct error *err)
 {
@@ -33,8 +33,13 @@ static int read_file(const char *run_dir, const char *name, size_t max, char **r
 		return errno == ENOENT ? -ENOENT : error_set(err, -errno, "the machine's %s", name);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_say(err, -EPROTO, "the machine's %s is no file", name);
-	int r = file_read_fd(fd, max, ret, ret_size);
-	return r < 0 ? error_set(err, r, "the machine's %s", name) : 0;
+	AUTO(free) char *text = mem_zalloc(max + 1);
+	ssize_t n = pread(fd, text, max, 0);
+	if (n < 0)
+		return error_set(err, -errno, "the machine's %s", name);
+	*ret_size = (size_t) n;
+	*ret = TAKE_PTR(text);
+	return 0;
 }
 
 int machine_exit_code(const char *run_dir, int *ret_code, struct error *err)

@@ -16,6 +16,40 @@ const char *node_state_name(enum node_state state)
 	return state_names[state];
 }
 
+static void read_virtualization(struct json_reader *in, const json_t *facts,
+				struct node_virtualization *ret)
+{
+	char path[MEMBER_PATH_MAX];
+	struct json_reader part = { .err = in->err,
+				    .where = member_path(path, in->where, "virtualization") };
+	json_t *object = NULL;
+
+	json_read_object(in, facts, "virtualization", &object);
+	if (!object || in->result < 0)
+		return;
+	member_read_text(&part, object, "backend", TEXT_MAX_BYTES, &ret->backend);
+	member_read_text(&part, object, "why", TEXT_MAX_BYTES, &ret->why);
+	json_read_bool(&part, object, "usable", &ret->usable);
+	json_read_bool(&part, object, "nested_paging", &ret->nested_paging);
+	json_read_bool(&part, object, "apicv", &ret->apicv);
+	json_read_bool(&part, object, "iommu", &ret->iommu);
+	json_read_number(&part, object, "ring0_mips", &ret->ring0_mips);
+	json_read_number(&part, object, "ring3_mips", &ret->ring3_mips);
+	in->result = json_reader_finish(&part, object);
+}
+
+static void put_virtualization(json_t *object, const struct node_virtualization *value)
+{
+	if (!value->why)
+		return;
+	json_object_set_new(object, "virtualization",
+			    json_pack("{s:s*, s:s, s:b, s:b, s:b, s:b, s:f, s:f}", "backend",
+				      value->backend, "why", value->why, "usable", value->usable,
+				      "nested_paging", value->nested_paging, "apicv", value->apicv,
+				      "iommu", value->iommu, "ring0_mips", value->ring0_mips,
+				      "ring3_mips", value->ring3_mips));
+}
+
 static void read_facts(struct json_reader *in, const json_t *object, struct node_facts *facts)
 {
 	member_read_text(in, object, "version", TEXT_MAX_BYTES, &facts->version);
@@ -24,6 +58,7 @@ static void read_facts(struct json_reader *in, const json_t *object, struct node
 	json_read_uint32(in, object, "cpus", 65536, &facts->cpus);
 	json_read_uint64(in, object, "memory_bytes", &facts->memory_bytes);
 	member_read_text(in, object, "boot_id", TEXT_MAX_BYTES, &facts->boot_id);
+	read_virtualization(in, object, &facts->virtualization);
 }
 
 static void put_facts(json_t *object, const struct node_facts *facts)
@@ -34,6 +69,7 @@ static void put_facts(json_t *object, const struct node_facts *facts)
 	member_put_uint(object, "cpus", facts->cpus);
 	member_put_uint(object, "memory_bytes", facts->memory_bytes);
 	json_put_string(object, "boot_id", facts->boot_id);
+	put_virtualization(object, &facts->virtualization);
 }
 
 int node_hello_decode(const json_t *object, char **ret_name, struct node_facts *facts,
@@ -94,8 +130,24 @@ json_t *node_encode(const struct node *node)
 	return meta_encode_resource(KIND_NODE, &node->meta, NULL, status);
 }
 
+void node_facts_copy(struct node_facts *to, const struct node_facts *from)
+{
+	struct node_facts copy = *from;
+
+	copy.version = mem_strdup(from->version);
+	copy.kernel = mem_strdup(from->kernel);
+	copy.cgroup = mem_strdup(from->cgroup);
+	copy.boot_id = mem_strdup(from->boot_id);
+	copy.virtualization.backend = mem_strdup(from->virtualization.backend);
+	copy.virtualization.why = mem_strdup(from->virtualization.why);
+	node_facts_done(to);
+	*to = copy;
+}
+
 void node_facts_done(struct node_facts *facts)
 {
+	free(facts->virtualization.backend);
+	free(facts->virtualization.why);
 	free(facts->version);
 	free(facts->kernel);
 	free(facts->cgroup);

@@ -13,6 +13,15 @@
 enum node_state { NODE_OFFLINE, NODE_ONLINE };
 const char *node_state_name(enum node_state state);
 
+/* What the node's hardware can do for virtual machines, as it measured. */
+struct node_virtualization {
+	char *backend; /* "brume-vmm", "qemu"; NULL: none */
+	char *why;     /* NULL: the node has said nothing about it */
+	bool usable;   /* its /dev/kvm can be used */
+	bool nested_paging, apicv, iommu;
+	double ring0_mips, ring3_mips; /* million instructions a second; 0: not measured */
+};
+
 /* What the node says about itself. */
 struct node_facts {
 	char *version;
@@ -21,6 +30,7 @@ struct node_facts {
 	uint32_t cpus;
 	uint64_t memory_bytes;
 	char *boot_id;
+	struct node_virtualization virtualization;
 };
 
 struct node {
@@ -38,5 +48,8 @@ DEFINE_AUTO(struct node *, node_free)
 int node_hello_decode(const json_t *object, char **ret_name, struct node_facts *facts,
 		      struct error *err);
 json_t *node_hello_encode(const char *name, const struct node_facts *facts);
+
+/* *to becomes a copy of `from`. */
+void node_facts_copy(struct node_facts *to, const struct node_facts *from);
 
 void node_facts_done(struct node_facts *facts);
