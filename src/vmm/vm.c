@@ -245,7 +245,7 @@ int vm_new(const struct vm_config *config, struct loop *loop, vm_end_fn on_end, 
 	vm->loop = loop;
 	vm->on_end = on_end;
 	vm->data = data;
-	vm->kvm_fd = vm->vm_fd = -1;
+	vm->kvm_fd = vm->vm_fd = vm->vsock_fd = -1;
 	vm->io = bus_new();
 	vm->mmio = bus_new();
 	vm->doorbells = (struct doorbells){ &doorbell_ops, vm };

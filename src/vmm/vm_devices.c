@@ -21,6 +21,7 @@
 #include "vmm/serial.h"
 #include "vmm/virtio_pci.h"
 #include "vmm/vm_internal.h"
+#include "vmm/vsock.h"
 
 /* ---- the serial port's wires ---- */
 
@@ -205,6 +206,26 @@ static int add_nics(struct vm *vm, struct error *err)
 	return r;
 }
 
+static int add_vsock(struct vm *vm, struct error *err)
+{
+	struct vsock_options options = {
+		.id = "vsock0",
+		.guest_cid = vm->config.vsock_cid,
+		.path = vm->config.vsock_path,
+	};
+	struct virtio_device *device;
+	int r;
+
+	if (!vm->config.vsock_path)
+		return 0;
+	vm->vsock_fd = vsock_listen(vm->config.vsock_path, err);
+	if (vm->vsock_fd < 0)
+		return vm->vsock_fd;
+	options.listen_fd = vm->vsock_fd;
+	r = vsock_new(&options, vm->io_loop, &device, err);
+	return r == 0 ? add_virtio(vm, device, err) : r;
+}
+
 static int add_rng(struct vm *vm, struct error *err)
 {
 	struct rng_options options = { .id = "rng0", .bytes_per_second = 1 << 20 };
@@ -238,13 +259,13 @@ int vm_devices_new(struct vm *vm, struct error *err)
 		r = pci_new(vm->io, vm->mmio, &vm->pci, err);
 	if (r < 0 || !vm->config.has_kernel)
 		return r;
-	if (vm->config.vsock_path)
-		return error_say(err, -ENODEV, "there is no vsock device yet");
 	r = add_console(vm, err);
 	if (r == 0)
 		r = add_disks(vm, err);
 	if (r == 0)
 		r = add_nics(vm, err);
+	if (r == 0)
+		r = add_vsock(vm, err);
 	if (r == 0)
 		r = add_rng(vm, err);
 	return r;
@@ -264,6 +285,7 @@ void vm_devices_free(struct vm *vm)
 	loop_source_free(vm->serial_source);
 	while (vm->device_count > 0)
 		virtio_pci_free(vm->devices[--vm->device_count]);
+	fd_close(vm->vsock_fd);
 	pci_free(vm->pci);
 	serial_free(vm->serial);
 	rtc_free(vm->rtc);

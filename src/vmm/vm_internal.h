@@ -41,6 +41,7 @@ struct vm {
 	struct virtio_pci *devices[VM_DEVICES_MAX];
 	unsigned int device_count;
 	struct virtio_device *console;
+	int vsock_fd;
 
 	struct vcpu *vcpus[VM_CPUS_MAX];
 	unsigned int vcpu_count;
