@@ -1,11 +1,11 @@
 /*
  * Calls machine/ for tests/integration/test_machine.py.
  *
- *	machine-driver run BRUME_QEMU RUN_DIR KERNEL INITRDS ARGS [input] [disk=PATH]...
- *		becomes brume-qemu; INITRDS are separated by commas
- *	machine-driver do RUN_DIR pause|resume|power-button|reset|quit
- *	machine-driver metrics|exit-code|words RUN_DIR
- *	machine-driver guest RUN_DIR	sends a line to the guest's port, prints one of it
+ *	machine-driver run PROGRAM RUN_DIR KERNEL INITRDS ARGS [input] [vmm] [disk=PATH]...
+ *		becomes PROGRAM, which is brume-qemu, or with vmm brume-vmm; INITRDS are separated
+ *by commas; a KERNEL of "-" boots the disk machine-driver do RUN_DIR
+ *pause|resume|power-button|reset|quit machine-driver metrics|exit-code|words RUN_DIR machine-driver
+ *guest RUN_DIR	sends a line to the guest's port, prints one of it
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,16 +46,21 @@ static int run(int argc, char **argv)
 				     .cpus = 2,
 				     .memory_bytes = 256 << 20,
 				     .run_dir = argv[1],
-				     .kernel_fd = open_file(argv[2], O_RDONLY),
-				     .kernel_args = argv[4] };
+				     .kernel_fd = -1 };
 	AUTO(machine_command_done) struct machine_command command = {};
 	struct error err = {};
 
-	for (char *rest = argv[3], *path; (path = strsep(&rest, ","));)
-		spec.initrd_fds[spec.initrd_count++] = open_file(path, O_RDONLY);
+	if (strcmp(argv[2], "-") != 0) {
+		spec.kernel_fd = open_file(argv[2], O_RDONLY);
+		spec.kernel_args = argv[4];
+		for (char *rest = argv[3], *path; (path = strsep(&rest, ","));)
+			spec.initrd_fds[spec.initrd_count++] = open_file(path, O_RDONLY);
+	}
 	for (int i = 5; i < argc; i++) {
 		if (strcmp(argv[i], "input") == 0)
 			spec.input = true;
+		else if (strcmp(argv[i], "vmm") == 0)
+			spec.backend = MACHINE_BRUME_VMM;
 		else if (strncmp(argv[i], "disk=", 5) == 0)
 			spec.disks[spec.disk_count++] =
 				(struct machine_disk){ .fd = open_file(argv[i] + 5, O_RDWR),
@@ -63,6 +68,9 @@ static int run(int argc, char **argv)
 	}
 	if (machine_command(&spec, &command, &err) < 0)
 		return fail(&err);
+	/* None may already have the number that another one is to get. */
+	for (unsigned int i = 0; i < command.fd_count; i++)
+		command.fds[i] = fcntl(command.fds[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
 	for (unsigned int i = 0; i < command.fd_count; i++)
 		dup2(command.fds[i], command.fds_as[i]);
 	execv(argv[0], command.argv);

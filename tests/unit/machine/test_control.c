@@ -1,0 +1,187 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/strbuf.h"
+#include "codec/frame.h"
+#include "kern/sock.h"
+#include "machine/machine.h"
+
+/* A machine that gives one canned answer to whoever connects, and remembers what it was asked. */
+struct fake {
+	char dir[40];
+	int listen_fd;
+	const char *answer;
+	size_t answer_size;
+	char asked[512];
+	pthread_t thread;
+};
+
+static void *serve(void *data)
+{
+	struct fake *fake = data;
+	int fd = accept4(fake->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : recv(fd, fake->asked, sizeof(fake->asked) - 1, 0);
+
+	if (n > 0 && fake->answer_size > 0)
+		n = send(fd, fake->answer, fake->answer_size, MSG_NOSIGNAL);
+	(void) n;
+	fd_close(fd);
+	return NULL;
+}
+
+static void start(struct fake *fake, const char *name, const void *answer, size_t size)
+{
+	strcpy(fake->dir, "/tmp/brume-control-XXXXXX");
+	assert_non_null(mkdtemp(fake->dir));
+	AUTO(free) char *path = mem_printf("%s/%s", fake->dir, name);
+	fake->listen_fd = sock_listen(path, SOCK_STREAM, 0600);
+	assert_true(fake->listen_fd >= 0);
+	fcntl(fake->listen_fd, F_SETFL, 0);
+	fake->answer = answer;
+	fake->answer_size = size;
+	assert_int_equal(pthread_create(&fake->thread, NULL, serve, fake), 0);
+}
+
+static void stop(struct fake *fake)
+{
+	pthread_join(fake->thread, NULL);
+	close(fake->listen_fd);
+	file_remove_tree(AT_FDCWD, fake->dir);
+}
+
+static int call_answered(enum frame_type type, uint64_t id, const char *body,
+			 enum machine_action action, struct error *err)
+{
+	AUTO(strbuf_done) struct strbuf answer = {};
+	struct fake fake = {};
+	struct frame frame;
+	size_t used;
+
+	frame_append(&answer, type, id, body, strlen(body));
+	start(&fake, "control.sock", answer.data, answer.size);
+	int r = machine_do(MACHINE_BRUME_VMM, fake.dir, action, err);
+	stop(&fake);
+	assert_int_equal(frame_decode(fake.asked, sizeof(fake.asked), &frame, &used, NULL), 1);
+	assert_int_equal(frame.type, FRAME_CALL);
+	if (action == MACHINE_POWER_BUTTON)
+		assert_memory_equal(frame.body, "{\"method\":\"power_button\"}", frame.size);
+	return r;
+}
+
+static void a_call_has_an_answer(void **state)
+{
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(
+		call_answered(FRAME_RETURN, 1, "{\"result\":{}}", MACHINE_POWER_BUTTON, &err), 0);
+	assert_int_equal(call_answered(FRAME_RETURN, 1, "{\"error\":\"not \\u001bnow\"}",
+				       MACHINE_PAUSE, &err),
+			 -EIO);
+	assert_string_equal(err.msg, "pause: not \\x1bnow");
+}
+
+static void a_liar_is_told(void **state)
+{
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(call_answered(FRAME_CALL, 1, "{\"result\":{}}", MACHINE_PAUSE, &err),
+			 -EPROTO);
+	assert_int_equal(call_answered(FRAME_RETURN, 2, "{\"result\":{}}", MACHINE_PAUSE, &err),
+			 -EPROTO);
+	assert_int_equal(call_answered(FRAME_RETURN, 1, "{\"result\":1}", MACHINE_PAUSE, &err),
+			 -EPROTO);
+	assert_true(call_answered(FRAME_RETURN, 1, "[]", MACHINE_PAUSE, &err) < 0);
+	assert_true(call_answered(FRAME_RETURN, 1, "no JSON", MACHINE_PAUSE, &err) < 0);
+}
+
+static int call_raw(const char *answer, size_t size, enum machine_action action)
+{
+	struct fake fake = {};
+
+	start(&fake, "control.sock", answer, size);
+	int r = machine_do(MACHINE_BRUME_VMM, fake.dir, action, NULL);
+	stop(&fake);
+	return r;
+}
+
+static void endless_and_ended_answers(void **state)
+{
+	AUTO(free) char *huge = mem_zalloc(1 << 20);
+
+	(void) state;
+	/* Announces a megabyte, and sends much of it. */
+	memcpy(huge, "\0\0\x10\0\x0c\0\0\0\x01\0\0\0\0\0\0\0", 16);
+	assert_int_equal(call_raw(huge, 1 << 19, MACHINE_PAUSE), -EPROTO);
+	assert_int_equal(call_raw("", 0, MACHINE_PAUSE), -ECONNRESET);
+	assert_int_equal(call_raw("abc", 3, MACHINE_RESET), -ECONNRESET);
+	/* It may end before it has said that it will. */
+	assert_int_equal(call_raw("", 0, MACHINE_QUIT), 0);
+}
+
+static void a_guest_is_reached_through_vsock(void **state)
+{
+	struct fake fake = {};
+	char rest[16] = "";
+
+	(void) state;
+	start(&fake, "guest.sock", "OK 1073741824\nframes", 20);
+	int fd = machine_connect_guest(MACHINE_BRUME_VMM, fake.dir, NULL);
+	assert_true(fd >= 0);
+	assert_string_equal(fake.asked, "CONNECT 1024\n");
+	assert_int_equal(recv(fd, rest, sizeof(rest), MSG_WAITALL), 6);
+	assert_string_equal(rest, "frames");
+	close(fd);
+	stop(&fake);
+}
+
+static void a_guest_that_does_not_listen(void **state)
+{
+	static const struct {
+		const char *answer;
+		int want;
+	} rows[] = {
+		{ "", -ECONNREFUSED },
+		{ "OK", -ECONNREFUSED },
+		{ "NO\n", -EPROTO },
+		{ "OK 1111111111111111111111111111111111111111111111111111111111111111111111\n",
+		  -EPROTO },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fake fake = {};
+
+		start(&fake, "guest.sock", rows[i].answer, strlen(rows[i].answer));
+		assert_int_equal(machine_connect_guest(MACHINE_BRUME_VMM, fake.dir, NULL),
+				 rows[i].want);
+		stop(&fake);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_call_has_an_answer),
+		cmocka_unit_test(a_liar_is_told),
+		cmocka_unit_test(endless_and_ended_answers),
+		cmocka_unit_test(a_guest_is_reached_through_vsock),
+		cmocka_unit_test(a_guest_that_does_not_listen),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
