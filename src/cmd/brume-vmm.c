@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "vmm/control.h"
+#include "vmm/jail.h"
 #include "vmm/loop.h"
 #include "vmm/options.h"
 #include "vmm/vm.h"
@@ -127,11 +128,52 @@ static void write_last_words(const struct program *program)
 		log_warning("console: %s", strerror(errno));
 }
 
+/* A thread that cannot be limited must not run. */
+static void limit_thread(enum jail_thread kind)
+{
+	struct error err = {};
+
+	if (jail_thread(kind, &err) < 0) {
+		log_error("%s", err.msg);
+		_exit(EXIT_FAILED);
+	}
+}
+
+static void on_cpu_thread(void *data)
+{
+	(void) data;
+	limit_thread(JAIL_CPU);
+}
+
+static void on_io_thread(void *data)
+{
+	(void) data;
+	limit_thread(JAIL_IO);
+}
+
+static int start(struct program *program, struct error *err)
+{
+	bool jail = !program->options.no_jail;
+	int r = jail ? jail_process(err) : 0;
+
+	if (r == 0)
+		r = vm_start(program->vm, program->options.paused, err);
+	if (r == 0 && jail)
+		r = jail_thread(JAIL_MAIN, err);
+	return r;
+}
+
 static int run(struct program *program, struct error *err)
 {
 	AUTO(control_free) struct control *control = NULL;
-	const struct options *options = &program->options;
-	int r = vm_new(&options->vm, program->loop, on_end, program, &program->vm, err);
+	struct options *options = &program->options;
+	int r;
+
+	if (!options->no_jail) {
+		options->vm.on_cpu_thread = on_cpu_thread;
+		options->vm.on_io_thread = on_io_thread;
+	}
+	r = vm_new(&options->vm, program->loop, on_end, program, &program->vm, err);
 
 	if (r == 0)
 		r = watch_signals(program, err);
@@ -139,7 +181,7 @@ static int run(struct program *program, struct error *err)
 		r = control_new(options->control_path, options->control_fd, program->loop,
 				program->vm, &control, err);
 	if (r == 0)
-		r = vm_start(program->vm, options->paused, err);
+		r = start(program, err);
 	if (r < 0)
 		return r;
 	r = loop_run(program->loop);
@@ -157,6 +199,8 @@ int main(int argc, char **argv)
 	int r;
 
 	log_set_program("brume-vmm");
+	/* Opens /dev/urandom the first time, and that must not be when no file can be opened. */
+	json_object_seed(0);
 	r = options_parse(argc, argv, &program.options, &err);
 	if (r < 0) {
 		fprintf(stderr, "brume-vmm: %s\n", err.msg);
