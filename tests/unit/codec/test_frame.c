@@ -47,7 +47,7 @@ static void refuses_foreign_bytes(void **state)
 	assert_int_equal(frame_decode("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16, &frame, &used, &err),
 			 -EPROTO);
 	assert_int_equal(
-		frame_decode("\0\0\0\0\x0b\0\0\0\0\0\0\0\0\0\0\0", 16, &frame, &used, &err),
+		frame_decode("\0\0\0\0\x0d\0\0\0\0\0\0\0\0\0\0\0", 16, &frame, &used, &err),
 		-EPROTO);
 	assert_int_equal(
 		frame_decode("\0\0\0\0\x01\0\x01\0\0\0\0\0\0\0\0\0", 16, &frame, &used, &err),
