@@ -17,31 +17,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
-
-enum { CGROUP_HIERARCHIES_MAX = 24 };
-
-enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_V2, CGROUP_HYBRID };
-
-struct cgroup_hierarchy {
-	char *controllers; /* v1: "cpu,cpuacct" or "name=systemd"; v2: what it offers, by commas */
-	char *mount;       /* where it is mounted */
-	bool v2;
-};
-
-struct cgroup_host {
-	enum cgroup_mode mode;
-	struct cgroup_hierarchy list[CGROUP_HIERARCHIES_MAX];
-	size_t count;
-};
-
-/* The hierarchies of this mount namespace. */
-int cgroup_host_read(struct cgroup_host **ret);
-
-/* The same from the text of /proc/self/mountinfo; version 2's controllers stay empty. */
-int cgroup_host_parse(const char *mountinfo, struct cgroup_host *ret);
-
-void cgroup_host_free(struct cgroup_host *host);
-DEFINE_AUTO(struct cgroup_host *, cgroup_host_free)
+#include "kern/cgroup_host.h"
 
 /* Absolute, not "/", without "..". */
 bool cgroup_path_good(const char *path);
