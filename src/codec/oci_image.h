@@ -106,20 +106,6 @@ json_t *oci_manifest_encode(const struct oci_manifest *manifest);
 json_t *oci_index_encode(const struct oci_index *index);
 json_t *oci_image_encode(const struct oci_image *image);
 
-/*
- * Chooses from an index by "os/architecture[/variant]".  -ENOENT lists what there is.
- * An entry that names no platform fits everything.
- */
-int oci_index_select(const struct oci_index *index, const char *platform, size_t *ret,
-		     struct error *err);
-
-/* Checks "os/architecture[/variant]". */
-int oci_platform_check(const char *platform, struct error *err);
-
-/* Does an image configuration fit the platform?  -ENOEXEC names both. */
-int oci_image_check_platform(const struct oci_image *image, const char *platform,
-			     struct error *err);
-
 /* Image configuration as the member `config` of an image's status, and back. */
 json_t *oci_image_config_json(const struct oci_image_config *config);
 int oci_image_config_read(const json_t *object, struct oci_image_config *ret, struct error *err);

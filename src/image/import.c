@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "codec/oci_platform.h"
 #include "image/job_internal.h"
 
 static int run(struct job *job, const struct image_import *import, const char *platform,

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/strv.h"
 #include "codec/image_ref.h"
+#include "codec/oci_platform.h"
 #include "image/job_internal.h"
 
 static json_t *make_request(const struct image_pull *pull, const struct image_ref *reference,

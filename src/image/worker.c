@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "codec/oci_platform.h"
 #include "image/files_internal.h"
 #include "image/sandbox_internal.h"
 #include "image/upper_internal.h"

@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "codec/oci_platform.h"
 #include "image/inflate_internal.h"
 #include "image/worker.h"
 #include "image/worker_internal.h"

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "codec/oci_platform.h"
 #include "image/download_internal.h"
 #include "image/registry_internal.h"
 #include "image/worker_internal.h"

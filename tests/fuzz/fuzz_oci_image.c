@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "codec/image_ref.h"
 #include "codec/oci_image.h"
+#include "codec/oci_platform.h"
 #include "image/challenge_internal.h"
 #include "image/info.h"
 
