@@ -9,7 +9,6 @@
 #include <grp.h>
 #include <limits.h>
 #include <malloc.h>
-#include <netdb.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
@@ -18,9 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -29,6 +26,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/strv.h"
@@ -37,7 +35,7 @@
 #include "store/sqlite.h"
 #include "store/store.h"
 
-enum { FILES_MAX = 4096, PEM_MAX = 256 * 1024, BACKLOG = 512 };
+enum { FILES_MAX = 4096, PEM_MAX = 256 * 1024 };
 
 static const char help[] =
 	"Usage: brumed [OPTION]...\n"
@@ -243,76 +241,6 @@ static int make_folders(const struct options *o, const struct identity *id, stru
 /* -- sockets -------------------------------------------------------------------------------------
  */
 
-/* Binds beside the path and renames: a client finds the old socket or the new one. */
-static int bind_unix(const char *path, mode_t mode, gid_t group, int *ret, struct error *err)
-{
-	AUTO(fd_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	AUTO(free) char *temporary = mem_printf("%s.new", path);
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	mode_t old_mask = umask(0177);
-	int r = 0;
-
-	if (strlen(temporary) >= sizeof(addr.sun_path))
-		r = -ENAMETOOLONG;
-	else
-		strcpy(addr.sun_path, temporary);
-	if (r == 0 && (fd < 0 || (unlink(temporary) < 0 && errno != ENOENT) ||
-		       bind(fd, (struct sockaddr *) &addr, sizeof(addr)) < 0))
-		r = -errno;
-	umask(old_mask);
-	if (r == 0 &&
-	    ((geteuid() == 0 && chown(temporary, 0, group) < 0) || chmod(temporary, mode) < 0 ||
-	     listen(fd, BACKLOG) < 0 || rename(temporary, path) < 0))
-		r = -errno;
-	if (r < 0)
-		return error_set(err, r, "socket %s", path);
-	*ret = TAKE_FD(fd);
-	return 0;
-}
-
-static int bind_address(const struct addrinfo *address, int *ret)
-{
-	AUTO(fd_close)
-	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int one = 1, zero = 0;
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
-		return -errno;
-	if (address->ai_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-	if (bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
-		return -errno;
-	*ret = TAKE_FD(fd);
-	return 0;
-}
-
-static int bind_tcp(const char *text, int *ret, struct error *err)
-{
-	static const struct addrinfo hints = { .ai_flags =
-						       AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-					       .ai_socktype = SOCK_STREAM };
-	AUTO(free) char *copy = mem_strdup(text);
-	char *colon = strrchr(copy, ':');
-	char *host = copy;
-	struct addrinfo *found = NULL;
-
-	if (colon)
-		*colon = '\0';
-	if (host[0] == '[' && colon && colon > host + 1 && colon[-1] == ']') {
-		colon[-1] = '\0';
-		host++;
-	} else if (colon && strchr(host, ':')) {
-		colon = NULL;
-	}
-	if (!colon || getaddrinfo(host[0] ? host : "::", colon + 1, &hints, &found) != 0)
-		return error_say(err, -EINVAL,
-				 "--listen %s: must be like 192.0.2.1:8443 or [2001:db8::1]:8443",
-				 text);
-	int r = bind_address(found, ret);
-	freeaddrinfo(found);
-	return r < 0 ? error_set(err, r, "listen on %s", text) : 0;
-}
-
 static int bind_sockets(const struct options *o, const struct identity *id, int fds[SOCKET_COUNT],
 			struct error *err)
 {
@@ -321,11 +249,11 @@ static int bind_sockets(const struct options *o, const struct identity *id, int 
 	int r = 0;
 
 	if (fds[SOCKET_API] < 0)
-		r = bind_unix(api, 0660, id->group, &fds[SOCKET_API], err);
+		r = listen_unix(api, 0660, id->group, &fds[SOCKET_API], err);
 	if (r == 0 && fds[SOCKET_AGENT] < 0)
-		r = bind_unix(agent, 0600, 0, &fds[SOCKET_AGENT], err);
+		r = listen_unix(agent, 0600, 0, &fds[SOCKET_AGENT], err);
 	if (r == 0 && o->listen && fds[SOCKET_TLS] < 0)
-		r = bind_tcp(o->listen, &fds[SOCKET_TLS], err);
+		r = listen_tcp("--listen", o->listen, &fds[SOCKET_TLS], err);
 	return r;
 }
 
