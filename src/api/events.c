@@ -95,16 +95,6 @@ static void on_drained(struct ws *ws, void *user)
 		give_up(follower, r, err.msg);
 }
 
-static void on_message(struct ws *ws, bool text, const char *data, size_t size, void *user)
-{
-	/* Nothing that a client could say here means anything. */
-	(void) ws;
-	(void) text;
-	(void) data;
-	(void) size;
-	(void) user;
-}
-
 static void on_closed(struct ws *ws, void *user)
 {
 	ws_free(ws);
@@ -113,7 +103,7 @@ static void on_closed(struct ws *ws, void *user)
 
 static void on_open(struct api *api, const struct ws_setup *setup, void *state)
 {
-	static const struct ws_ops ops = { on_message, on_drained, on_closed };
+	static const struct ws_ops ops = { .drained = on_drained, .closed = on_closed };
 	struct follower *follower = state;
 	struct error err = {};
 	int r;

@@ -105,15 +105,6 @@ static void upload_free(void *state)
 	free(upload);
 }
 
-static void on_data(struct link_stream *stream, enum frame_channel channel, const char *data,
-		    size_t size, void *user)
-{
-	(void) user;
-	(void) data;
-	if (channel != FRAME_CHANNEL_CONTROL)
-		link_stream_consumed(stream, size);
-}
-
 static void on_drained(struct link_stream *stream, void *user)
 {
 	struct upload *upload = user;
@@ -162,7 +153,7 @@ static void on_body_end(struct request *req, void *state)
 
 int instance_files_put(struct request *req, struct error *err)
 {
-	static const struct link_stream_ops ops = { on_data, on_drained, on_closed };
+	static const struct link_stream_ops ops = { .drained = on_drained, .closed = on_closed };
 	AUTO(json_decref) json_t *arguments = NULL;
 	struct upload *upload;
 	int r = make_arguments(req, "put", &arguments, err);

@@ -60,15 +60,6 @@ static void answer_operation(struct upload *upload)
 
 /* -- the stream ------------------------------------------------------------------------------- */
 
-static void on_stream_data(struct link_stream *stream, enum frame_channel channel, const char *data,
-			   size_t size, void *user)
-{
-	(void) user;
-	(void) data;
-	if (channel != FRAME_CHANNEL_CONTROL)
-		link_stream_consumed(stream, size);
-}
-
 static void on_stream_drained(struct link_stream *stream, void *user)
 {
 	struct upload *upload = user;
@@ -131,8 +122,8 @@ static void on_body_end(struct request *req, void *state)
 
 static int open_stream(struct upload *upload, struct error *err)
 {
-	static const struct link_stream_ops ops = { on_stream_data, on_stream_drained,
-						    on_stream_closed };
+	static const struct link_stream_ops ops = { .drained = on_stream_drained,
+						    .closed = on_stream_closed };
 	const json_t *spec = json_object_get(upload->operation, "spec");
 	const json_t *target = json_object_get(spec, "target");
 	const char *name = json_string_value(json_object_get(target, "name"));

@@ -56,7 +56,8 @@ void link_free(struct link *link);
 DEFINE_AUTO(struct link *, link_free)
 
 struct link_stream_ops {
-	/* Bytes of a channel; the window opens again with link_stream_consumed(). */
+	/* Bytes of a channel; the window opens again with link_stream_consumed().  NULL: dropped.
+	 */
 	void (*data)(struct link_stream *stream, enum frame_channel channel, const char *data,
 		     size_t size, void *user);
 	/* Everything written has left, after link_stream_write() has said 1.  May be NULL. */
@@ -82,6 +83,22 @@ int link_stream_write(struct link_stream *stream, enum frame_channel channel, co
 int link_stream_control(struct link_stream *stream, const json_t *message);
 
 void link_stream_consumed(struct link_stream *stream, size_t size);
+
+/*
+ * Of a stream that is passed on to a slow client: what waits in the client's queue is not consumed
+ * yet.  A zeroed struct is an empty one.
+ */
+struct link_backlog {
+	size_t bytes;
+	bool full;
+};
+
+/* `size` bytes were queued; `full`: the queue says that it is long. */
+void link_backlog_add(struct link_backlog *backlog, struct link_stream *stream, size_t size,
+		      bool full);
+
+/* The queue is short again.  `stream` may be NULL: it has ended. */
+void link_backlog_drained(struct link_backlog *backlog, struct link_stream *stream);
 
 /* Ends the stream from this side and frees it; `closed` is not called.  `message` may be NULL. */
 void link_stream_close(struct link_stream *stream, const char *message);

@@ -131,6 +131,26 @@ void link_stream_consumed(struct link_stream *stream, size_t size)
 	link_send(stream->link, &out);
 }
 
+void link_backlog_add(struct link_backlog *backlog, struct link_stream *stream, size_t size,
+		      bool full)
+{
+	backlog->full |= full;
+	if (backlog->full)
+		backlog->bytes += size;
+	else
+		link_stream_consumed(stream, size);
+}
+
+void link_backlog_drained(struct link_backlog *backlog, struct link_stream *stream)
+{
+	size_t bytes = backlog->bytes;
+
+	/* First: telling the agent may end the stream, and with it who holds this. */
+	*backlog = (struct link_backlog){};
+	if (stream && bytes)
+		link_stream_consumed(stream, bytes);
+}
+
 static void send_close(struct link *link, uint64_t id, const char *message)
 {
 	AUTO(strbuf_done) struct strbuf out = {};
@@ -193,7 +213,10 @@ static int handle_data(struct link_stream *stream, const struct frame *frame, st
 				(unsigned long long) stream->in_credit);
 		stream->in_credit -= size;
 	}
-	stream->ops->data(stream, channel, data, size, stream->user);
+	if (stream->ops->data)
+		stream->ops->data(stream, channel, data, size, stream->user);
+	else if (channel != FRAME_CHANNEL_CONTROL)
+		link_stream_consumed(stream, size);
 	return 0;
 }
 

@@ -28,9 +28,8 @@ struct session {
 	struct api *api;
 	struct ws *ws;
 	struct link_stream *stream;
-	json_t *arguments; /* of the stream; exec completes them with the first message */
-	size_t unconsumed; /* bytes that wait in the WebSocket's queue */
-	bool full;
+	json_t *arguments;           /* of the stream; exec completes them with the first message */
+	struct link_backlog backlog; /* in the WebSocket's queue */
 };
 
 static void session_free(void *state)
@@ -68,7 +67,6 @@ static void on_stream_data(struct link_stream *stream, enum frame_channel channe
 	struct session *session = user;
 	AUTO(strbuf_done) struct strbuf message = {};
 	char byte = (char) channel;
-	int r;
 
 	if (channel == FRAME_CHANNEL_CONTROL) {
 		ws_send(session->ws, true, data, size);
@@ -76,13 +74,8 @@ static void on_stream_data(struct link_stream *stream, enum frame_channel channe
 	}
 	strbuf_append(&message, &byte, 1);
 	strbuf_append(&message, data, size);
-	r = ws_send(session->ws, false, message.data, message.size);
-	if (r == 1)
-		session->full = true;
-	if (session->full)
-		session->unconsumed += size;
-	else
-		link_stream_consumed(stream, size);
+	bool full = ws_send(session->ws, false, message.data, message.size) == 1;
+	link_backlog_add(&session->backlog, stream, size, full);
 }
 
 static void on_stream_drained(struct link_stream *stream, void *user)
@@ -196,26 +189,12 @@ static void on_message(struct ws *ws, bool text, const char *data, size_t size, 
 		ws_pause(ws, true);
 }
 
-static void on_logs_message(struct ws *ws, bool text, const char *data, size_t size, void *user)
-{
-	/* Logs flow one way. */
-	(void) ws;
-	(void) text;
-	(void) data;
-	(void) size;
-	(void) user;
-}
-
 static void on_drained(struct ws *ws, void *user)
 {
 	struct session *session = user;
-	size_t size = session->unconsumed;
 
 	(void) ws;
-	session->full = false;
-	session->unconsumed = 0;
-	if (session->stream && size)
-		link_stream_consumed(session->stream, size);
+	link_backlog_drained(&session->backlog, session->stream);
 }
 
 static void on_closed(struct ws *ws, void *user)
@@ -269,7 +248,7 @@ static void on_attach_open(struct api *api, const struct ws_setup *setup, void *
 
 static void on_logs_open(struct api *api, const struct ws_setup *setup, void *state)
 {
-	static const struct ws_ops ops = { on_logs_message, on_drained, on_closed };
+	static const struct ws_ops ops = { .drained = on_drained, .closed = on_closed };
 
 	open_at_once(api, setup, &ops, state);
 }

@@ -26,8 +26,7 @@ struct watcher {
 	struct ws *ws;
 	struct link_stream *stream;
 	json_t *arguments;
-	size_t unconsumed; /* bytes that wait in the WebSocket's queue */
-	bool full;
+	struct link_backlog backlog; /* in the WebSocket's queue */
 };
 
 static void watcher_free(void *state)
@@ -53,12 +52,9 @@ static void on_stream_data(struct link_stream *stream, enum frame_channel channe
 {
 	struct watcher *watcher = user;
 
-	if (channel == FRAME_CHANNEL_OUT && ws_send(watcher->ws, true, data, size) == 1)
-		watcher->full = true;
-	if (watcher->full)
-		watcher->unconsumed += size;
-	else
-		link_stream_consumed(stream, size);
+	bool full = channel == FRAME_CHANNEL_OUT && ws_send(watcher->ws, true, data, size) == 1;
+
+	link_backlog_add(&watcher->backlog, stream, size, full);
 }
 
 static void on_stream_closed(struct link_stream *stream, const json_t *result, void *user)
@@ -70,26 +66,12 @@ static void on_stream_closed(struct link_stream *stream, const json_t *result, v
 	finish(watcher, result);
 }
 
-static void on_message(struct ws *ws, bool text, const char *data, size_t size, void *user)
-{
-	/* Samples flow one way. */
-	(void) ws;
-	(void) text;
-	(void) data;
-	(void) size;
-	(void) user;
-}
-
 static void on_drained(struct ws *ws, void *user)
 {
 	struct watcher *watcher = user;
-	size_t size = watcher->unconsumed;
 
 	(void) ws;
-	watcher->full = false;
-	watcher->unconsumed = 0;
-	if (watcher->stream && size)
-		link_stream_consumed(watcher->stream, size);
+	link_backlog_drained(&watcher->backlog, watcher->stream);
 }
 
 static void on_closed(struct ws *ws, void *user)
@@ -100,7 +82,7 @@ static void on_closed(struct ws *ws, void *user)
 
 static void on_open(struct api *api, const struct ws_setup *setup, void *state)
 {
-	static const struct ws_ops socket_ops = { on_message, on_drained, on_closed };
+	static const struct ws_ops socket_ops = { .drained = on_drained, .closed = on_closed };
 	static const struct link_stream_ops stream_ops = { .data = on_stream_data,
 							   .closed = on_stream_closed };
 	struct watcher *watcher = state;

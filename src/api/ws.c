@@ -141,7 +141,8 @@ static void on_wslay_message(wslay_event_context_ptr wslay,
 	(void) wslay;
 	if (ws->detached || ws->freed || ws->ended)
 		return;
-	if (arg->opcode == WSLAY_TEXT_FRAME || arg->opcode == WSLAY_BINARY_FRAME)
+	if (ws->ops->message &&
+	    (arg->opcode == WSLAY_TEXT_FRAME || arg->opcode == WSLAY_BINARY_FRAME))
 		ws->ops->message(ws, arg->opcode == WSLAY_TEXT_FRAME, (const char *) arg->msg,
 				 arg->msg_length, ws->user);
 }

@@ -20,6 +20,7 @@ struct ws;
 enum { WS_MESSAGE_MAX = 1024 * 1024, WS_ACCEPT_SIZE = 29 };
 
 struct ws_ops {
+	/* NULL: whatever the client says is dropped. */
 	void (*message)(struct ws *ws, bool text, const char *data, size_t size, void *user);
 	/* The queue is short again after ws_send() has said 1.  May be NULL. */
 	void (*drained)(struct ws *ws, void *user);
