@@ -50,6 +50,7 @@ extern const struct verb verb_delete, verb_list, verb_info, verb_exec, verb_logs
 extern const struct verb verb_stats, verb_top, verb_rename, verb_wait, verb_cp, verb_diff,
 	verb_update;
 extern const struct verb verb_attach, verb_commit;
+extern const struct verb verb_bench_virt;
 extern const struct verb verb_version, verb_help, verb_complete;
 extern const struct verb verb_image_pull, verb_image_import, verb_image_export, verb_image_list;
 extern const struct verb verb_image_info, verb_image_delete, verb_image_prune;
