@@ -5,7 +5,7 @@
  *
  * A request passes when neither bucket is empty and then takes what it costs, also beyond empty: a
  * request larger than the burst passes too, and the next ones wait longer.  Time is an argument, so
- * tests turn the clock.  Plain structs, nothing to free.  Used by blk, net and rng.
+ * tests turn the clock.  Plain structs, nothing to free.  Used by blk, nic and rng.
  * Thread: the one that owns the device.
  */
 #include <stdbool.h>

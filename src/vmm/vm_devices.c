@@ -13,7 +13,7 @@
 #include "vmm/console.h"
 #include "vmm/irq_kvm.h"
 #include "vmm/loop.h"
-#include "vmm/net.h"
+#include "vmm/nic.h"
 #include "vmm/pci.h"
 #include "vmm/power.h"
 #include "vmm/rng.h"
@@ -187,7 +187,7 @@ static int add_nics(struct vm *vm, struct error *err)
 		struct ratelimit_options limit = { .ops_per_second = nic->ops_per_second,
 						   .bytes_per_second = nic->bytes_per_second };
 		char id[16];
-		struct net_options options = {
+		struct nic_options options = {
 			.id = id,
 			.fds = { nic->fd },
 			.pairs = 1,
@@ -199,7 +199,7 @@ static int add_nics(struct vm *vm, struct error *err)
 
 		snprintf(id, sizeof(id), "net%u", i);
 		memcpy(options.mac, nic->mac, sizeof(options.mac));
-		r = net_new(&options, vm->io_loop, &device, err);
+		r = nic_new(&options, vm->io_loop, &device, err);
 		if (r == 0)
 			r = add_virtio(vm, device, err);
 	}

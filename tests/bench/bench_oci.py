@@ -90,7 +90,6 @@ def measure_run(bench, place):
     bench.row("oci run true", middle(mine), middle(theirs), 0.2, "crun")
     bench.row("oci run true", middle(mine), middle(least), 1.4, "bare floor")
     bench.row("oci run true, p95", bench.p95(mine), bench.p95(least), 1.6, "bare floor's p95")
-    bench.note(f"of run, the bare floor takes {middle(least) / middle(theirs):.2f} of crun's time")
 
 
 def measure_exec(bench, place):
@@ -106,7 +105,6 @@ def measure_exec(bench, place):
             place.floor("exec", json.loads(state)["pid"]))
         bench.row("oci exec true", mine, theirs, 0.2, "crun")
         bench.row("oci exec true", mine, least, 2, "bare floor")
-        bench.note(f"of exec, the bare floor takes {least / theirs:.2f} of crun's time")
     finally:
         for who in place.runtimes:
             place.call(who, "delete", "--force", f"bench-{who}")

@@ -2,7 +2,7 @@
 # A node launches instances with limits, networks and published ports; an instance cannot get out, its devices
 # are denied, its limits can be changed and what it consumes is told.
 #
-# lab: time=1500
+# lab: time=900
 # What confines an instance on both kernels is tried by the case oci; once through a node will do.
 case $LAB_KERNEL in
 6.12)

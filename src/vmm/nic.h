@@ -1,6 +1,6 @@
 #pragma once
 /*
- * vmm/net.h - a virtio network card (VIRTIO 1.2, section 5.1) on a tap device.
+ * vmm/nic.h - a virtio network card (VIRTIO 1.2, section 5.1) on a tap device.
  *
  * Each pair of queues has a tap descriptor of its own (IFF_VNET_HDR, with several pairs also
  * IFF_MULTI_QUEUE); packets go between guest memory and the tap without a copy in between.
@@ -19,21 +19,21 @@ struct error;
 struct loop;
 struct virtio_device;
 
-enum { NET_PAIRS_MAX = 8 };
+enum { NIC_PAIRS_MAX = 8 };
 
-struct net_options {
+struct nic_options {
 	const char *id;         /* "net0" */
-	int fds[NET_PAIRS_MAX]; /* borrowed; become non-blocking */
-	unsigned int pairs;     /* 1 to NET_PAIRS_MAX */
+	int fds[NIC_PAIRS_MAX]; /* borrowed; become non-blocking */
+	unsigned int pairs;     /* 1 to NIC_PAIRS_MAX */
 	uint8_t mac[6];
 	uint16_t mtu;                           /* 0: the driver's own */
 	unsigned int queue_size;                /* 0: 256; a power of two */
 	struct ratelimit_options send, receive; /* from the guest, to the guest */
 };
 
-int net_new(const struct net_options *options, struct loop *loop, struct virtio_device **ret,
+int nic_new(const struct nic_options *options, struct loop *loop, struct virtio_device **ret,
 	    struct error *err);
 
 /* In the loop's thread (loop_call()).  Has the guest say where it is: after it moved. */
-void net_announce(struct virtio_device *device);
-void net_set_link(struct virtio_device *device, bool up);
+void nic_announce(struct virtio_device *device);
+void nic_set_link(struct virtio_device *device, bool up);

@@ -1,4 +1,4 @@
-#include "vmm/net.h"
+#include "vmm/nic.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +38,7 @@ struct rx_chain {
 };
 
 struct pair {
-	struct net *net;
+	struct nic *nic;
 	unsigned int index;
 	int fd, out_fd; /* out_fd: a copy, because epoll takes each only once */
 	bool lost;      /* the tap is gone */
@@ -55,7 +55,7 @@ struct pair {
 	struct iovec iov[RX_IOV];
 };
 
-struct net {
+struct nic {
 	struct virtio_device device;
 	struct virtio_net_config config;
 	unsigned int pair_count, active_pairs;
@@ -65,7 +65,7 @@ struct net {
 	bool is_tap, active, rx_slowed, control_slowed;
 	struct ratelimit send, receive;
 	struct loop_source *timer;
-	struct pair pairs[NET_PAIRS_MAX];
+	struct pair pairs[NIC_PAIRS_MAX];
 };
 
 static unsigned int rx_queue(const struct pair *pair)
@@ -92,7 +92,7 @@ static void on_packet(struct loop_source *source, int fd, uint32_t events, void 
 		loop_source_free(source);
 		pair->source = NULL;
 		pair->lost = true;
-		net_set_link(&pair->net->device, false);
+		nic_set_link(&pair->nic->device, false);
 	}
 }
 
@@ -104,7 +104,7 @@ static void pair_watch(struct pair *pair, bool watch)
 		loop_source_free(pair->source);
 		pair->source = NULL;
 	} else if (!pair->source) {
-		pair->lost = loop_add_fd(pair->net->device.loop, pair->fd, EPOLLIN, on_packet, pair,
+		pair->lost = loop_add_fd(pair->nic->device.loop, pair->fd, EPOLLIN, on_packet, pair,
 					 &pair->source) < 0;
 	}
 }
@@ -112,13 +112,13 @@ static void pair_watch(struct pair *pair, bool watch)
 /* Takes buffers until any packet fits, or no more can be had. */
 static bool pair_fill(struct pair *pair)
 {
-	struct virtio_device *device = &pair->net->device;
+	struct virtio_device *device = &pair->nic->device;
 	struct queue *queue = &device->queues[rx_queue(pair)];
-	bool mergeable = pair->net->features & (1ull << VIRTIO_NET_F_MRG_RXBUF);
+	bool mergeable = pair->nic->features & (1ull << VIRTIO_NET_F_MRG_RXBUF);
 	struct queue_chain chain;
 	int r;
 
-	while (pair->chain_count == 0 || (mergeable && pair->size < pair->net->packet_max)) {
+	while (pair->chain_count == 0 || (mergeable && pair->size < pair->nic->packet_max)) {
 		if (pair->chain_count == RX_CHAINS || pair->chain_count == queue->size)
 			return true;
 		r = virtio_pop(device, rx_queue(pair), &chain);
@@ -154,7 +154,7 @@ static bool pair_fill(struct pair *pair)
 /* A packet of `size` bytes lies in the first buffers: gives those back, all at one moment. */
 static void pair_deliver(struct pair *pair, uint64_t size)
 {
-	struct queue *queue = &pair->net->device.queues[rx_queue(pair)];
+	struct queue *queue = &pair->nic->device.queues[rx_queue(pair)];
 	unsigned int used = 0, iov_used = 0;
 	uint64_t left = size;
 	uint16_t buffers;
@@ -177,36 +177,36 @@ static void pair_deliver(struct pair *pair, uint64_t size)
 	memmove(pair->iov, pair->iov + iov_used, pair->iov_count * sizeof(pair->iov[0]));
 }
 
-static bool may_receive(struct net *net)
+static bool may_receive(struct nic *nic)
 {
 	uint64_t due;
 
-	if (!ratelimit_is_limited(&net->receive) ||
-	    ratelimit_ready(&net->receive, ratelimit_now_ns(), &due))
+	if (!ratelimit_is_limited(&nic->receive) ||
+	    ratelimit_ready(&nic->receive, ratelimit_now_ns(), &due))
 		return true;
-	virtio_count(&net->device.counters.throttled, 1);
-	net->rx_slowed = true;
-	loop_source_set_timer(net->timer, due);
+	virtio_count(&nic->device.counters.throttled, 1);
+	nic->rx_slowed = true;
+	loop_source_set_timer(nic->timer, due);
 	return false;
 }
 
 static void pair_receive(struct pair *pair)
 {
-	struct net *net = pair->net;
-	struct virtio_device *device = &net->device;
-	bool watch = pair->index < net->active_pairs;
+	struct nic *nic = pair->nic;
+	struct virtio_device *device = &nic->device;
+	bool watch = pair->index < nic->active_pairs;
 	ssize_t n;
 
 	for (unsigned int i = 0; i < BATCH && watch; i++) {
-		if (!pair_fill(pair) || !may_receive(net)) {
+		if (!pair_fill(pair) || !may_receive(nic)) {
 			watch = false;
 			break;
 		}
 		n = readv(pair->fd, pair->iov, (int) pair->iov_count);
 		if (n < HEADER)
 			break;
-		if (ratelimit_is_limited(&net->receive))
-			ratelimit_charge(&net->receive, ratelimit_now_ns(), (uint64_t) n - HEADER);
+		if (ratelimit_is_limited(&nic->receive))
+			ratelimit_charge(&nic->receive, ratelimit_now_ns(), (uint64_t) n - HEADER);
 		virtio_count(&device->counters.read_bytes, (uint64_t) n - HEADER);
 		virtio_count(&device->counters.requests, 1);
 		pair_deliver(pair, (uint64_t) n);
@@ -232,22 +232,22 @@ static void on_room(struct loop_source *source, int fd, uint32_t events, void *d
 
 static bool may_send(struct pair *pair, uint64_t size)
 {
-	struct net *net = pair->net;
+	struct nic *nic = pair->nic;
 	uint64_t due;
 
-	if (!ratelimit_is_limited(&net->send) ||
-	    ratelimit_take(&net->send, ratelimit_now_ns(), size, &due))
+	if (!ratelimit_is_limited(&nic->send) ||
+	    ratelimit_take(&nic->send, ratelimit_now_ns(), size, &due))
 		return true;
-	virtio_count(&net->device.counters.throttled, 1);
+	virtio_count(&nic->device.counters.throttled, 1);
 	pair->slowed = true;
-	loop_source_set_timer(net->timer, due);
+	loop_source_set_timer(nic->timer, due);
 	return false;
 }
 
 /* False: the queue waits. */
 static bool send_one(struct pair *pair, const struct queue_chain *chain)
 {
-	struct virtio_device *device = &pair->net->device;
+	struct virtio_device *device = &pair->nic->device;
 	ssize_t n = -1;
 
 	if (chain->out_size > HEADER && chain->out_size <= PACKET_MAX && !pair->lost) {
@@ -271,7 +271,7 @@ static bool send_one(struct pair *pair, const struct queue_chain *chain)
 
 static void pair_send(struct pair *pair)
 {
-	struct virtio_device *device = &pair->net->device;
+	struct virtio_device *device = &pair->nic->device;
 	struct queue *queue = &device->queues[tx_queue(pair)];
 	struct queue_chain chain;
 	unsigned int i;
@@ -295,13 +295,13 @@ static void pair_send(struct pair *pair)
 	virtio_interrupt(device, tx_queue(pair));
 	if (i == BATCH) {
 		pair->slowed = true;
-		loop_source_set_timer(pair->net->timer, 1);
+		loop_source_set_timer(pair->nic->timer, 1);
 	}
 }
 
 /* ---- the control queue ---- */
 
-static int tap_offload(struct net *net, uint64_t offloads)
+static int tap_offload(struct nic *nic, uint64_t offloads)
 {
 	unsigned int flags = 0;
 
@@ -316,42 +316,42 @@ static int tap_offload(struct net *net, uint64_t offloads)
 	/* Segments need checksums; the kernel refuses one without the other. */
 	if (!(flags & TUN_F_CSUM))
 		flags = 0;
-	if (!net->is_tap)
+	if (!nic->is_tap)
 		return 0;
-	return ioctl(net->pairs[0].fd, TUNSETOFFLOAD, flags) < 0 ? -errno : 0;
+	return ioctl(nic->pairs[0].fd, TUNSETOFFLOAD, flags) < 0 ? -errno : 0;
 }
 
-static bool set_offloads(struct net *net, uint64_t offloads)
+static bool set_offloads(struct nic *nic, uint64_t offloads)
 {
 	bool segments =
 		offloads & (1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6);
-	uint64_t mtu = net->config.mtu ? net->config.mtu : 1500;
+	uint64_t mtu = nic->config.mtu ? nic->config.mtu : 1500;
 
-	if ((offloads & ~(net->features & GUEST_OFFLOADS)) || tap_offload(net, offloads) < 0)
+	if ((offloads & ~(nic->features & GUEST_OFFLOADS)) || tap_offload(nic, offloads) < 0)
 		return false;
-	net->offloads = offloads;
-	net->packet_max = segments ? PACKET_MAX : HEADER + ETHERNET + mtu;
+	nic->offloads = offloads;
+	nic->packet_max = segments ? PACKET_MAX : HEADER + ETHERNET + mtu;
 	return true;
 }
 
 /* The tap spreads packets over the queues that are attached. */
-static void set_pairs(struct net *net, unsigned int count)
+static void set_pairs(struct nic *nic, unsigned int count)
 {
-	for (unsigned int i = 0; i < net->pair_count; i++) {
+	for (unsigned int i = 0; i < nic->pair_count; i++) {
 		struct ifreq request = {
 			.ifr_flags = i < count ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE,
 		};
 
 		/* Attaching what is attached fails, and that is fine. */
-		if (net->is_tap && net->pair_count > 1)
-			(void) ioctl(net->pairs[i].fd, TUNSETQUEUE, &request);
+		if (nic->is_tap && nic->pair_count > 1)
+			(void) ioctl(nic->pairs[i].fd, TUNSETQUEUE, &request);
 	}
-	net->active_pairs = count;
-	for (unsigned int i = 0; i < net->pair_count; i++)
-		pair_receive(&net->pairs[i]);
+	nic->active_pairs = count;
+	for (unsigned int i = 0; i < nic->pair_count; i++)
+		pair_receive(&nic->pairs[i]);
 }
 
-static bool control(struct net *net, const struct queue_chain *chain)
+static bool control(struct nic *nic, const struct queue_chain *chain)
 {
 	struct virtio_net_ctrl_hdr header;
 	uint16_t pairs;
@@ -363,28 +363,28 @@ static bool control(struct net *net, const struct queue_chain *chain)
 	switch (header.class << 8 | header.cmd) {
 	case VIRTIO_NET_CTRL_MQ << 8 | VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET:
 		if (queue_iov_read(chain->iov, chain->out_count, sizeof(header), &pairs, 2) != 2 ||
-		    pairs == 0 || pairs > net->pair_count ||
-		    !(net->features & (1ull << VIRTIO_NET_F_MQ)))
+		    pairs == 0 || pairs > nic->pair_count ||
+		    !(nic->features & (1ull << VIRTIO_NET_F_MQ)))
 			return false;
-		set_pairs(net, pairs);
+		set_pairs(nic, pairs);
 		return true;
 	case VIRTIO_NET_CTRL_ANNOUNCE << 8 | VIRTIO_NET_CTRL_ANNOUNCE_ACK:
-		net->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
+		nic->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
 		return true;
 	case VIRTIO_NET_CTRL_GUEST_OFFLOADS << 8 | VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET:
-		return (net->features & (1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)) &&
+		return (nic->features & (1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)) &&
 		       queue_iov_read(chain->iov, chain->out_count, sizeof(header), &offloads, 8) ==
 			       8 &&
-		       set_offloads(net, offloads);
+		       set_offloads(nic, offloads);
 	default:
 		return false;
 	}
 }
 
-static void control_serve(struct net *net)
+static void control_serve(struct nic *nic)
 {
-	struct virtio_device *device = &net->device;
-	unsigned int queue = net->control_queue, i;
+	struct virtio_device *device = &nic->device;
+	unsigned int queue = nic->control_queue, i;
 	struct queue_chain chain;
 	virtio_net_ctrl_ack ack;
 	int r;
@@ -399,27 +399,27 @@ static void control_serve(struct net *net)
 			virtio_break(device, queue, "a control message without an answer");
 			return;
 		}
-		ack = control(net, &chain) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		ack = control(nic, &chain) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
 		queue_iov_write(chain.iov + chain.out_count, chain.in_count, 0, &ack, 1);
 		virtio_push(device, queue, chain.head, 1);
 	}
 	virtio_interrupt(device, queue);
-	net->control_slowed = i == BATCH;
-	if (net->control_slowed)
-		loop_source_set_timer(net->timer, 1);
+	nic->control_slowed = i == BATCH;
+	if (nic->control_slowed)
+		loop_source_set_timer(nic->timer, 1);
 }
 
 static void on_timer(struct loop_source *source, void *data)
 {
-	struct net *net = data;
-	bool rx = net->rx_slowed;
+	struct nic *nic = data;
+	bool rx = nic->rx_slowed;
 
 	(void) source;
-	net->rx_slowed = false;
-	if (net->control_slowed)
-		control_serve(net);
-	for (unsigned int i = 0; i < net->pair_count; i++) {
-		struct pair *pair = &net->pairs[i];
+	nic->rx_slowed = false;
+	if (nic->control_slowed)
+		control_serve(nic);
+	for (unsigned int i = 0; i < nic->pair_count; i++) {
+		struct pair *pair = &nic->pairs[i];
 
 		if (pair->slowed) {
 			pair->slowed = false;
@@ -432,49 +432,49 @@ static void on_timer(struct loop_source *source, void *data)
 
 /* ---- the device ---- */
 
-static void net_config_read(struct virtio_device *device, uint32_t offset, void *data, size_t size)
+static void nic_config_read(struct virtio_device *device, uint32_t offset, void *data, size_t size)
 {
-	struct net *net = (struct net *) device;
+	struct nic *nic = (struct nic *) device;
 
-	virtio_config_copy(&net->config, sizeof(net->config), offset, data, size);
+	virtio_config_copy(&nic->config, sizeof(nic->config), offset, data, size);
 }
 
-static int net_activate(struct virtio_device *device, uint64_t features)
+static int nic_activate(struct virtio_device *device, uint64_t features)
 {
-	struct net *net = (struct net *) device;
+	struct nic *nic = (struct nic *) device;
 	bool several = features & (1ull << VIRTIO_NET_F_MQ);
 
-	net->features = features;
-	net->control_queue = several ? 2 * net->pair_count : 2;
-	net->active = true;
-	if (!set_offloads(net, features & GUEST_OFFLOADS))
+	nic->features = features;
+	nic->control_queue = several ? 2 * nic->pair_count : 2;
+	nic->active = true;
+	if (!set_offloads(nic, features & GUEST_OFFLOADS))
 		return -EIO;
-	set_pairs(net, 1);
+	set_pairs(nic, 1);
 	return 0;
 }
 
-static void net_notify(struct virtio_device *device, unsigned int queue)
+static void nic_notify(struct virtio_device *device, unsigned int queue)
 {
-	struct net *net = (struct net *) device;
+	struct nic *nic = (struct nic *) device;
 
-	if (queue == net->control_queue && (net->features & (1ull << VIRTIO_NET_F_CTRL_VQ)))
-		control_serve(net);
-	else if (queue / 2 >= net->pair_count)
+	if (queue == nic->control_queue && (nic->features & (1ull << VIRTIO_NET_F_CTRL_VQ)))
+		control_serve(nic);
+	else if (queue / 2 >= nic->pair_count)
 		return;
 	else if (queue % 2 == 0)
-		pair_receive(&net->pairs[queue / 2]);
+		pair_receive(&nic->pairs[queue / 2]);
 	else
-		pair_send(&net->pairs[queue / 2]);
+		pair_send(&nic->pairs[queue / 2]);
 }
 
-static void net_reset(struct virtio_device *device)
+static void nic_reset(struct virtio_device *device)
 {
-	struct net *net = (struct net *) device;
+	struct nic *nic = (struct nic *) device;
 
-	net->active = net->rx_slowed = net->control_slowed = false;
-	net->active_pairs = 0;
-	for (unsigned int i = 0; i < net->pair_count; i++) {
-		struct pair *pair = &net->pairs[i];
+	nic->active = nic->rx_slowed = nic->control_slowed = false;
+	nic->active_pairs = 0;
+	for (unsigned int i = 0; i < nic->pair_count; i++) {
+		struct pair *pair = &nic->pairs[i];
 
 		pair_watch(pair, false);
 		loop_source_free(pair->out_source);
@@ -483,84 +483,84 @@ static void net_reset(struct virtio_device *device)
 		pair->chain_count = pair->iov_count = 0;
 		pair->size = 0;
 	}
-	loop_source_set_timer(net->timer, 0);
-	net->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
+	loop_source_set_timer(nic->timer, 0);
+	nic->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
 }
 
-static void net_free(struct virtio_device *device)
+static void nic_free(struct virtio_device *device)
 {
-	struct net *net = (struct net *) device;
+	struct nic *nic = (struct nic *) device;
 
-	if (!net)
+	if (!nic)
 		return;
-	for (unsigned int i = 0; i < net->pair_count; i++) {
-		loop_source_free(net->pairs[i].source);
-		loop_source_free(net->pairs[i].out_source);
-		fd_close(net->pairs[i].out_fd);
+	for (unsigned int i = 0; i < nic->pair_count; i++) {
+		loop_source_free(nic->pairs[i].source);
+		loop_source_free(nic->pairs[i].out_source);
+		fd_close(nic->pairs[i].out_fd);
 	}
-	loop_source_free(net->timer);
-	free(net);
+	loop_source_free(nic->timer);
+	free(nic);
 }
 
-static const struct virtio_ops net_ops = {
+static const struct virtio_ops nic_ops = {
 	.name = "net",
 	.type = VIRTIO_ID_NET,
-	.config_read = net_config_read,
-	.activate = net_activate,
-	.notify = net_notify,
-	.reset = net_reset,
-	.free = net_free,
+	.config_read = nic_config_read,
+	.activate = nic_activate,
+	.notify = nic_notify,
+	.reset = nic_reset,
+	.free = nic_free,
 };
 
-static int tap_init(struct net *net, int fd, struct error *err)
+static int tap_init(struct nic *nic, int fd, struct error *err)
 {
 	struct ifreq request = {};
 	int flags = fcntl(fd, F_GETFL), header = HEADER;
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return error_set(err, -errno, "%s: its descriptor %d", net->device.id, fd);
+		return error_set(err, -errno, "%s: its descriptor %d", nic->device.id, fd);
 	if (ioctl(fd, TUNGETIFF, &request) < 0)
 		return 0;
-	net->is_tap = true;
+	nic->is_tap = true;
 	if (!(request.ifr_flags & IFF_TAP) || !(request.ifr_flags & IFF_VNET_HDR))
 		return error_say(err, -EINVAL,
 				 "%s: the tap device %s must have IFF_TAP and IFF_VNET_HDR",
-				 net->device.id, request.ifr_name);
+				 nic->device.id, request.ifr_name);
 	if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
-		return error_set(err, -errno, "%s: the header's size of %s", net->device.id,
+		return error_set(err, -errno, "%s: the header's size of %s", nic->device.id,
 				 request.ifr_name);
 	return 0;
 }
 
-static void init_features(struct net *net, const struct net_options *options)
+static void init_features(struct nic *nic, const struct nic_options *options)
 {
-	uint64_t *features = &net->device.features;
+	uint64_t *features = &nic->device.features;
 
 	*features = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 |
 		    1ull << VIRTIO_NET_F_HOST_TSO6 | 1ull << VIRTIO_NET_F_HOST_ECN |
 		    1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_MRG_RXBUF |
 		    1ull << VIRTIO_NET_F_STATUS | 1ull << VIRTIO_NET_F_CTRL_VQ |
 		    1ull << VIRTIO_NET_F_GUEST_ANNOUNCE;
-	if (tap_offload(net, GUEST_OFFLOADS) >= 0)
+	if (tap_offload(nic, GUEST_OFFLOADS) >= 0)
 		*features |= GUEST_OFFLOADS | 1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS;
-	(void) tap_offload(net, 0);
-	if (net->pair_count > 1)
+	(void) tap_offload(nic, 0);
+	if (nic->pair_count > 1)
 		*features |= 1ull << VIRTIO_NET_F_MQ;
 	if (options->mtu)
 		*features |= 1ull << VIRTIO_NET_F_MTU;
-	memcpy(net->config.mac, options->mac, sizeof(net->config.mac));
-	net->config.status = VIRTIO_NET_S_LINK_UP;
-	net->config.max_virtqueue_pairs = (uint16_t) net->pair_count;
-	net->config.mtu = options->mtu;
+	memcpy(nic->config.mac, options->mac, sizeof(nic->config.mac));
+	nic->config.status = VIRTIO_NET_S_LINK_UP;
+	nic->config.max_virtqueue_pairs = (uint16_t) nic->pair_count;
+	nic->config.mtu = options->mtu;
 }
 
-static int check_options(const struct net_options *options, struct error *err)
+static int check_options(const struct nic_options *options, struct error *err)
 {
 	unsigned int size = options->queue_size ? options->queue_size : QUEUE_SIZE;
 
-	if (options->pairs < 1 || options->pairs > NET_PAIRS_MAX)
+	if (options->pairs < 1 || options->pairs > NIC_PAIRS_MAX)
 		return error_say(err, -EINVAL, "%s: %u pairs of queues, 1 to %d are possible",
-				 options->id, options->pairs, NET_PAIRS_MAX);
+				 options->id, options->pairs, NIC_PAIRS_MAX);
 	if (size > QUEUE_SIZE_MAX || size < 2 || (size & (size - 1)))
 		return error_say(err, -EINVAL,
 				 "%s: a queue of %u, it must be a power of two up to %d",
@@ -573,39 +573,39 @@ static int check_options(const struct net_options *options, struct error *err)
 	return 0;
 }
 
-static int net_init(struct net *net, const struct net_options *options, struct error *err)
+static int nic_init(struct nic *nic, const struct nic_options *options, struct error *err)
 {
-	struct virtio_device *device = &net->device;
+	struct virtio_device *device = &nic->device;
 	int r;
 
 	for (unsigned int i = 0; i < options->pairs; i++) {
-		struct pair *pair = &net->pairs[i];
+		struct pair *pair = &nic->pairs[i];
 
-		r = tap_init(net, options->fds[i], err);
+		r = tap_init(nic, options->fds[i], err);
 		if (r < 0)
 			return r;
 		pair->out_fd = fcntl(options->fds[i], F_DUPFD_CLOEXEC, 3);
 		if (pair->out_fd < 0)
 			return error_set(err, -errno, "%s: copying a descriptor", device->id);
 	}
-	init_features(net, options);
-	r = loop_add_timer(device->loop, 0, on_timer, net, &net->timer);
+	init_features(nic, options);
+	r = loop_add_timer(device->loop, 0, on_timer, nic, &nic->timer);
 	return r < 0 ? error_set(err, r, "%s: adding a timer", device->id) : 0;
 }
 
-int net_new(const struct net_options *options, struct loop *loop, struct virtio_device **ret,
+int nic_new(const struct nic_options *options, struct loop *loop, struct virtio_device **ret,
 	    struct error *err)
 {
-	struct net *net;
+	struct nic *nic;
 	struct virtio_device *device;
 	int r;
 
 	r = check_options(options, err);
 	if (r < 0)
 		return r;
-	net = mem_new0(struct net);
-	device = &net->device;
-	device->ops = &net_ops;
+	nic = mem_new0(struct nic);
+	device = &nic->device;
+	device->ops = &nic_ops;
 	device->loop = loop;
 	device->queue_count = 2 * options->pairs + 1;
 	for (unsigned int i = 0; i < device->queue_count; i++)
@@ -613,42 +613,42 @@ int net_new(const struct net_options *options, struct loop *loop, struct virtio_
 			(uint16_t) (options->queue_size ? options->queue_size : QUEUE_SIZE);
 	device->config_size = offsetof(struct virtio_net_config, speed);
 	snprintf(device->id, sizeof(device->id), "%s", options->id);
-	net->pair_count = options->pairs;
+	nic->pair_count = options->pairs;
 	for (unsigned int i = 0; i < options->pairs; i++) {
-		net->pairs[i].net = net;
-		net->pairs[i].index = i;
-		net->pairs[i].fd = options->fds[i];
-		net->pairs[i].out_fd = -1;
+		nic->pairs[i].nic = nic;
+		nic->pairs[i].index = i;
+		nic->pairs[i].fd = options->fds[i];
+		nic->pairs[i].out_fd = -1;
 	}
-	ratelimit_init(&net->send, &options->send);
-	ratelimit_init(&net->receive, &options->receive);
-	r = net_init(net, options, err);
+	ratelimit_init(&nic->send, &options->send);
+	ratelimit_init(&nic->receive, &options->receive);
+	r = nic_init(nic, options, err);
 	if (r < 0) {
-		net_free(device);
+		nic_free(device);
 		return r;
 	}
 	*ret = device;
 	return 0;
 }
 
-void net_announce(struct virtio_device *device)
+void nic_announce(struct virtio_device *device)
 {
-	struct net *net = (struct net *) device;
+	struct nic *nic = (struct nic *) device;
 
-	if (!net->active || !(net->features & (1ull << VIRTIO_NET_F_GUEST_ANNOUNCE)))
+	if (!nic->active || !(nic->features & (1ull << VIRTIO_NET_F_GUEST_ANNOUNCE)))
 		return;
-	net->config.status |= VIRTIO_NET_S_ANNOUNCE;
+	nic->config.status |= VIRTIO_NET_S_ANNOUNCE;
 	virtio_config_changed(device);
 }
 
-void net_set_link(struct virtio_device *device, bool up)
+void nic_set_link(struct virtio_device *device, bool up)
 {
-	struct net *net = (struct net *) device;
-	uint16_t status = (uint16_t) ((net->config.status & ~VIRTIO_NET_S_LINK_UP) |
+	struct nic *nic = (struct nic *) device;
+	uint16_t status = (uint16_t) ((nic->config.status & ~VIRTIO_NET_S_LINK_UP) |
 				      (up ? VIRTIO_NET_S_LINK_UP : 0));
 
-	if (status == net->config.status)
+	if (status == nic->config.status)
 		return;
-	net->config.status = status;
+	nic->config.status = status;
 	virtio_config_changed(device);
 }

@@ -1,10 +1,18 @@
 #include "driver.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <linux/virtio_net.h>
+#include <net/if.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "vmm/net.h"
+#include "own_netns.h"
+#include "vmm/nic.h"
 
 enum {
 	HEADER = 12,
@@ -23,9 +31,9 @@ struct fixture {
 	gpa_t rx, tx;
 };
 
-static void start(struct fixture *f, const struct net_options *options)
+static void start(struct fixture *f, const struct nic_options *options)
 {
-	struct net_options o = *options;
+	struct nic_options o = *options;
 	struct virtio_device *device = NULL;
 	struct error err = {};
 	int size = 4 << 20;
@@ -40,7 +48,7 @@ static void start(struct fixture *f, const struct net_options *options)
 	o.fds[1] = f->second[0];
 	o.pairs = o.pairs ? o.pairs : 1;
 	memcpy(o.mac, "\x02\x11\x22\x33\x44\x55", 6);
-	assert_int_equal(net_new(&o, f->d.loop, &device, &err), 0);
+	assert_int_equal(nic_new(&o, f->d.loop, &device, &err), 0);
 	driver_attach(&f->d, device);
 	f->rx = driver_alloc(&f->d, 4 << 20);
 	f->tx = driver_alloc(&f->d, 1 << 20);
@@ -132,7 +140,7 @@ static void wire_expect(int fd, unsigned int seed, size_t size)
 
 static void test_small(void **state)
 {
-	struct net_options options = { .mtu = 1420 };
+	struct nic_options options = { .mtu = 1420 };
 	struct fixture f;
 	struct virtio_net_config config;
 
@@ -163,7 +171,7 @@ static void test_small(void **state)
 
 static void test_mergeable(void **state)
 {
-	struct net_options options = {};
+	struct nic_options options = {};
 	struct fixture f;
 	uint64_t features = BASIC | MERGE | 1ull << VIRTIO_NET_F_GUEST_CSUM |
 			    1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_RING_F_EVENT_IDX;
@@ -191,7 +199,7 @@ static void test_mergeable(void **state)
 /* A ring too small for the largest packet still gets the small ones. */
 static void test_small_ring(void **state)
 {
-	struct net_options options = {};
+	struct nic_options options = {};
 	struct fixture f;
 
 	(void) state;
@@ -221,7 +229,7 @@ static uint8_t control(struct fixture *f, unsigned int queue, const void *messag
 
 static void test_pairs(void **state)
 {
-	struct net_options options = { .pairs = 2 };
+	struct nic_options options = { .pairs = 2 };
 	struct fixture f;
 
 	(void) state;
@@ -251,12 +259,12 @@ static void test_pairs(void **state)
 
 static void announce(void *data)
 {
-	net_announce(data);
+	nic_announce(data);
 }
 
 static void link_down(void *data)
 {
-	net_set_link(data, false);
+	nic_set_link(data, false);
 }
 
 static uint16_t status(struct fixture *f)
@@ -269,7 +277,7 @@ static uint16_t status(struct fixture *f)
 
 static void test_control(void **state)
 {
-	struct net_options options = {};
+	struct nic_options options = {};
 	struct fixture f;
 
 	(void) state;
@@ -296,7 +304,7 @@ static void test_control(void **state)
 
 static void test_wire_cut(void **state)
 {
-	struct net_options options = {};
+	struct nic_options options = {};
 	struct fixture f;
 
 	(void) state;
@@ -316,7 +324,7 @@ static void test_wire_cut(void **state)
 /* Nobody takes what the guest sends: it waits, and nothing is lost. */
 static void test_full_wire(void **state)
 {
-	struct net_options options = {};
+	struct nic_options options = {};
 	struct fixture f;
 	int size = 4096;
 
@@ -335,7 +343,7 @@ static void test_full_wire(void **state)
 
 static void test_limited(void **state)
 {
-	struct net_options options = {
+	struct nic_options options = {
 		.send = { .ops_per_second = 400, .ops_burst = 1 },
 		.receive = { .bytes_per_second = 100000, .bytes_burst = 1000 },
 	};
@@ -363,7 +371,7 @@ static void test_limited(void **state)
 
 static void test_attacks(void **state)
 {
-	struct net_options options = {};
+	struct nic_options options = {};
 	struct fixture f;
 	struct buffer buffer;
 
@@ -401,7 +409,7 @@ static void test_attacks(void **state)
 
 static void test_bad_options(void **state)
 {
-	struct net_options good = { .id = "net0", .pairs = 1, .fds = { 0 } }, bad[5];
+	struct nic_options good = { .id = "net0", .pairs = 1, .fds = { 0 } }, bad[5];
 	struct virtio_device *device = NULL;
 	struct loop *loop = NULL;
 	struct error err = {};
@@ -411,13 +419,150 @@ static void test_bad_options(void **state)
 	for (unsigned int i = 0; i < ARRAY_COUNT(bad); i++)
 		bad[i] = good;
 	bad[0].pairs = 0;
-	bad[1].pairs = NET_PAIRS_MAX + 1;
+	bad[1].pairs = NIC_PAIRS_MAX + 1;
 	bad[2].fds[0] = -1;
 	bad[3].mac[0] = 1;
 	bad[4].queue_size = 3;
 	for (unsigned int i = 0; i < ARRAY_COUNT(bad); i++)
-		assert_true(net_new(&bad[i], loop, &device, &err) < 0);
+		assert_true(nic_new(&bad[i], loop, &device, &err) < 0);
 	loop_free(loop);
+}
+
+/* ---- with a real tap device ---- */
+
+enum { OUR_TYPE = 0x88b5 };
+
+static int tap_open(const char *name, short flags)
+{
+	struct ifreq request = { .ifr_flags = (short) (IFF_TAP | IFF_NO_PI | flags) };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* A socket that sees and sends what the host's side of the tap does. */
+static int packet_socket(const char *name)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(OUR_TYPE));
+	struct ifreq request = { .ifr_flags = IFF_UP };
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(OUR_TYPE) };
+
+	assert_true(fd >= 0);
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+	assert_int_equal(ioctl(fd, SIOCGIFINDEX, &request), 0);
+	address.sll_ifindex = request.ifr_ifindex;
+	assert_int_equal(bind(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+	return fd;
+}
+
+static void make_frame(uint8_t *frame, unsigned int seed, size_t size)
+{
+	static const uint8_t ethernet[14] = {
+		2, 0x11, 0x22, 0x33, 0x44, 0x55, 2, 0, 0, 0, 0, 1, OUR_TYPE >> 8, OUR_TYPE & 0xff
+	};
+
+	for (size_t i = 0; i < size; i++)
+		frame[i] = (uint8_t) (seed + i);
+	memcpy(frame, ethernet, sizeof(ethernet));
+}
+
+/* Waits for one of our frames; the kernel has some of its own on every link. */
+static void expect_frame(struct fixture *f, unsigned int seed, size_t size)
+{
+	uint8_t frame[2048], *got;
+	uint32_t id, written;
+	struct vring_desc d;
+
+	make_frame(frame, seed, size);
+	for (;;) {
+		id = driver_wait_used(&f->d, RX, &written);
+		memcpy(&d, driver_host(&f->d, f->d.rings[RX].descriptors + 16 * id, 16), 16);
+		got = driver_host(&f->d, d.addr, written);
+		driver_send(&f->d, RX, &(struct buffer){ d.addr, d.len, true }, 1);
+		if (written > HEADER + 14 && got[HEADER + 12] == OUR_TYPE >> 8 &&
+		    got[HEADER + 13] == (OUR_TYPE & 0xff))
+			break;
+	}
+	assert_int_equal(written, HEADER + size);
+	assert_memory_equal(got + HEADER, frame, size);
+}
+
+static void test_tap(void **state)
+{
+	struct nic_options options = { .id = "net0", .pairs = 2 };
+	struct virtio_device *device = NULL;
+	struct fixture f = {};
+	struct error err = {};
+	uint8_t frame[2048], expected[2048];
+	int wire;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	options.fds[0] = tap_open("tap0", IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	options.fds[1] = tap_open("tap0", IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	if (options.fds[0] < 0 || options.fds[1] < 0) {
+		print_message("skipped: no tap device can be made\n");
+		skip();
+	}
+	wire = packet_socket("tap0");
+	driver_init(&f.d);
+	assert_int_equal(nic_new(&options, f.d.loop, &device, &err), 0);
+	driver_attach(&f.d, device);
+	driver_start(&f.d,
+		     MERGE | CONTROLLED | 1ull << VIRTIO_NET_F_MQ |
+			     1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
+			     1ull << VIRTIO_NET_F_GUEST_TSO6,
+		     128);
+	f.rx = driver_alloc(&f.d, 1 << 20);
+	f.tx = driver_alloc(&f.d, 4096);
+	offer(&f, RX, 64, 2048);
+	for (unsigned int i = 0; i < 50; i++) {
+		struct buffer buffer = { f.tx, HEADER + 100 + i, false };
+
+		make_frame(frame, i, 1000 + i);
+		assert_int_equal(send(wire, frame, 1000 + i, 0), 1000 + i);
+		expect_frame(&f, i, 1000 + i);
+		memset(driver_host(&f.d, f.tx, HEADER), 0, HEADER);
+		make_frame(driver_host(&f.d, f.tx + HEADER, 200), i, 100 + i);
+		driver_send(&f.d, TX, &buffer, 1);
+		driver_wait_used(&f.d, TX, NULL);
+		make_frame(expected, i, 100 + i);
+		assert_int_equal(recv(wire, frame, sizeof(frame), 0), 100 + i);
+		assert_memory_equal(frame, expected, 100 + i);
+	}
+	assert_int_equal(control(&f, 4, "\x04\x00\x02\x00", 4), VIRTIO_NET_OK);
+	assert_int_equal(control(&f, 4, "\x04\x00\x01\x00", 4), VIRTIO_NET_OK);
+	driver_done(&f.d);
+	close(wire);
+	close(options.fds[0]);
+	close(options.fds[1]);
+}
+
+static void test_wrong_tap(void **state)
+{
+	struct nic_options options = { .id = "net0", .pairs = 1 };
+	struct virtio_device *device = NULL;
+	struct loop *loop = NULL;
+	struct error err = {};
+
+	(void) state;
+	NEED_OWN_NETNS();
+	options.fds[0] = tap_open("tap1", 0);
+	if (options.fds[0] < 0) {
+		print_message("skipped: no tap device can be made\n");
+		skip();
+	}
+	assert_int_equal(loop_new(&loop, &err), 0);
+	assert_int_equal(nic_new(&options, loop, &device, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "IFF_VNET_HDR"));
+	loop_free(loop);
+	close(options.fds[0]);
 }
 
 int main(void)
@@ -428,7 +573,8 @@ int main(void)
 		cmocka_unit_test(test_control),    cmocka_unit_test(test_wire_cut),
 		cmocka_unit_test(test_full_wire),  cmocka_unit_test(test_limited),
 		cmocka_unit_test(test_attacks),    cmocka_unit_test(test_bad_options),
+		cmocka_unit_test(test_tap),        cmocka_unit_test(test_wrong_tap),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, enter_own_netns, NULL);
 }
