@@ -44,6 +44,7 @@ static const int main_calls[] = {
 	/* a restart: memory, kernel and initramfs anew; counters */
 	SYS_fallocate,
 	SYS_pread64,
+	SYS_sendfile,
 	SYS_newfstatat,
 	SYS_fstat,
 	SYS_lseek,

@@ -39,6 +39,10 @@ struct loader_source {
 int loader_source_read(const struct loader_source *source, uint64_t offset, void *data,
 		       size_t size);
 
+/* The same into the guest's memory; -EFAULT: there is none. */
+int loader_source_load(const struct loader_source *source, uint64_t offset, uint64_t size,
+		       const struct guest_memory *memory, gpa_t address);
+
 /* -EBADMSG: not an ELF that can be loaded; -ENOEXEC: has no PVH entry. */
 int loader_elf(const struct loader_source *source, const struct guest_memory *memory,
 	       struct loader_kernel *ret, struct error *err);

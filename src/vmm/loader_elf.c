@@ -37,6 +37,17 @@ int loader_source_read(const struct loader_source *source, uint64_t offset, void
 	return 0;
 }
 
+int loader_source_load(const struct loader_source *source, uint64_t offset, uint64_t size,
+		       const struct guest_memory *memory, gpa_t address)
+{
+	if (offset > source->size || size > source->size - offset)
+		return -EIO;
+	if (source->fd < 0)
+		return guest_memory_write(memory, address, (const char *) source->data + offset,
+					  size);
+	return guest_memory_load(memory, address, source->fd, offset, size);
+}
+
 static size_t align4(size_t size)
 {
 	return (size + 3) & ~(size_t) 3;
@@ -84,7 +95,6 @@ static int load_segment(const struct loader_source *source, const Elf64_Phdr *se
 			struct error *err)
 {
 	gpa_t at = segment->p_paddr;
-	char *host;
 	int r;
 
 	if (segment->p_filesz > segment->p_memsz)
@@ -95,13 +105,12 @@ static int load_segment(const struct loader_source *source, const Elf64_Phdr *se
 		return error_say(
 			err, -EBADMSG,
 			"the kernel wants to be below 1 MiB, where the machine's tables are");
-	host = guest_memory_range(memory, at, segment->p_memsz);
-	if (!host)
+	if (!guest_memory_range(memory, at, segment->p_memsz))
 		return error_say(err, -ENOSPC,
 				 "the kernel needs memory up to %llu MiB, the guest has %llu MiB",
 				 (unsigned long long) (at + segment->p_memsz) >> 20,
 				 (unsigned long long) guest_memory_size(memory) >> 20);
-	r = loader_source_read(source, segment->p_offset, host, segment->p_filesz);
+	r = loader_source_load(source, segment->p_offset, segment->p_filesz, memory, at);
 	if (r == -EIO)
 		return error_say(err, -EBADMSG, "the kernel is cut off");
 	if (r < 0)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -226,6 +227,48 @@ int guest_memory_write(const struct guest_memory *memory, gpa_t address, const v
 		return -EFAULT;
 	memcpy(host, data, size);
 	return 0;
+}
+
+static int read_all(int fd, char *host, uint64_t offset, uint64_t size)
+{
+	while (size > 0) {
+		ssize_t n = pread(fd, host, size, (off_t) offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		host += n;
+		offset += (uint64_t) n;
+		size -= (uint64_t) n;
+	}
+	return 0;
+}
+
+int guest_memory_load(const struct guest_memory *memory, gpa_t address, int fd, uint64_t offset,
+		      uint64_t size)
+{
+	const struct guest_memory_range *range = find_range(memory, address, size);
+	uint64_t done = 0;
+	off_t at = (off_t) offset;
+
+	if (!range)
+		return -EFAULT;
+	if (memory->fd >= 0 &&
+	    lseek(memory->fd, (off_t) (range->offset + address - range->start), SEEK_SET) < 0)
+		return -errno;
+	while (memory->fd >= 0 && done < size) {
+		ssize_t n = sendfile(memory->fd, fd, &at, size - done);
+
+		if (n == 0)
+			return -EIO;
+		if (n > 0)
+			done += (uint64_t) n;
+		else if (errno != EINTR)
+			break; /* hugetlbfs cannot be written to, some files cannot be spliced */
+	}
+	return read_all(fd, (char *) range->host + (address - range->start) + done, offset + done,
+			size - done);
 }
 
 int guest_memory_discard(const struct guest_memory *memory, gpa_t address, uint64_t size)

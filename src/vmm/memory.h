@@ -4,7 +4,8 @@
  *
  * One memfd, mapped once for each range of guest physical addresses that it fills: below the hole
  * and above 4 GiB (vmm/layout.h).  It is sparse: what the guest never touches costs nothing.
- * Used by everything in vmm/.  Thread-safe: ranges never change after guest_memory_new().
+ * Used by everything in vmm/.  Thread-safe: ranges never change after guest_memory_new();
+ * guest_memory_load() is for one thread at a time.
  *
  * The guest writes this memory at any moment.  Who needs a value twice copies it first:
  * guest_memory_read() for structures, guest_memory_range() only for payload that goes to or comes
@@ -59,6 +60,13 @@ void *guest_memory_range(const struct guest_memory *memory, gpa_t address, uint6
 int guest_memory_read(const struct guest_memory *memory, gpa_t address, void *data, size_t size);
 int guest_memory_write(const struct guest_memory *memory, gpa_t address, const void *data,
 		       size_t size);
+
+/*
+ * Fills a part from a file.  -EFAULT when not all of it is memory, -EIO when the file is shorter.
+ * Faster than reading into guest_memory_range(): pages that are new need not be faulted in.
+ */
+int guest_memory_load(const struct guest_memory *memory, gpa_t address, int fd, uint64_t offset,
+		      uint64_t size);
 
 /* Gives the pages that lie wholly in the range back to the host; the guest reads zeroes there. */
 int guest_memory_discard(const struct guest_memory *memory, gpa_t address, uint64_t size);

@@ -79,6 +79,8 @@ def _make(name, work):
     modules, = tree.glob("lib/modules/*")
     _unpack_modules(modules)
     run("depmod", "-b", tree, modules.name)
+    # For guests inside of the server, as /usr/lib/modules/vmlinuz.
+    (modules.parent / "vmlinuz").write_bytes((work / "vmlinuz").read_bytes())
     _initramfs(tree / "initramfs", _early_modules(modules), work / "initrd")
     make_disk(modules.parent, work / "modules.img", megabytes(modules) + 48, "-O", "^has_journal")
     run("rm", "-rf", tree)

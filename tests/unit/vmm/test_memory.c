@@ -132,6 +132,31 @@ static void uses_a_given_file(void **state)
 	assert_string_equal(guest_memory_range(memory, 3 * MIB, 6), "there");
 }
 
+static void loads_files(void **state)
+{
+	AUTO(fd_close) int fd = memfd_create("file", MFD_CLOEXEC);
+	char data[10000];
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char) (i * 7 + i / 256);
+	assert_int_equal(write(fd, data, sizeof(data)), sizeof(data));
+	for (int thp = 0; thp < 2; thp++) {
+		struct guest_memory_options options = { .size_bytes = 4 * MIB,
+							.thp = thp,
+							.fd = -1 };
+		AUTO(guest_memory_free) struct guest_memory *memory = NULL;
+
+		assert_int_equal(guest_memory_new(&options, &memory, NULL), 0);
+		assert_int_equal(guest_memory_load(memory, 5000, fd, 3, sizeof(data) - 3), 0);
+		assert_memory_equal(guest_memory_range(memory, 5000, sizeof(data) - 3), data + 3,
+				    sizeof(data) - 3);
+		assert_int_equal(guest_memory_load(memory, 0, fd, 4, sizeof(data) - 3), -EIO);
+		assert_int_equal(guest_memory_load(memory, 4 * MIB - 1, fd, 0, 2), -EFAULT);
+		assert_int_equal(guest_memory_load(memory, 0, -1, 0, 2), -EBADF);
+	}
+}
+
 static void refuses_nonsense(void **state)
 {
 	static const struct guest_memory_options bad[] = {
@@ -159,7 +184,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lies_around_the_hole), cmocka_unit_test(stays_in_bounds),
 		cmocka_unit_test(gives_pages_back),     cmocka_unit_test(hints_make_it_anonymous),
-		cmocka_unit_test(uses_a_given_file),    cmocka_unit_test(refuses_nonsense),
+		cmocka_unit_test(uses_a_given_file),    cmocka_unit_test(loads_files),
+		cmocka_unit_test(refuses_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

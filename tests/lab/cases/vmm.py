@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, bzImage, restart, panic, jail, control socket.
+#
+# lab: kernels=6.1,6.12 memory=2560 time=600 alone=yes
+"""Each boot says what it saw on its serial port; consoles and counters become artefacts."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+KERNEL = "/usr/lib/modules/vmlinuz"
+MODULES = ["virtio_pci", "virtio_console", "virtio_rng", "virtio_blk"]
+# An emulated processor does not let KVM see XSETBV, so XSAVE would confuse the guest.
+APPEND = "console=ttyS0 quiet noxsave 8250.nr_uarts=1"
+INIT = """#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc p /proc; $b mount -t sysfs s /sys; $b mount -t devtmpfs d /dev
+line=$($b cat /proc/cmdline)
+exec >/dev/ttyS0
+echo "UP cpus=$($b nproc) kb=$($b awk '/MemTotal/{print $2}' /proc/meminfo) \
+clock=$($b cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
+case $line in *devices*)
+	for module in /modules/*; do $b insmod $module; done
+	echo "VIRTIO $($b cat /sys/bus/virtio/devices/*/device | $b sort | $b tr '\\n' ' ')"
+	echo "said on hvc0" >/dev/hvc0
+	echo "SERIAL $($b cat /sys/block/vda/serial)"
+	$b dd if=/dev/vda bs=512 count=1 2>/dev/null | $b head -c 5; echo
+	echo "wrote" | $b dd of=/dev/vda bs=512 seek=1 conv=fsync 2>/dev/null
+	[ "$($b head -c 64 /dev/hwrng | $b wc -c)" = 64 ] && echo RANDOM
+esac
+case $line in
+*panics*) echo c >/proc/sysrq-trigger ;;
+*restarts*) $b reboot -f ;;
+*waits*) echo WAITS; while :; do $b sleep 1; done ;;
+esac
+$b poweroff -f
+"""
+artefacts = pathlib.Path(os.environ["LAB_ARTEFACTS"])
+work = pathlib.Path("/var/tmp/vmm")
+
+
+def initramfs():
+    folder = work / "initramfs"
+    for name in ("bin", "modules", "proc", "sys", "dev"):
+        (folder / name).mkdir(parents=True)
+    (folder / "bin/busybox").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
+    (folder / "init").write_text(INIT)
+    seen = []
+    for module in MODULES:
+        for line in subprocess.run(["modprobe", "--show-depends", module], check=True, text=True,
+                                   capture_output=True).stdout.splitlines():
+            words = line.split()
+            if words[0] == "insmod" and words[1] not in seen:
+                seen.append(words[1])
+    for number, path in enumerate(seen):
+        (folder / f"modules/{number:02}").write_bytes(pathlib.Path(path).read_bytes())
+    for path in (folder / "init", folder / "bin/busybox"):
+        path.chmod(0o755)
+    # The first console of the kernel's own, before devtmpfs.
+    os.mknod(folder / "dev/console", 0o600 | 0o020000, os.makedev(5, 1))
+    names = "\n".join(str(path.relative_to(folder)) for path in [folder, *sorted(folder.rglob("*"))])
+    with open(work / "initrd", "wb") as out:
+        subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], cwd=folder, check=True, stdout=out,
+                       input=names.encode(), stderr=subprocess.DEVNULL)
+
+
+class Machine:
+    """A running brume-vmm; what its serial port says grows in a file of the artefacts."""
+
+    def __init__(self, name, words, *options):
+        self.name, self.serial = name, artefacts / f"{name}.serial"
+        self.log, self.metrics = artefacts / f"{name}.log", artefacts / f"{name}.metrics"
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            ["brume-vmm", "--kernel", KERNEL, "--initrd", work / "initrd", "--append", f"{APPEND} {words}",
+             "--serial", self.serial, "--log", self.log, "--metrics", self.metrics, *options])
+
+    def said(self):
+        return self.serial.read_text(errors="replace") if self.serial.exists() else ""
+
+    def wait_for(self, text, times=1):
+        while self.said().count(text) < times:
+            assert self.process.poll() is None, f"{self.name} ended: {self.log.read_text()}{self.said()}"
+            time.sleep(0.2)
+
+    def end(self, code):
+        got = self.process.wait()
+        print(f"{self.name}: {got} after {time.monotonic() - self.began:.1f} s: {self.log.read_text().strip()}",
+              flush=True)
+        assert got == code, f"{self.name} ended with {got}, not {code}: {self.log.read_text()}{self.said()}"
+        return self.said()
+
+
+def call(path, method):
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+        body = json.dumps({"method": method}).encode()
+        peer.sendall(struct.pack("<IHHQ", len(body), 11, 0, 5) + body)
+        stream = peer.makefile("rb")
+        size, kind, _, number = struct.unpack("<IHHQ", stream.read(16))
+        assert (kind, number) == (12, 5)
+        return json.loads(stream.read(size))
+
+
+def boots_and_finds_its_devices():
+    disk = work / "disk"
+    disk.write_bytes(b"DISK!".ljust(1 << 20, b"\0"))
+    console = artefacts / "devices.console"
+    machine = Machine("devices", "devices", "--memory", "192M,thp", "--disk", f"{disk},serial=brume-disk",
+                      "--console", console, "--cpu-baseline", "x86-64-v2", "--no-reboot")
+    text = machine.end(0)
+    assert "UP cpus=1 " in text and "clock=kvm-clock" in text, text
+    assert "SERIAL brume-disk" in text and "DISK!" in text and "RANDOM" in text, text
+    assert disk.read_bytes()[512:517] == b"wrote"
+    assert "said on hvc0" in console.read_text()
+    counters = json.loads(machine.metrics.read_text())
+    assert counters["cpus"][0]["exits"]["mmio"] > 0 and counters["kvm_cpus"].get("exits", 1) > 0
+    assert {device["id"] for device in counters["devices"]} >= {"console0", "disk0", "rng0"}
+
+
+def four_cpus_and_more_memory_than_the_host():
+    memory = Machine("refused", "", "--memory", "5G")
+    assert memory.process.wait() == 1 and "more than this host has" in memory.log.read_text()
+    text = Machine("smp", "", "--cpus", "4", "--memory", "5G,overcommit,thp", "--no-reboot").end(0)
+    assert "UP cpus=4 " in text, text
+    assert int(text.split("kb=")[1].split()[0]) > 4_900_000, text
+
+
+def restart_and_panic_are_told_apart():
+    common = ("--memory", "160M,thp", "--no-reboot")
+    assert "UP" in Machine("restart", "restarts", *common).end(3)
+    assert "Kernel panic" in Machine("panic", "panics", *common).end(4)
+
+
+def restarts_in_its_jail_and_obeys():
+    sock = work / "control.sock"
+    machine = Machine("again", "devices restarts", "--memory", "160M,thp", "--control", sock)
+    machine.wait_for("UP cpus", 2)
+    for task in pathlib.Path(f"/proc/{machine.process.pid}/task").iterdir():
+        status = (task / "status").read_text()
+        assert "\nSeccomp:\t2\n" in status and "\nNoNewPrivs:\t1\n" in status, status
+    info = call(sock, "info")["result"]
+    assert info["state"] == "running" and info["resets"] >= 1, info
+    assert call(sock, "pause") == {"result": {}}
+    assert call(sock, "info")["result"]["state"] == "paused"
+    assert call(sock, "resume") == {"result": {}}
+    assert "error" in call(sock, "nonsense")
+    (artefacts / "again.live").write_text(json.dumps(call(sock, "metrics"), indent=1))
+    machine.process.send_signal(signal.SIGTERM)
+    assert call(sock, "quit") == {"result": {}}
+    machine.end(0)
+
+
+work.mkdir(parents=True)
+if not os.path.exists("/dev/kvm"):
+    subprocess.run(["modprobe", "kvm-amd"], check=True)
+initramfs()
+boots_and_finds_its_devices()
+restart_and_panic_are_told_apart()
+restarts_in_its_jail_and_obeys()
+four_cpus_and_more_memory_than_the_host()
