@@ -32,7 +32,6 @@ enum {
 	EXIT_USAGE = 2,
 	EXIT_RESET = 3,
 	EXIT_CRASHED = 4,
-	LAST_WORDS = 64 * 1024,
 };
 
 struct program {
@@ -115,19 +114,6 @@ static void write_metrics(const struct program *program)
 		log_warning("metrics: %s", strerror(errno));
 }
 
-static void write_last_words(const struct program *program)
-{
-	AUTO(free) char *text = NULL;
-	size_t size;
-
-	if (program->options.last_words_fd < 0)
-		return;
-	text = mem_zalloc(LAST_WORDS);
-	size = vm_last_words(program->vm, text, LAST_WORDS);
-	if (size > 0 && write(program->options.last_words_fd, text, size) < 0)
-		log_warning("console: %s", strerror(errno));
-}
-
 /* A thread that cannot be limited must not run. */
 static void limit_thread(enum jail_thread kind)
 {
@@ -187,7 +173,6 @@ static int run(struct program *program, struct error *err)
 	r = loop_run(program->loop);
 	if (r < 0)
 		return error_set(err, r, "the main loop");
-	write_last_words(program);
 	write_metrics(program);
 	return r;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -50,14 +51,21 @@ struct port {
 	struct port_state state;
 };
 
+/* Also the layout of the file: what a reader finds after a crash (machine/ring.h). */
+struct console_ring {
+	char magic[8];
+	uint64_t written; /* since the start; the last ones are in `text` */
+	char text[CONSOLE_RING_BYTES];
+};
+
 struct console {
 	struct virtio_device device;
 	struct port ports[CONSOLE_PORTS_MAX];
 	unsigned int port_count;
 	bool multiport;
 	struct loop_source *timer; /* goes on after a batch */
-	char ring[CONSOLE_RING_BYTES];
-	uint64_t ring_written;
+	struct console_ring *ring; /* a file's pages, or ours */
+	bool ring_is_mapped;
 };
 
 static unsigned int in_queue(const struct port *port)
@@ -81,13 +89,13 @@ static void ring_add(struct console *console, const struct iovec *iov, unsigned 
 			size = CONSOLE_RING_BYTES;
 		}
 		while (size > 0) {
-			size_t at = console->ring_written % CONSOLE_RING_BYTES;
+			size_t at = console->ring->written % CONSOLE_RING_BYTES;
 			size_t n = CONSOLE_RING_BYTES - at;
 
 			if (n > size)
 				n = size;
-			memcpy(console->ring + at, data, n);
-			console->ring_written += n;
+			memcpy(console->ring->text + at, data, n);
+			console->ring->written += n;
 			data += n;
 			size -= n;
 		}
@@ -100,10 +108,11 @@ size_t console_last_words(const struct virtio_device *device, char *data, size_t
 
 	if (size > CONSOLE_RING_BYTES)
 		size = CONSOLE_RING_BYTES;
-	if (size > console->ring_written)
-		size = console->ring_written;
+	if (size > console->ring->written)
+		size = console->ring->written;
 	for (size_t i = 0; i < size; i++)
-		data[i] = console->ring[(console->ring_written - size + i) % CONSOLE_RING_BYTES];
+		data[i] = console->ring
+				  ->text[(console->ring->written - size + i) % CONSOLE_RING_BYTES];
 	return size;
 }
 
@@ -462,6 +471,27 @@ static void console_reset(struct virtio_device *device)
 	loop_source_set_timer(console->timer, 0);
 }
 
+static int ring_init(struct console *console, int fd)
+{
+	struct console_ring *ring;
+
+	if (fd <= 0) {
+		console->ring = mem_new0(struct console_ring);
+		return 0;
+	}
+	/* Space that is not there would be a SIGBUS later. */
+	int r = posix_fallocate(fd, 0, sizeof(*ring));
+	if (r != 0)
+		return -r;
+	ring = mmap(NULL, sizeof(*ring), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (ring == MAP_FAILED)
+		return -errno;
+	memcpy(ring->magic, "brumerng", sizeof(ring->magic));
+	console->ring = ring;
+	console->ring_is_mapped = true;
+	return 0;
+}
+
 static void console_free(struct virtio_device *device)
 {
 	struct console *console = (struct console *) device;
@@ -480,6 +510,10 @@ static void console_free(struct virtio_device *device)
 		fd_close(port->own_fd);
 	}
 	loop_source_free(console->timer);
+	if (console->ring_is_mapped)
+		munmap(console->ring, sizeof(*console->ring));
+	else
+		free(console->ring);
 	free(console);
 }
 
@@ -547,6 +581,11 @@ int console_new(const struct console_options *options, struct loop *loop,
 	console->port_count = options->port_count;
 	for (unsigned int i = 0; i < options->port_count; i++)
 		port_init(console, i, &options->ports[i]);
+	r = ring_init(console, options->ring_fd);
+	if (r < 0) {
+		console_free(device);
+		return error_set(err, r, "%s: the file of its last words", options->id);
+	}
 	r = loop_add_timer(loop, 0, on_timer, console, &console->timer);
 	if (r < 0) {
 		console_free(device);

@@ -37,6 +37,11 @@ struct console_options {
 	const char *id; /* "console0" */
 	struct console_port_options ports[CONSOLE_PORTS_MAX];
 	unsigned int port_count; /* at least 1 */
+	/*
+	 * A file for the ring, so that it outlives every kind of end: 8 bytes "brumerng", u64 how
+	 * much was ever written, 64 KiB.  0 (a zeroed struct) or less: none.
+	 */
+	int ring_fd;
 };
 
 int console_new(const struct console_options *options, struct loop *loop,

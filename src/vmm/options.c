@@ -240,8 +240,8 @@ static int parse_console(struct options *options, const char *text, struct error
 	}
 	if (strncmp(text, "fd:", 3) == 0)
 		return vm->console_out_fd = options_open(options, "--console", text, 0, err);
-	return options->last_words_fd =
-		       options_open(options, "--console", text, O_WRONLY | O_CREAT | O_TRUNC, err);
+	return vm->console_ring_fd =
+		       options_open(options, "--console", text, O_RDWR | O_CREAT | O_TRUNC, err);
 }
 
 static int parse_serial(struct options *options, const char *text, struct error *err)
@@ -481,12 +481,12 @@ static void defaults(struct options *options)
 			.serial_out_fd = -1,
 			.console_in_fd = -1,
 			.console_out_fd = -1,
+			.console_ring_fd = -1,
 			.balloon = true,
 		},
 		.control_fd = -1,
 		.status_fd = -1,
 		.metrics_fd = -1,
-		.last_words_fd = -1,
 	};
 }
 

@@ -15,7 +15,6 @@ struct options {
 	struct vm_config vm;
 	const char *control_path; /* NULL: none, or control_fd */
 	int control_fd, status_fd, metrics_fd;
-	int last_words_fd; /* gets the end of the guest's console when the machine has ended */
 	bool paused;
 	bool no_jail;
 

@@ -58,6 +58,7 @@ struct vm_config {
 	bool serial;
 	int serial_in_fd, serial_out_fd;   /* -1: none */
 	int console_in_fd, console_out_fd; /* of hvc0 */
+	int console_ring_fd;               /* gets its last 64 KiB as they come (vmm/console.h) */
 	struct vm_port ports[VM_PORTS_MAX];
 	unsigned int port_count;
 	struct vm_disk disks[VM_DISKS_MAX];
@@ -106,8 +107,5 @@ void vm_quit(struct vm *vm);
 /* New references. */
 json_t *vm_info(const struct vm *vm);
 json_t *vm_metrics(const struct vm *vm);
-
-/* The last bytes of the guest's console. */
-size_t vm_last_words(const struct vm *vm, char *data, size_t size);
 
 const char *vm_end_name(enum vm_end end);

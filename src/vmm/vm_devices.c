@@ -132,6 +132,7 @@ static int add_console(struct vm *vm, struct error *err)
 		.ports = { { .in_fd = vm->config.console_in_fd,
 			     .out_fd = vm->config.console_out_fd } },
 		.port_count = 1,
+		.ring_fd = vm->config.console_ring_fd,
 	};
 	struct virtio_device *device;
 	int r;
@@ -146,11 +147,7 @@ static int add_console(struct vm *vm, struct error *err)
 		};
 	}
 	r = console_new(&options, vm->io_loop, &device, err);
-	if (r == 0)
-		r = add_virtio(vm, device, err);
-	if (r == 0)
-		vm->console = device;
-	return r;
+	return r == 0 ? add_virtio(vm, device, err) : r;
 }
 
 static int add_disks(struct vm *vm, struct error *err)
@@ -239,11 +236,6 @@ int vm_balloon(struct vm *vm, const uint64_t *target_bytes, json_t **ret, struct
 {
 	(void) vm, (void) target_bytes, (void) ret;
 	return error_say(err, -ENODEV, "the machine has no balloon");
-}
-
-size_t vm_last_words(const struct vm *vm, char *data, size_t size)
-{
-	return vm->console ? console_last_words(vm->console, data, size) : 0;
 }
 
 int vm_devices_new(struct vm *vm, struct error *err)

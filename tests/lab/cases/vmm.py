@@ -116,7 +116,7 @@ def boots_and_finds_its_devices():
     assert "UP cpus=1 " in text and "clock=kvm-clock" in text, text
     assert "SERIAL brume-disk" in text and "DISK!" in text and "RANDOM" in text, text
     assert disk.read_bytes()[512:517] == b"wrote"
-    assert "said on hvc0" in console.read_text()
+    assert b"said on hvc0" in console.read_bytes() and console.stat().st_size == 16 + (64 << 10)
     counters = json.loads(machine.metrics.read_text())
     assert counters["cpus"][0]["exits"]["mmio"] > 0 and counters["kvm_cpus"].get("exits", 1) > 0
     assert {device["id"] for device in counters["devices"]} >= {"console0", "disk0", "rng0"}

@@ -18,6 +18,7 @@ enum {
 struct fixture {
 	struct driver d;
 	int out[2], in[2], both[2], file; /* ports 1, 2, 3 and 4 */
+	int ring;
 	gpa_t control_in, scratch;
 };
 
@@ -74,6 +75,7 @@ static int setup(void **state)
 	options.ports[2] = (struct console_port_options){ "brume.in", f->in[0], -1 };
 	options.ports[3] = (struct console_port_options){ "both", f->both[0], f->both[0] };
 	options.ports[4] = (struct console_port_options){ "brume.status", -1, f->file };
+	options.ring_fd = f->ring = memfd_create("ring", MFD_CLOEXEC);
 	driver_init(&f->d);
 	assert_int_equal(console_new(&options, f->d.loop, &device, &err), 0);
 	driver_attach(&f->d, device);
@@ -97,6 +99,7 @@ static int teardown(void **state)
 		fd_close(f->both[i]);
 	}
 	close(f->file);
+	close(f->ring);
 	free(f);
 	return 0;
 }
@@ -178,6 +181,9 @@ static void test_last_words(void **state)
 	assert_memory_equal(last, "!hello world\n", 13);
 	assert_int_equal(console_last_words(f->d.device, last, 6), 6);
 	assert_memory_equal(last, "world\n", 6);
+	/* In the file as well, at once. */
+	assert_int_equal(pread(f->ring, last, 16 + 13, 0), 16 + 13);
+	assert_memory_equal(last, "brumerng\x0d\0\0\0\0\0\0\0!hello world\n", 16 + 13);
 	for (unsigned int i = 0; i < sizeof(big); i++)
 		big[i] = (char) ('a' + i % 23);
 	memcpy(driver_host(&f->d, at, sizeof(big)), big, sizeof(big));
