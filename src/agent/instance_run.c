@@ -8,6 +8,7 @@
 #include "agent/settings.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/signame.h"
 #include "model/member.h"
 
 /* The present run of an instance: how it begins, is stopped and goes on record. */
@@ -156,7 +157,7 @@ void run_signal(struct instance_actor *actor, struct keeper_client *keeper)
 {
 	uint32_t timeout_s = instance_stop_timeout_s(actor_spec(actor));
 	const char *name = actor_spec(actor)->stop_signal;
-	int number = name && name[0] ? signal_parse(name) : 0;
+	int number = name && name[0] ? signame_number(name) : 0;
 	AUTO(free) char *path = agent_run_path(actor->agent, actor->uid, "settings.json");
 	AUTO(settings_done) struct settings settings = {};
 	char job[KEEPER_JOB_MAX + 1];

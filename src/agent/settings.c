@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/signame.h"
 #include "base/strv.h"
 #include "codec/oci_image.h"
 #include "model/instance.h"
@@ -19,7 +20,7 @@ static int stop_signal(const struct instance_spec *spec, const struct oci_image_
 {
 	const char *name =
 		spec->stop_signal && spec->stop_signal[0] ? spec->stop_signal : image->stop_signal;
-	int number = name && name[0] ? signal_parse(name) : SIGTERM;
+	int number = name && name[0] ? signame_number(name) : SIGTERM;
 
 	return number > 0 ? number : SIGTERM;
 }

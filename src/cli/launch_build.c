@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/signame.h"
 #include "base/strv.h"
 #include "cli/number.h"
 #include "model/member.h"
@@ -145,7 +146,7 @@ static int launch_build_texts(const struct launch_options *options, struct launc
 	if (options->network)
 		mem_replace(&spec->network, options->network);
 	if (options->stop_signal) {
-		if (signal_parse(options->stop_signal) < 0)
+		if (signame_number(options->stop_signal) < 0)
 			return error_say(err, -EINVAL,
 					 "--stop-signal \"%s\": there is no such signal; try TERM, "
 					 "INT or 15",

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/signame.h"
 #include "base/strv.h"
 #include "cli/batch.h"
 #include "cli/cli.h"
@@ -123,7 +124,7 @@ static int update_stop(const struct update_options *options, json_t *body, struc
 	int64_t timeout_s = 0;
 	int r = 0;
 
-	if (options->stop_signal && signal_parse(options->stop_signal) < 0)
+	if (options->stop_signal && signame_number(options->stop_signal) < 0)
 		return error_say(err, -EINVAL,
 				 "--stop-signal \"%s\": is not a signal, for example "
 				 "\"TERM\"",

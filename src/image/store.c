@@ -187,6 +187,7 @@ static int make_folders(struct image_store *store, struct error *err)
 		{ "records", 0700 },      { "blobs", 0700 },  { "blobs/sha256", 0700 },
 		{ "blobs/sha512", 0700 }, { "layers", 0711 }, { "partial", 0700 },
 		{ "jobs", 0700 },         { "fresh", 0700 },  { "trash", 0700 },
+		{ "disks", 0700 },
 	};
 
 	if (mkdir(store->dir, 0711) < 0 && errno != EEXIST)

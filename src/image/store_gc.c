@@ -219,6 +219,7 @@ int image_store_gc(struct image_store *store, char *const *live_layers, struct i
 		sweep_layers(store, &marks, &result);
 		sweep_files(store, "blobs/sha256", marks.blobs, &result);
 		sweep_files(store, "blobs/sha512", marks.blobs, &result);
+		sweep_files(store, "disks", marks.blobs, &result);
 		/* Beginnings that a job goes on with are in the job's folder. */
 		sweep_files(store, "partial", NULL, &result);
 	}

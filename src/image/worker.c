@@ -284,7 +284,7 @@ static const struct {
 	int (*run)(struct wire *wire, const char *action, struct error *err);
 } instance_actions[] = {
 	{ "stat", files_worker },    { "get", files_worker },   { "put", files_worker },
-	{ "changes", upper_worker }, { "layer", upper_worker },
+	{ "changes", upper_worker }, { "layer", upper_worker }, { "disk", disk_worker },
 };
 
 static int run_action(struct worker *worker, const char *action, struct error *err)

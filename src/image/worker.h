@@ -8,7 +8,8 @@
  *
  * Started for one instance ("stat", "get", "put", see files.h; "changes", "layer", see upper.h): 4
  * is the stream, 5 the instance's root or changed files, 6 its user namespace or the folder of
- * layers.
+ * layers.  Started for a disk of an image ("disk", see disk.h): 4 is its file, 5 the merged layers,
+ * 6 the user namespace.
  */
 #include <stdbool.h>
 

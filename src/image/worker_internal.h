@@ -70,5 +70,8 @@ int worker_layer_folder(struct worker_layer *work, struct error *err);
 void worker_layer_report(struct worker_layer *work);
 void worker_layer_close(struct worker_layer *work);
 
+/* worker_disk.c: a disk of an image, see disk.h. */
+int disk_worker(struct wire *wire, const char *action, struct error *err);
+
 int worker_pull(struct worker *worker, struct error *err);
 int worker_import(struct worker *worker, struct error *err);

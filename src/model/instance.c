@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/signame.h"
 #include "base/strv.h"
 #include "model/member.h"
 
@@ -116,7 +117,7 @@ static void check_strings(struct json_reader *in, const struct instance_spec *sp
 		if (!isalnum((unsigned char) host[i]) && (i == 0 || !strchr(".-", host[i])))
 			member_fail(in, "hostname",
 				    "\"%.64s\" must be letters, digits, '.' and '-'", host);
-	if (spec->stop_signal && spec->stop_signal[0] && signal_parse(spec->stop_signal) < 0)
+	if (spec->stop_signal && spec->stop_signal[0] && signame_number(spec->stop_signal) < 0)
 		member_fail(in, "stop_signal", "\"%.64s\" is not a signal, for example \"TERM\"",
 			    spec->stop_signal);
 	if (spec->remove_on_exit && spec->restart_policy != RESTART_NO)

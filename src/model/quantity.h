@@ -1,6 +1,6 @@
 #pragma once
 /*
- * model/quantity.h - the small texts people write for sizes, processors, signals and policies.
+ * model/quantity.h - the small texts people write for sizes, processors and policies.
  *
  * Shared by the command line and the API, so that both accept and refuse the same.
  * No state, thread-safe.
@@ -17,9 +17,6 @@ int cpus_parse(const char *text, const char *what, double *ret, struct error *er
 
 /* "30s", "500ms", "1m30s", "2h"; a bare number is seconds.  At most a day. */
 int duration_parse(const char *text, const char *what, uint32_t *ret_ms, struct error *err);
-
-/* "TERM", "SIGTERM", "15", "RTMIN+3"; the number or -EINVAL. */
-int signal_parse(const char *text);
 
 enum restart_policy { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS, RESTART_UNLESS_STOPPED };
 extern const char *const restart_policy_names[];

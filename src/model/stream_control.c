@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/signame.h"
 #include "model/quantity.h"
 
 static int read_size(const json_t *size, struct stream_control *control, struct error *err)
@@ -37,7 +38,7 @@ int stream_control_decode(const json_t *message, struct stream_control *ret, str
 		r = read_size(resize, &control, err);
 	if (r < 0)
 		return r;
-	control.signal = name ? signal_parse(name) : 0;
+	control.signal = name ? signame_number(name) : 0;
 	if (name && control.signal <= 0)
 		return error_say(err, -EINVAL, "control message.signal: '%.40s' is not a signal",
 				 name);

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/signame.h"
 #include "model/event.h"
 #include "model/image.h"
 #include "model/instance.h"
@@ -85,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	publish_parse(text, &publish, NULL);
 	memory_parse(text, "memory", &bytes, NULL);
-	signal_parse(text);
+	signame_number(text);
 	if (json_parse((const char *) data, size, 1024 * 1024, &doc, NULL) < 0)
 		return 0;
 	try_instance(doc);

@@ -61,24 +61,6 @@ static void test_cpus(void **state)
 	assert_int_equal(cpus_parse("nan", "--cpus", &cpus, NULL), -EINVAL);
 }
 
-static void test_signal(void **state)
-{
-	(void) state;
-	assert_int_equal(signal_parse("TERM"), SIGTERM);
-	assert_int_equal(signal_parse("sigkill"), SIGKILL);
-	assert_int_equal(signal_parse("9"), 9);
-	assert_int_equal(signal_parse("RTMIN+3"), 37);
-	assert_int_equal(signal_parse("SIGRTMAX-1"), 63);
-	assert_int_equal(signal_parse("RTMAX"), 64);
-	assert_int_equal(signal_parse("RTMIN-1"), -EINVAL);
-	assert_int_equal(signal_parse("RTMIN+99"), -EINVAL);
-	assert_int_equal(signal_parse("0"), -EINVAL);
-	assert_int_equal(signal_parse("65"), -EINVAL);
-	assert_int_equal(signal_parse("TERMINATE"), -EINVAL);
-	assert_int_equal(signal_parse(""), -EINVAL);
-	assert_int_equal(signal_parse(NULL), -EINVAL);
-}
-
 static void test_restart(void **state)
 {
 	enum restart_policy policy;
@@ -103,7 +85,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_cpus),
-		cmocka_unit_test(test_signal),
 		cmocka_unit_test(test_restart),
 	};
 

@@ -1,0 +1,6 @@
+#include "guest/guest.h"
+
+int main(int argc, char **argv)
+{
+	return guest_main(argc, argv);
+}

@@ -1,0 +1,59 @@
+#pragma once
+/*
+ * image/kernel.h - the kernels of a node for its virtual machines.
+ *
+ *	STATE/kernels/NAME/	vmlinux (the unwrapped ELF), bzImage (as it came; not there when an
+ *ELF came), modules/ (those that machines need, and `order`), initramfs (the part that all machines
+ *share), meta.json STATE/kernels/default	a symbolic link
+ *
+ * A kernel appears by rename(); a crash leaves a folder with a leading dot, which the next import
+ * removes.  Kernels are the administrator's: what is imported is trusted like the host's own, only
+ * sizes and formats are checked.  Used by the agent.  Thread-safe; the calls block.
+ */
+#include <jansson.h>
+#include <stdbool.h>
+
+struct error;
+
+enum { KERNEL_NAME_MAX = 63 };
+
+/* [A-Za-z0-9][A-Za-z0-9._-]*, and not "default". */
+int kernel_name_check(const char *name, struct error *err);
+
+struct kernel_import {
+	const char *name;    /* NULL or "": its version */
+	const char *source;  /* a linux-image .deb, a vmlinuz, or an ELF vmlinux */
+	const char *modules; /* with a vmlinuz: its folder of modules; NULL: /lib/modules/VERSION */
+	const char *init;    /* path of brume-init */
+};
+
+/* *ret is meta.json's object.  The first one becomes the default. */
+int kernel_import(const char *dir, const struct kernel_import *import, json_t **ret,
+		  struct error *err);
+
+/* [{meta.json, "default": bool}, ...], sorted by name. */
+int kernel_list(const char *dir, json_t **ret, struct error *err);
+
+int kernel_set_default(const char *dir, const char *name, struct error *err);
+
+/* Machines that run keep what they have open.  The default goes only when it is the last one. */
+int kernel_delete(const char *dir, const char *name, struct error *err);
+
+/* Open for reading; -1 when it has none. */
+struct kernel_files {
+	int vmlinux_fd, bzimage_fd, initramfs_fd;
+	char name[KERNEL_NAME_MAX + 1];
+};
+
+/*
+ * `name` NULL or "": the default; when there is none, the newest cloud kernel below /boot or, where
+ * there is apt, from Debian's package, is imported.  An initramfs with another brume-init in it is
+ * made anew.
+ */
+int kernel_open(const char *dir, const char *name, const char *init, struct kernel_files *ret,
+		struct error *err);
+void kernel_files_done(struct kernel_files *files);
+static inline void kernel_files_done_autop(struct kernel_files *files)
+{
+	kernel_files_done(files);
+}

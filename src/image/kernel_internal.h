@@ -1,0 +1,40 @@
+#pragma once
+/*
+ * image/kernel_internal.h - the parts of image/kernel.h.
+ *
+ *	kernel.c		the store: names, the default, opening
+ *	kernel_import.c		from a package or files to a folder of the store
+ *	kernel_modules.c	which modules, in which order; the shared initramfs
+ */
+#include <stddef.h>
+
+struct error;
+
+/* Files are flat: `modules_fd` has NAME.ko, plain, for all names in `order`. */
+enum { KERNEL_MODULE_MAX = 64 << 20, KERNEL_ORDER_MAX = 64 << 10, KERNEL_INIT_MAX = 16 << 20 };
+
+/* A table of the modules of a kernel: where each is. */
+struct module_table;
+struct module_table *module_table_new(void);
+void module_table_free(struct module_table *table);
+static inline void module_table_free_autop(struct module_table **table)
+{
+	module_table_free(*table);
+}
+/* `path` ends in .ko, .ko.xz, .ko.gz or .ko.zst; anything else is passed over. */
+void module_table_add(struct module_table *table, const char *path);
+/* All below a folder. */
+void module_table_add_tree(struct module_table *table, const char *folder);
+
+/* Copies what machines need, and what that needs, to `modules_fd`, with `order`. */
+int kernel_modules_copy(struct module_table *table, int modules_fd, struct error *err);
+
+/* Writes `initramfs` in the kernel's folder. */
+int kernel_initramfs_write(int kernel_fd, const char *init, struct error *err);
+
+/* SHA-256 of a file as hex digits. */
+enum { KERNEL_HEX_SIZE = 65 };
+int kernel_file_digest(const char *path, char ret[KERNEL_HEX_SIZE], struct error *err);
+
+/* Downloads Debian's cloud kernel; *ret is the path of the .deb below `folder`. */
+int kernel_fetch(const char *folder, char **ret, struct error *err);
