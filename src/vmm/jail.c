@@ -53,8 +53,6 @@ static const int main_calls[] = {
 	SYS_getpid,
 	SYS_fcntl,
 	SYS_mremap,
-	/* a balloon's target, disks that are closed */
-	SYS_io_uring_enter,
 };
 
 static const int io_calls[] = {

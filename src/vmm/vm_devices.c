@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "vmm/balloon.h"
 #include "vmm/blk.h"
 #include "vmm/console.h"
 #include "vmm/irq_kvm.h"
@@ -232,10 +233,91 @@ static int add_rng(struct vm *vm, struct error *err)
 	return r == 0 ? add_virtio(vm, device, err) : r;
 }
 
+/* ---- balloon ---- */
+
+static int add_balloon(struct vm *vm, struct error *err)
+{
+	struct balloon_options options = {
+		.id = "balloon0",
+		.deflate_on_oom = true,
+		.reporting = true,
+	};
+	struct virtio_device *device;
+	int r;
+
+	if (!vm->config.balloon)
+		return 0;
+	r = balloon_new(&options, vm->memory, vm->io_loop, &device, err);
+	if (r == 0)
+		r = add_virtio(vm, device, err);
+	if (r == 0)
+		vm->balloon = device;
+	return r;
+}
+
+struct balloon_call {
+	struct vm *vm;
+	const uint64_t *target_bytes;
+	struct balloon_statistics statistics;
+	uint64_t held, discarded;
+};
+
+/* In the device's thread. */
+static void call_balloon(void *data)
+{
+	struct balloon_call *call = data;
+	struct virtio_device *device = call->vm->balloon;
+	uint64_t size = guest_memory_size(call->vm->memory);
+
+	if (call->target_bytes)
+		balloon_set_target(device,
+				   *call->target_bytes < size ? size - *call->target_bytes : 0);
+	balloon_statistics(device, &call->statistics);
+	balloon_request_statistics(device); /* for the next one who asks */
+	call->held = balloon_actual(device);
+	call->discarded = balloon_discarded(device);
+}
+
+static json_t *statistics_json(const struct balloon_statistics *statistics)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} all[] = {
+		{ "free_bytes", statistics->free_bytes },
+		{ "total_bytes", statistics->total_bytes },
+		{ "available_bytes", statistics->available_bytes },
+		{ "cache_bytes", statistics->cache_bytes },
+		{ "swap_in_bytes", statistics->swap_in_bytes },
+		{ "swap_out_bytes", statistics->swap_out_bytes },
+		{ "major_faults", statistics->major_faults },
+		{ "minor_faults", statistics->minor_faults },
+	};
+	json_t *object = json_object();
+
+	for (size_t i = 0; statistics->updates > 0 && i < ARRAY_COUNT(all); i++)
+		if (all[i].value <= INT64_MAX)
+			json_object_set_new(object, all[i].name,
+					    json_integer((json_int_t) all[i].value));
+	return object;
+}
+
 int vm_balloon(struct vm *vm, const uint64_t *target_bytes, json_t **ret, struct error *err)
 {
-	(void) vm, (void) target_bytes, (void) ret;
-	return error_say(err, -ENODEV, "the machine has no balloon");
+	struct balloon_call call = { .vm = vm, .target_bytes = target_bytes };
+	uint64_t size = guest_memory_size(vm->memory);
+
+	if (!vm->balloon)
+		return error_say(err, -ENODEV, "the machine has no balloon");
+	if (target_bytes && (*target_bytes > size || *target_bytes < size / 16))
+		return error_say(err, -ERANGE,
+				 "\"target_bytes\" must be from %llu to %llu, the guest's memory",
+				 (unsigned long long) size / 16, (unsigned long long) size);
+	loop_call(vm->io_loop, call_balloon, &call);
+	*ret = json_pack("{s:I, s:I, s:I, s:o}", "memory_bytes", (json_int_t) size, "balloon_bytes",
+			 (json_int_t) call.held, "given_back_bytes", (json_int_t) call.discarded,
+			 "guest", statistics_json(&call.statistics));
+	return 0;
 }
 
 int vm_devices_new(struct vm *vm, struct error *err)
@@ -260,7 +342,7 @@ int vm_devices_new(struct vm *vm, struct error *err)
 		r = add_vsock(vm, err);
 	if (r == 0)
 		r = add_rng(vm, err);
-	return r;
+	return r == 0 ? add_balloon(vm, err) : r;
 }
 
 void vm_devices_reset(struct vm *vm)

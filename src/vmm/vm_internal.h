@@ -40,6 +40,7 @@ struct vm {
 	struct loop_source *serial_source;
 	struct virtio_pci *devices[VM_DEVICES_MAX];
 	unsigned int device_count;
+	struct virtio_device *balloon;
 	int vsock_fd;
 
 	struct vcpu *vcpus[VM_CPUS_MAX];
