@@ -18,7 +18,7 @@ _brume_oci() {
 			"$(grep -oE -- '--[a-z][a-z-]*' <<<"$help" | sort -u)" -- "$current")
 	elif [[ -z $verb ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$current")
-	elif [[ ${COMP_WORDS[COMP_CWORD - 1]} =~ ^(-b|-r|-p|--bundle|--resources|--process|--.*-socket|--pid-file)$ ]]; then
+	elif [[ ${COMP_WORDS[COMP_CWORD - 1]} =~ ^(-b|-r|-p|--bundle|--resources|--process|--.*-(socket|path)|--pid-file)$ ]]; then
 		compopt -o default
 		COMPREPLY=()
 	else

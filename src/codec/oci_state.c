@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/strv.h"
 
 static const char *const status_names[] = { "creating", "created", "running", "paused", "stopped" };
 
@@ -22,6 +23,7 @@ void oci_state_free(struct oci_state *state)
 	free(state->cgroup);
 	free(state->unit);
 	json_decref(state->annotations);
+	strv_free(state->stdio);
 	free(state);
 }
 
@@ -40,6 +42,7 @@ char *oci_state_encode(const struct oci_state *state)
 	json_put_time(object, "created", state->created_ms);
 	if (state->annotations)
 		json_object_set(object, "annotations", state->annotations);
+	json_put_strv(object, "stdio", state->stdio);
 	return json_text(object);
 }
 
@@ -64,6 +67,7 @@ int oci_state_decode(const char *text, size_t size, struct oci_state **ret, stru
 	json_read_bool(&in, object, "own_pid_ns", &state->own_pid_ns);
 	json_read_time(&in, object, "created", &state->created_ms);
 	json_read_object(&in, object, "annotations", &annotations);
+	json_read_strv(&in, object, "stdio", &state->stdio);
 	r = json_reader_finish(&in, object);
 	if (r < 0)
 		return r;

@@ -34,6 +34,7 @@ struct oci_state {
 	bool own_pid_ns;     /* all its processes end with init */
 	int64_t created_ms;
 	json_t *annotations; /* object or NULL */
+	char **stdio;        /* what the three were at creation, as in /proc/PID/fd; may be NULL */
 };
 
 void oci_state_free(struct oci_state *state);

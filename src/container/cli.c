@@ -25,9 +25,9 @@
 #include "kern/pidfd.h"
 
 static const struct cli_verb *const verbs[] = {
-	&cli_create,   &cli_start,  &cli_run,    &cli_exec,   &cli_state,
-	&cli_list,     &cli_kill,   &cli_pause,  &cli_resume, &cli_delete,
-	&cli_features, &cli_update, &cli_events, &cli_ps,     &cli_spec,
+	&cli_create, &cli_start, &cli_run,    &cli_exec,       &cli_state,    &cli_list,
+	&cli_kill,   &cli_pause, &cli_resume, &cli_delete,     &cli_features, &cli_update,
+	&cli_events, &cli_ps,    &cli_spec,   &cli_checkpoint, &cli_restore,
 };
 
 /* ---- errors ---- */
@@ -124,6 +124,16 @@ int cli_number(const char *text)
 	return (int) value;
 }
 
+char *cli_absolute(const char *path)
+{
+	AUTO(free) char *cwd = NULL;
+
+	if (!path || path[0] == '/')
+		return mem_strdup(path);
+	cwd = getcwd(NULL, 0);
+	return mem_printf("%s/%s", cwd ? cwd : "", path);
+}
+
 void cli_seal_fds(unsigned int preserve)
 {
 	close_range(3 + preserve, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -214,7 +224,7 @@ static void print_help(void)
 	       "  --version, --help\n\n"
 	       "verbs:\n");
 	for (size_t i = 0; i < ARRAY_COUNT(verbs); i++)
-		printf("  %-8s %s\n      %s\n", verbs[i]->name, verbs[i]->usage, verbs[i]->help);
+		printf("  %-10s %s\n      %s\n", verbs[i]->name, verbs[i]->usage, verbs[i]->help);
 }
 
 static void print_version(void)

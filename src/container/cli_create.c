@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "codec/oci_spec.h"
+#include "container/cli_criu.h"
 #include "container/cli_internal.h"
 #include "container/launch.h"
 #include "container/lifecycle.h"
@@ -17,7 +18,7 @@
 #include "container/self.h"
 
 enum {
-	OPT_CONSOLE = 256,
+	OPT_CONSOLE = CLI_CRIU_LAST,
 	OPT_PID_FILE,
 	OPT_NO_PIVOT,
 	OPT_PRESERVE,
@@ -46,8 +47,26 @@ static const struct option longs[] = {
 	{},
 };
 
+/* Restoring is making, too. */
+static const struct option restore_longs[] = {
+	{ "bundle", required_argument, NULL, 'b' },
+	{ "console-socket", required_argument, NULL, OPT_CONSOLE },
+	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
+	{ "detach", no_argument, NULL, 'd' },
+	{ "no-pivot", no_argument, NULL, OPT_NO_PIVOT },
+	{ "rootfs-fd", required_argument, NULL, OPT_ROOTFS_FD },
+	{ "console-fd", required_argument, NULL, OPT_CONSOLE_FD },
+	{ "pidfd-socket", required_argument, NULL, OPT_PIDFD_SOCKET },
+	{ "keep", no_argument, NULL, OPT_KEEP },
+	{ "no-subreaper", no_argument, NULL, OPT_NO_SUBREAPER },
+	CLI_CRIU_OPTIONS,
+	CLI_CRIU_RESTORE_OPTIONS,
+	{},
+};
+
 struct words {
 	struct launch_options launch;
+	struct criu_options criu;
 	bool detach;
 	bool keep;
 	int preserve;
@@ -67,9 +86,10 @@ static int read_number(const struct runtime_options *options, const char *name, 
 static int read_words(const struct runtime_options *options, int argc, char **argv,
 		      struct words *words)
 {
+	const struct option *known = words->launch.restore ? restore_longs : longs;
 	int c, r = 0;
 
-	while (r == 0 && (c = cli_option(options, argc, argv, "+b:d", longs)) != -1) {
+	while (r == 0 && (c = cli_option(options, argc, argv, "+b:d", known)) != -1) {
 		switch (c) {
 		case 'b':
 			words->launch.bundle = optarg;
@@ -107,7 +127,9 @@ static int read_words(const struct runtime_options *options, int argc, char **ar
 		case OPT_NO_SUBREAPER:
 			break;
 		default:
-			r = CLI_USAGE;
+			r = words->launch.restore
+				    ? cli_criu_option(options, argv[0], c, &words->criu)
+				    : CLI_USAGE;
 		}
 	}
 	if (r > 0)
@@ -128,17 +150,6 @@ static unsigned int listen_fds(void)
 	return (unsigned int) number;
 }
 
-/* Relative paths of the command line are the caller's, not the bundle's. */
-static char *absolute(const char *path)
-{
-	AUTO(free) char *cwd = NULL;
-
-	if (!path || path[0] == '/')
-		return mem_strdup(path);
-	cwd = getcwd(NULL, 0);
-	return mem_printf("%s/%s", cwd ? cwd : "", path);
-}
-
 /* Which ids the container has says its bundle; does not return when all is well. */
 static int become_root(const char *bundle, struct error *err)
 {
@@ -157,12 +168,19 @@ static int become_root(const char *bundle, struct error *err)
 static int begin(const struct runtime_options *options, struct words *words, struct launch **ret,
 		 struct error *err)
 {
-	AUTO(free) char *root = absolute(options->root);
-	AUTO(free) char *pid_file = absolute(words->launch.pid_file);
-	AUTO(free) char *console = absolute(words->launch.console_socket);
-	AUTO(free) char *pidfd = absolute(words->launch.pidfd_socket);
+	AUTO(free) char *root = cli_absolute(options->root);
+	AUTO(free) char *pid_file = cli_absolute(words->launch.pid_file);
+	AUTO(free) char *console = cli_absolute(words->launch.console_socket);
+	AUTO(free) char *pidfd = cli_absolute(words->launch.pidfd_socket);
+	AUTO(free) char *images = cli_absolute(words->criu.image_path);
+	AUTO(free) char *work = cli_absolute(words->criu.work_path);
 	int r;
 
+	if (words->launch.restore) {
+		r = cli_criu_allowed(options, err);
+		if (r < 0)
+			return r;
+	}
 	if (geteuid() != 0) {
 		r = become_root(words->launch.bundle, err);
 		if (r < 0)
@@ -189,6 +207,8 @@ static int begin(const struct runtime_options *options, struct words *words, str
 	words->launch.pid_file = pid_file;
 	words->launch.console_socket = console;
 	words->launch.pidfd_socket = pidfd;
+	words->criu.image_path = images;
+	words->criu.work_path = work;
 	return launch_create(&words->launch, ret, err);
 }
 
@@ -218,14 +238,33 @@ const struct cli_verb cli_create = {
 	.run = create,
 };
 
+/* In the foreground until its end, unless it is to be left alone. */
+static int follow(const struct runtime_options *options, const struct words *words,
+		  struct launch *launch)
+{
+	struct error err = {}, late = {};
+	int code = 0, r;
+
+	if (words->detach)
+		return CLI_OK;
+	/* Others may want to kill, pause or look while we wait. */
+	record_unlock(launch->record);
+	r = cli_wait(launch->pidfd, launch->console_fd, &code, &err);
+	if (!words->keep && lifecycle_destroy(launch->record, launch->spec, &late) < 0 && r == 0) {
+		r = late.code;
+		err = late;
+	}
+	return r < 0 ? cli_fail(options, &err) : code;
+}
+
 static int run(const struct runtime_options *options, int argc, char **argv)
 {
 	struct words words = {
 		.launch = { .bundle = ".", .rootfs_fd = -1, .console_fd = -1, .direct = true }
 	};
 	AUTO(launch_free) struct launch *launch = NULL;
-	struct error err = {}, late = {};
-	int code = 0, r = read_words(options, argc, argv, &words);
+	struct error err = {};
+	int r = read_words(options, argc, argv, &words);
 
 	if (r > 0)
 		return r;
@@ -243,16 +282,7 @@ static int run(const struct runtime_options *options, int argc, char **argv)
 		(void) cli_fail(options, &err);
 		return process_exit_code(r);
 	}
-	if (words.detach)
-		return CLI_OK;
-	/* Others may want to kill, pause or look while we wait. */
-	record_unlock(launch->record);
-	r = cli_wait(launch->pidfd, launch->console_fd, &code, &err);
-	if (!words.keep && lifecycle_destroy(launch->record, launch->spec, &late) < 0 && r == 0) {
-		r = late.code;
-		err = late;
-	}
-	return r < 0 ? cli_fail(options, &err) : code;
+	return follow(options, &words, launch);
 }
 
 const struct cli_verb cli_run = {
@@ -264,4 +294,38 @@ const struct cli_verb cli_run = {
 	.examples = "brume-oci run -b /srv/box box\n"
 		    "brume-oci run -d -b /srv/box --console-socket /run/tty.sock box",
 	.run = run,
+};
+
+static int restore(const struct runtime_options *options, int argc, char **argv)
+{
+	struct words words = {
+		.launch = { .bundle = ".", .rootfs_fd = -1, .console_fd = -1, .direct = true },
+		.criu = CLI_CRIU_DEFAULTS,
+	};
+	AUTO(launch_free) struct launch *launch = NULL;
+	struct error err = {};
+	int r;
+
+	words.launch.restore = &words.criu;
+	r = read_words(options, argc, argv, &words);
+	if (r > 0)
+		return r;
+	words.launch.foreground = !words.detach;
+	if (!words.detach)
+		cli_block_signals();
+	r = begin(options, &words, &launch, &err);
+	return r < 0 ? cli_fail(options, &err) : follow(options, &words, launch);
+}
+
+const struct cli_verb cli_restore = {
+	.name = "restore",
+	.usage = "[-d] [-b BUNDLE] [--image-path DIR] [--work-path DIR] [--console-socket PATH] "
+		 "[--pid-file FILE] [--pidfd-socket PATH] [--tcp-established] [--tcp-close] "
+		 "[--ext-unix-sk] [--shell-job] [--file-locks] [--auto-dedup] "
+		 "[--manage-cgroups-mode soft|full|strict|ignore] [--lsm-profile TYPE:NAME] "
+		 "[--lsm-mount-context CONTEXT] [--rootfs-fd N] [--console-fd N] [--keep] ID",
+	.help = "make a container again from what `checkpoint` has written, and let it go on "
+		"(CRIU)",
+	.examples = "brume-oci restore -d -b /srv/box --image-path /srv/box.images box",
+	.run = restore,
 };

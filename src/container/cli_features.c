@@ -108,7 +108,8 @@ static int features(const struct runtime_options *options, int argc, char **argv
 	/* No annotation changes what is done. */
 	json_object_set_new(object, "potentiallyUnsafeConfigAnnotations", json_array());
 	json_object_set_new(object, "annotations",
-			    json_pack("{s:s}", "dev.brume.oci.version", BRUME_VERSION));
+			    json_pack("{s:s,s:s}", "dev.brume.oci.version", BRUME_VERSION,
+				      "dev.brume.oci.checkpoint.enabled", "true"));
 	text = json_dumps(object, JSON_INDENT(2));
 	puts(text ? text : "");
 	return CLI_OK;

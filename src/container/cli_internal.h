@@ -50,6 +50,9 @@ void cli_block_signals(void);
 /* Closes what came from outside at exec, except stdio and the first `preserve` behind it. */
 void cli_seal_fds(unsigned int preserve);
 
+/* A relative path of the command line as an absolute one; NULL for NULL.  The caller frees. */
+char *cli_absolute(const char *path);
+
 extern const struct cli_verb cli_create, cli_run, cli_start, cli_state, cli_kill, cli_delete,
 	cli_exec, cli_list, cli_pause, cli_resume, cli_features, cli_update, cli_events, cli_ps,
-	cli_spec;
+	cli_spec, cli_checkpoint, cli_restore;

@@ -41,7 +41,7 @@ int console_send_pidfd(const char *path, int pidfd, struct error *err)
 }
 
 /* One byte with the descriptor; the name is for people who look at it. */
-static int send_master(int socket_fd, int master)
+int console_send_master(int socket_fd, int master)
 {
 	static const char name[] = "/dev/ptmx";
 
@@ -89,7 +89,7 @@ int console_make(int socket_fd, uint32_t width, uint32_t height, uid_t owner, in
 		return error_set(err, -errno, "process.consoleSize");
 	if (fchown(tty, owner, (gid_t) -1) < 0 && errno != EPERM && errno != EINVAL)
 		return error_set(err, -errno, "process.terminal: owner");
-	r = send_master(socket_fd, master);
+	r = console_send_master(socket_fd, master);
 	if (r < 0)
 		return error_set(err, r, "sending the terminal");
 	if (ioctl(tty, TIOCSCTTY, 0) < 0)

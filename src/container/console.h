@@ -11,10 +11,10 @@
 
 struct error;
 
-/* Connects to --console-socket. */
 /* Connects to `path` and hands out a pidfd (--pidfd-socket). */
 int console_send_pidfd(const char *path, int pidfd, struct error *err);
 
+/* Connects to --console-socket. */
 int console_connect(const char *path, struct error *err);
 
 /*
@@ -23,6 +23,9 @@ int console_connect(const char *path, struct error *err);
  */
 int console_make(int socket_fd, uint32_t width, uint32_t height, uid_t owner, int *ret_tty,
 		 struct error *err);
+
+/* Hands a terminal's master out as console_make() does; 0 or -errno. */
+int console_send_master(int socket_fd, int master);
 
 /* Receives the master's descriptor that console_make() sent. */
 int console_receive(int socket_fd, struct error *err);

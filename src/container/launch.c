@@ -15,38 +15,22 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/strv.h"
 #include "container/console.h"
 #include "container/delegate.h"
 #include "container/hooks.h"
-#include "container/init.h"
-#include "container/launch_ns.h"
+#include "container/launch_internal.h"
 #include "container/lifecycle.h"
 #include "container/net_devices.h"
 #include "container/rdt.h"
 #include "container/resources.h"
 #include "container/rootless.h"
 #include "container/sync.h"
-#include "container/systemd.h"
 #include "container/validate.h"
 #include "kern/pidfd.h"
 #include "kern/sock.h"
 
-/* Everything that is needed until init is ready, and released then. */
-struct work {
-	const struct launch_options *options;
-	struct launch *launch;
-	struct cgroup_host *host;
-	struct cgroup *cgroup;
-	struct systemd_scope scope;
-	struct seccomp_profile seccomp;
-	struct process_plan process;
-	struct rootfs_plan rootfs;
-	struct launch_ns ns;
-	struct init_context init;
-	bool hooks_began;
-};
-
-static void work_done(struct work *work)
+static void work_done(struct launch_work *work)
 {
 	for (int i = 0; i < work->init.task_count; i++)
 		close(work->init.tasks[i]);
@@ -61,9 +45,12 @@ static void work_done(struct work *work)
 	cgroup_free(work->cgroup);
 	cgroup_host_free(work->host);
 	systemd_scope_done(&work->scope);
+	free(work->restore.program);
+	criu_close_folders(&work->restore.folders);
+	oci_checkpoint_done(&work->restore.checkpoint);
 }
 
-static void work_done_autop(struct work *work)
+static void work_done_autop(struct launch_work *work)
 {
 	work_done(work);
 }
@@ -71,7 +58,8 @@ static void work_done_autop(struct work *work)
 /* ---- before anything is made ---- */
 
 /* From here on relative paths of the spec mean the bundle. */
-static int read_bundle(struct work *work, char **ret_text, size_t *ret_size, struct error *err)
+static int read_bundle(struct launch_work *work, char **ret_text, size_t *ret_size,
+		       struct error *err)
 {
 	const char *bundle = work->options->bundle;
 	int r;
@@ -87,7 +75,7 @@ static int read_bundle(struct work *work, char **ret_text, size_t *ret_size, str
 	return r < 0 ? error_wrap(err, r, "config.json") : 0;
 }
 
-static int plan_process(struct work *work, struct error *err)
+static int plan_process(struct launch_work *work, struct error *err)
 {
 	const struct oci_spec *spec = work->launch->spec;
 	int r = rdt_check(RDT_ROOT, &spec->linux_.rdt, err);
@@ -113,7 +101,7 @@ static int plan_process(struct work *work, struct error *err)
 	return 0;
 }
 
-static int plan_console(struct work *work, struct error *err)
+static int plan_console(struct launch_work *work, struct error *err)
 {
 	const struct launch_options *options = work->options;
 	bool terminal = work->launch->spec->process->terminal;
@@ -148,14 +136,14 @@ static int plan_console(struct work *work, struct error *err)
 
 /* ---- making ---- */
 
-static bool is_rootless(const struct work *work)
+static bool is_rootless(const struct launch_work *work)
 {
 	if (work->options->rootless != RUNTIME_ROOTLESS_AUTO)
 		return work->options->rootless == RUNTIME_ROOTLESS_YES;
 	return work->options->entered || rootless_is();
 }
 
-static char *cgroup_path(const struct work *work)
+static char *cgroup_path(const struct launch_work *work)
 {
 	const char *path = work->launch->spec->linux_.cgroups_path, *id = work->options->id;
 	AUTO(free) char *own = NULL;
@@ -171,7 +159,7 @@ static char *cgroup_path(const struct work *work)
 }
 
 /* A group with processes is somebody else's: ours would be killed with them, or they with ours. */
-static int check_cgroup(const struct work *work, const char *path, struct error *err)
+static int check_cgroup(const struct launch_work *work, const char *path, struct error *err)
 {
 	AUTO(cgroup_free) struct cgroup *cgroup = NULL;
 	AUTO(free) pid_t *pids = NULL;
@@ -194,7 +182,21 @@ static int check_cgroup(const struct work *work, const char *path, struct error 
 	return 0;
 }
 
-static int make_record(struct work *work, const char *text, size_t size, struct error *err)
+/* Pipes that come from outside, for a checkpoint. */
+static void remember_stdio(struct oci_state *state)
+{
+	for (int fd = 0; fd < 3; fd++) {
+		char path[24], target[40] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof(target) - 1) < 0 ||
+		    strncmp(target, "pipe:[", strlen("pipe:[")) != 0)
+			target[0] = '\0';
+		strv_append(&state->stdio, target);
+	}
+}
+
+static int make_record(struct launch_work *work, const char *text, size_t size, struct error *err)
 {
 	const struct launch_options *options = work->options;
 	struct launch *launch = work->launch;
@@ -224,6 +226,8 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 			    !launch->spec->linux_.ns[OCI_NS_PID].path;
 	state->created_ms = clock_realtime_ms(clock_system());
 	state->annotations = json_incref((json_t *) launch->spec->annotations);
+	if (!launch->spec->process->terminal)
+		remember_stdio(state);
 	fd = openat(launch->record->fd, "config.json", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
 		    0600);
 	r = fd < 0 ? -errno : file_write_all(fd, text, size);
@@ -233,12 +237,17 @@ static int make_record(struct work *work, const char *text, size_t size, struct 
 }
 
 /* Device programs are root's; and without root there are no nodes to be made for them. */
-static int apply_resources(struct work *work, struct error *err)
+static int apply_resources(struct launch_work *work, struct error *err)
 {
 	const struct oci_linux *linux_ = &work->launch->spec->linux_;
-	int r = work->options->entered ? -EPERM
-				       : resources_apply(&linux_->resources, linux_->devices,
-							 linux_->device_count, work->cgroup, err);
+	int r;
+
+	/* CRIU could not use the machine's devices; restore sets the rules before anything runs. */
+	if (work->options->restore)
+		return resources_apply_limits(&linux_->resources, work->cgroup, err);
+	r = work->options->entered ? -EPERM
+				   : resources_apply(&linux_->resources, linux_->devices,
+						     linux_->device_count, work->cgroup, err);
 
 	return r == -EPERM && is_rootless(work)
 		       ? resources_apply_limits(&linux_->resources, work->cgroup, err)
@@ -246,7 +255,7 @@ static int apply_resources(struct work *work, struct error *err)
 }
 
 /* Limits that were asked for are never dropped; only the group that has none is. */
-static int do_without_cgroup(struct work *work, struct error *err)
+static int do_without_cgroup(struct launch_work *work, struct error *err)
 {
 	struct oci_state *state = work->launch->record->state;
 
@@ -261,7 +270,7 @@ static int do_without_cgroup(struct work *work, struct error *err)
 }
 
 /* The placeholder keeps the scope until init is inside; it ends with our work. */
-static int make_scope(struct work *work, struct error *err)
+static int make_scope(struct launch_work *work, struct error *err)
 {
 	const struct oci_linux *linux_ = &work->launch->spec->linux_;
 	struct oci_state *state = work->launch->record->state;
@@ -279,7 +288,7 @@ static int make_scope(struct work *work, struct error *err)
 	return 0;
 }
 
-static int make_cgroup(struct work *work, struct error *err)
+static int make_cgroup(struct launch_work *work, struct error *err)
 {
 	const struct oci_spec *spec = work->launch->spec;
 	const char *path;
@@ -314,7 +323,7 @@ static int make_cgroup(struct work *work, struct error *err)
 }
 
 /* The socket on which init will wait for `start`. */
-static int make_start_socket(struct work *work, struct error *err)
+static int make_start_socket(struct launch_work *work, struct error *err)
 {
 	char path[64];
 	int flags;
@@ -338,7 +347,7 @@ static bool has_create_hooks(const struct oci_spec *spec)
 	       spec->hooks[OCI_HOOK_CREATE_CONTAINER].count;
 }
 
-static int fork_init(struct work *work, struct error *err)
+static int fork_init(struct launch_work *work, struct error *err)
 {
 	struct launch *launch = work->launch;
 	struct oci_state *state = launch->record->state;
@@ -380,14 +389,13 @@ static int fork_init(struct work *work, struct error *err)
 
 /* ---- talking to init until it is ready ---- */
 
-static int run_host_hooks(struct work *work, struct error *err)
+int launch_run_hooks(struct launch_work *work, struct error *err)
 {
 	struct launch *launch = work->launch;
 	int r;
 
 	/* From here on the poststop hooks run, whatever happens. */
 	work->hooks_began = true;
-	/* They may ask for the state. */
 	r = record_save(launch->record, err);
 	if (r == 0)
 		r = hooks_run(launch->spec, OCI_HOOK_PRESTART, launch->record->state,
@@ -395,13 +403,20 @@ static int run_host_hooks(struct work *work, struct error *err)
 	if (r == 0)
 		r = hooks_run(launch->spec, OCI_HOOK_CREATE_RUNTIME, launch->record->state,
 			      OCI_STATUS_CREATING, err);
+	return r;
+}
+
+static int attend_hooks(struct launch_work *work, struct error *err)
+{
+	int r = launch_run_hooks(work, err);
+
 	if (r < 0)
 		return r;
-	r = sync_send(launch->sync_fd, SYNC_GO, launch->record->state->pid);
+	r = sync_send(work->launch->sync_fd, SYNC_GO, work->launch->record->state->pid);
 	return r < 0 ? error_set(err, r, "talking to init") : 0;
 }
 
-static int attend(struct work *work, struct error *err)
+static int attend(struct launch_work *work, struct error *err)
 {
 	struct launch *launch = work->launch;
 	pid_t pid = launch->record->state->pid;
@@ -421,7 +436,7 @@ static int attend(struct work *work, struct error *err)
 
 		r = sync_next(launch->sync_fd, &type, NULL, err);
 		if (r == 0 && type == SYNC_HOOKS)
-			r = run_host_hooks(work, err);
+			r = attend_hooks(work, err);
 		else if (r == 0 && type == SYNC_READY)
 			return 0;
 		if (r < 0)
@@ -429,7 +444,7 @@ static int attend(struct work *work, struct error *err)
 	}
 }
 
-static int write_pid_file(const struct work *work, struct error *err)
+static int write_pid_file(const struct launch_work *work, struct error *err)
 {
 	const char *path = work->options->pid_file;
 	char text[16];
@@ -442,18 +457,12 @@ static int write_pid_file(const struct work *work, struct error *err)
 	return r < 0 ? error_set(err, r, "--pid-file %s", path) : 0;
 }
 
-static int make(struct work *work, struct error *err)
+static int make_init(struct launch_work *work, struct error *err)
 {
 	struct launch *launch = work->launch;
-	int r = make_cgroup(work, err);
+	int r = make_start_socket(work, err);
 
-	if (r == 0)
-		r = rootfs_plan_make(launch->spec, work->cgroup, work->options->rootfs_fd,
-				     &work->rootfs, err);
-	if (r < 0)
-		return r;
 	work->rootfs.no_pivot = work->options->no_pivot;
-	r = make_start_socket(work, err);
 	if (r == 0)
 		r = launch_ns_plan(launch->spec, work->options->entered, &work->ns, err);
 	if (r == 0)
@@ -462,6 +471,19 @@ static int make(struct work *work, struct error *err)
 		r = attend(work, err);
 	if (r == 0)
 		r = process_adjust(&work->process, launch->record->state->pid, err);
+	return r;
+}
+
+static int make(struct launch_work *work, struct error *err)
+{
+	struct launch *launch = work->launch;
+	int r = make_cgroup(work, err);
+
+	if (r == 0)
+		r = rootfs_plan_make(launch->spec, work->cgroup, work->options->rootfs_fd,
+				     &work->rootfs, err);
+	if (r == 0)
+		r = work->options->restore ? launch_restore_make(work, err) : make_init(work, err);
 	if (r == 0)
 		r = record_save(launch->record, err);
 	if (r == 0)
@@ -477,7 +499,7 @@ static int make(struct work *work, struct error *err)
 }
 
 /* Takes back whatever make() has made. */
-static void undo(struct work *work)
+static void undo(struct launch_work *work)
 {
 	struct launch *launch = work->launch;
 
@@ -495,7 +517,7 @@ static void undo(struct work *work)
 int launch_create(const struct launch_options *options, struct launch **ret, struct error *err)
 {
 	AUTO(launch_free) struct launch *launch = mem_new0(struct launch);
-	AUTO(work_done) struct work work = { .options = options, .launch = launch };
+	AUTO(work_done) struct launch_work work = { .options = options, .launch = launch };
 	AUTO(free) char *text = NULL;
 	size_t size = 0;
 	int r;
@@ -504,10 +526,11 @@ int launch_create(const struct launch_options *options, struct launch **ret, str
 	work.init.sync_fd = work.init.start_fd = work.init.console_fd = -1;
 	work.process.listener_fd = work.ns.mount_fd = -1;
 	work.scope.placeholder_pidfd = -1;
+	work.restore.folders = (struct criu_folders){ .images = -1, .work = -1 };
 	launch_ns_init(&work.ns);
 	r = read_bundle(&work, &text, &size, err);
 	if (r == 0)
-		r = plan_process(&work, err);
+		r = options->restore ? launch_restore_plan(&work, err) : plan_process(&work, err);
 	if (r == 0)
 		r = plan_console(&work, err);
 	if (r == 0) {

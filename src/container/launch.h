@@ -12,6 +12,7 @@
 #include "container/record.h"
 #include "container/runtime.h"
 
+struct criu_options;
 struct error;
 struct oci_spec;
 
@@ -33,7 +34,8 @@ struct launch_options {
 	enum runtime_rootless rootless;
 	bool entered;    /* the new user namespace is the one we are in */
 	bool foreground; /* the terminal is for us; start comes from launch_start() */
-	bool direct;     /* start comes from launch_start(), not from another process */
+	const struct criu_options *restore; /* made again from images; runs at once; or NULL */
+	bool direct; /* start comes from launch_start(), not from another process */
 };
 
 struct launch {

@@ -19,15 +19,14 @@
 
 /* ---- mounts ---- */
 
-/* What is written to the mount itself, after it is attached or while it is still detached. */
-static int set_attributes(int fd, const struct mount_options *options)
+int rootfs_set_attributes(int mount_fd, const struct mount_options *options)
 {
 	int r = 0;
 
 	if (options->set_all | options->clear_all)
-		r = mount_change(fd, "", true, options->set_all, options->clear_all, 0);
+		r = mount_change(mount_fd, "", true, options->set_all, options->clear_all, 0);
 	if (r == 0 && (options->set | options->clear))
-		r = mount_change(fd, "", false, options->set, options->clear, 0);
+		r = mount_change(mount_fd, "", false, options->set, options->clear, 0);
 	return r;
 }
 
@@ -186,7 +185,7 @@ static int make_new(struct rootfs_plan *plan, const struct rootfs_mount *mount, 
 	if (r == 0 && mount->options.copy_up)
 		r = copy_up(root, mount->spec->destination, fd, err);
 	if (r == 0 && mount->options.copy_up) {
-		r = set_attributes(fd, &mount->options);
+		r = rootfs_set_attributes(fd, &mount->options);
 		if (r < 0)
 			error_set(err, r, "attributes");
 	}
@@ -228,7 +227,7 @@ static int make_cgroup_v1(const struct rootfs_plan *plan, const struct rootfs_mo
 		r = attach(plan, dir, one->fd, one->name[0] ? one->name : "unified",
 			   &mount->options, err);
 		if (r == 0)
-			r = set_attributes(one->fd, &mount->options);
+			r = rootfs_set_attributes(one->fd, &mount->options);
 		if (r < 0)
 			return r;
 		if (!strchr(list, ','))
@@ -237,7 +236,7 @@ static int make_cgroup_v1(const struct rootfs_plan *plan, const struct rootfs_mo
 			if (symlinkat(one->name, dir, c) < 0 && errno != EEXIST)
 				return error_set(err, -errno, "link to a control group");
 	}
-	r = set_attributes(tmpfs, &mount->options);
+	r = rootfs_set_attributes(tmpfs, &mount->options);
 	return r < 0 ? error_set(err, r, "tmpfs for control groups") : 0;
 }
 
@@ -249,7 +248,7 @@ static int make_cgroup(const struct rootfs_plan *plan, const struct rootfs_mount
 
 	if (plan->cgroup_count != 1 || first->name[0])
 		return make_cgroup_v1(plan, mount, root, err);
-	r = set_attributes(first->fd, &mount->options);
+	r = rootfs_set_attributes(first->fd, &mount->options);
 	if (r < 0)
 		return error_set(err, r, "attributes");
 	return attach(plan, root, first->fd, mount->spec->destination, &mount->options, err);
@@ -258,7 +257,7 @@ static int make_cgroup(const struct rootfs_plan *plan, const struct rootfs_mount
 static int remount(const struct rootfs_mount *mount, int root, struct error *err)
 {
 	AUTO(fd_close) int fd = mount_open_in_root(root, mount->spec->destination, O_PATH);
-	int r = fd < 0 ? fd : set_attributes(fd, &mount->options);
+	int r = fd < 0 ? fd : rootfs_set_attributes(fd, &mount->options);
 	char why[200];
 
 	if (r == 0 && mount->options.data[0] && !mount->options.bind) {
@@ -285,7 +284,7 @@ static int build_one(struct rootfs_plan *plan, struct rootfs_mount *mount, int r
 		return rootfs_make_link(root, mount->spec->destination, mount->link, err);
 	if (!mount->options.bind)
 		return make_new(plan, mount, root, err);
-	r = set_attributes(mount->fd, &mount->options);
+	r = rootfs_set_attributes(mount->fd, &mount->options);
 	if (r < 0)
 		return error_set(err, r, "options of the bind mount");
 	r = attach(plan, root, mount->fd, mount->spec->destination, &mount->options, err);

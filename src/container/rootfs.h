@@ -63,5 +63,15 @@ int rootfs_make_devices(const struct rootfs_plan *plan, int root, struct error *
 /* Makes the root the only one, hides and protects what the spec says. */
 int rootfs_enter(const struct rootfs_plan *plan, int root, struct error *err);
 
+/* What the options of a mount say of its attributes; before or after it is attached. */
+int rootfs_set_attributes(int mount_fd, const struct mount_options *options);
+
+/* Shows a detached mount with other owners. */
+int rootfs_idmap(int mount_fd, const struct oci_id_maps *uid_maps,
+		 const struct oci_id_maps *gid_maps, bool recursive, struct error *err);
+
+/* A detached clone of the host's node of a device that the spec or every container has. */
+int rootfs_clone_device(const struct oci_spec *spec, char type, dev_t dev, struct error *err);
+
 /* Puts a terminal on /dev/console of the root we are in. */
 int rootfs_bind_console(int tty_fd, struct error *err);

@@ -27,13 +27,10 @@ static bool is_device(const struct stat *st, const struct oci_device *device)
 	       (device->type == 'p' || st->st_rdev == makedev(device->major, device->minor));
 }
 
-/* A user namespace may not make device nodes: the host's is shown instead. */
-static int bind_device(int root, const struct oci_device *device, struct error *err)
+static int clone_node(const struct oci_device *device, struct error *err)
 {
 	AUTO(fd_close) int node = mount_clone(AT_FDCWD, device->path, false);
-	AUTO(fd_close) int place = -1;
 	struct stat st;
-	int r;
 
 	if (node < 0 || fstat(node, &st) < 0)
 		return error_set(err, node < 0 ? node : -errno,
@@ -43,6 +40,35 @@ static int bind_device(int root, const struct oci_device *device, struct error *
 				 "%s: the host's is another device, and a user "
 				 "namespace cannot make its own",
 				 device->path);
+	return TAKE_FD(node);
+}
+
+static bool has_number(const struct oci_device *device, char type, dev_t dev)
+{
+	return device->type == type && makedev(device->major, device->minor) == dev;
+}
+
+int rootfs_clone_device(const struct oci_spec *spec, char type, dev_t dev, struct error *err)
+{
+	for (size_t i = 0; i < spec->linux_.device_count; i++)
+		if (has_number(&spec->linux_.devices[i], type, dev))
+			return clone_node(&spec->linux_.devices[i], err);
+	for (size_t i = 0; i < ARRAY_COUNT(defaults); i++)
+		if (has_number(&defaults[i], type, dev))
+			return clone_node(&defaults[i], err);
+	return error_say(err, -EPERM, "device %c:%u:%u is not one of config.json", type, major(dev),
+			 minor(dev));
+}
+
+/* A user namespace may not make device nodes: the host's is shown instead. */
+static int bind_device(int root, const struct oci_device *device, struct error *err)
+{
+	AUTO(fd_close) int node = clone_node(device, err);
+	AUTO(fd_close) int place = -1;
+	int r;
+
+	if (node < 0)
+		return node;
 	place = mount_create_in_root(root, device->path, MOUNT_PLACE_FILE, 0644);
 	r = place < 0 ? place : mount_attach(node, place);
 	return r < 0 ? error_set(err, r, "%s", device->path) : 0;

@@ -53,16 +53,30 @@ static struct ns_id_map *kernel_maps(const struct oci_id_maps *maps)
 	return list;
 }
 
-/* Shows a detached mount with other owners: the mount's own mapping, or the container's. */
+int rootfs_idmap(int mount_fd, const struct oci_id_maps *uid_maps,
+		 const struct oci_id_maps *gid_maps, bool recursive, struct error *err)
+{
+	AUTO(free) struct ns_id_map *uids = kernel_maps(uid_maps);
+	AUTO(free) struct ns_id_map *gids = kernel_maps(gid_maps);
+	AUTO(fd_close) int userns = -1;
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
+	unsigned int flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+
+	userns = userns_in_child(uids, (unsigned int) uid_maps->count, gids,
+				 (unsigned int) gid_maps->count);
+	if (userns < 0)
+		return error_set(err, userns, "user namespace of an idmapped mount");
+	attr.userns_fd = (uint64_t) userns;
+	if (mount_setattr(mount_fd, "", flags, &attr, sizeof(attr)) < 0)
+		return error_set(err, -errno, "idmapped mount");
+	return 0;
+}
+
+/* The mount's own mapping, or the container's. */
 static int idmap(const struct oci_spec *spec, const struct rootfs_mount *mount, struct error *err)
 {
 	const struct oci_id_maps *uid_maps = &mount->spec->uid_maps;
 	const struct oci_id_maps *gid_maps = &mount->spec->gid_maps;
-	AUTO(free) struct ns_id_map *uids = NULL;
-	AUTO(free) struct ns_id_map *gids = NULL;
-	AUTO(fd_close) int userns = -1;
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
-	unsigned int flags = AT_EMPTY_PATH | (mount->options.idmap_recursive ? AT_RECURSIVE : 0);
 
 	if (uid_maps->count == 0) {
 		uid_maps = &spec->linux_.uid_maps;
@@ -72,16 +86,7 @@ static int idmap(const struct oci_spec *spec, const struct rootfs_mount *mount, 
 		return error_say(err, -EINVAL,
 				 "an idmapped mount needs uidMappings and "
 				 "gidMappings, of its own or of the container");
-	uids = kernel_maps(uid_maps);
-	gids = kernel_maps(gid_maps);
-	userns = userns_in_child(uids, (unsigned int) uid_maps->count, gids,
-				 (unsigned int) gid_maps->count);
-	if (userns < 0)
-		return error_set(err, userns, "user namespace of an idmapped mount");
-	attr.userns_fd = (uint64_t) userns;
-	if (mount_setattr(mount->fd, "", flags, &attr, sizeof(attr)) < 0)
-		return error_set(err, -errno, "idmapped mount");
-	return 0;
+	return rootfs_idmap(mount->fd, uid_maps, gid_maps, mount->options.idmap_recursive, err);
 }
 
 /* ---- sources ---- */
