@@ -9,25 +9,32 @@ REGISTRY_PORT=${BRUME_REGISTRY_PORT:-5000}
 STATE=${BRUME_STATE:-/var/lib/brume}
 RUN=${BRUME_RUN:-/run/brume}
 PREFIX=${BRUME_PREFIX:-brume}
+VM_PORT=${BRUME_VM_PORT:-8081}
 NAME=hello
+VM_NAME=hello-vm
 REFERENCE=127.0.0.1:$REGISTRY_PORT/hello:1
 BUILD=$PWD/build
+WITH_VM=''
 DEMO=$STATE/quickstart
-PROGRAMS="brume brumed brume-agentd brume-keeper brume-oci brume-image-worker brume-tini brume-probe"
+PROGRAMS="brume brumed brume-agentd brume-keeper brume-oci brume-image-worker brume-tini brume-probe
+	brume-init brume-qemu"
 export BRUME_HOST=unix://$RUN/brumed.sock
 
 usage() {
 	cat <<END
-usage: ./quickstart.sh [--stop]
+usage: ./quickstart.sh [--with-vm | --stop]
 
 Installs what is needed with apt, builds brume in build/, starts a node, pulls a small image from
 a registry on this machine, launches a web server from it on port $PORT and shows it.  May be run
 again at any time.
 
-  --stop   deletes all instances, stops the node and removes every trace of it
+  --with-vm  installs QEMU and fetches a kernel, too, and launches the same image as a virtual
+             machine, whose web server is on port $VM_PORT
+  --stop     deletes all instances, stops the node and removes every trace of it
 
 These variables change what is used (and must be the same for --stop):
   BRUME_PORT=$PORT            where the web server can be reached
+  BRUME_VM_PORT=$VM_PORT         the one of the virtual machine
   BRUME_REGISTRY_PORT=$REGISTRY_PORT   the registry, on 127.0.0.1 only
   BRUME_STATE=$STATE  what the node keeps: images, instances, logs
   BRUME_RUN=$RUN        sockets and what is lost at a reboot
@@ -40,7 +47,7 @@ began=$SECONDS number=0
 
 step() { # TEXT
 	number=$((number + 1))
-	printf '%s[%d/6]%s %s %s(%d s)%s\n' "$bold" "$number" "$plain" "$1" "$dim" $((SECONDS - began)) "$plain"
+	printf '%s[%d/%d]%s %s %s(%d s)%s\n' "$bold" "$number" $((WITH_VM ? 7 : 6)) "$plain" "$1" "$dim" $((SECONDS - began)) "$plain"
 }
 
 fail() { # WHAT HINT [LOG]
@@ -162,11 +169,32 @@ start_registry() {
 	fail "the registry does not answer" "look into $DEMO/registry.log" "$DEMO/registry.log"
 }
 
+start_vm() {
+	local page=''
+	step "the same image as a virtual machine, with its port 80 published as $VM_PORT"
+	if "$BUILD/brume" info "$VM_NAME" >/dev/null 2>&1; then
+		"$BUILD/brume" start "$VM_NAME" >/dev/null 2>&1
+	else
+		port_is_free "$VM_PORT" || fail "port $VM_PORT is used by another program" \
+			"choose another one: BRUME_VM_PORT=8082 ./quickstart.sh --with-vm"
+		# The first machine of a node fetches Debian's cloud kernel, without installing it.
+		show launch --vm "$REFERENCE" "$VM_NAME" -m 256M -p "$VM_PORT:80" ||
+			fail "the launch failed" "look into $STATE/brumed.log" "$STATE/brumed.log"
+	fi
+	for _ in $(seq 100); do
+		page=$(curl -fs --max-time 5 "http://127.0.0.1:$VM_PORT/") && break
+		sleep 0.1
+	done
+	[ -n "$page" ] || fail "no page from http://127.0.0.1:$VM_PORT/" "build/brume logs $VM_NAME" \
+		"$STATE/brumed.log"
+	show exec "$VM_NAME" -- uname -a
+}
+
 start() {
 	printf '%sbrume%s: from this source to a running instance\n\n' "$bold" "$plain"
 	step "packages"
 	# shellcheck disable=SC2086 # lists of names
-	tools/install_packages $packages_build $packages_run $packages_demo ||
+	tools/install_packages $packages_build $packages_run $packages_demo ${WITH_VM:+$packages_vm} ||
 		fail "packages are missing" "see above"
 
 	step "build"
@@ -204,6 +232,8 @@ start() {
 	done
 	[ -n "$page" ] || fail "no page from http://127.0.0.1:$PORT/" "build/brume logs $NAME" "$STATE/brumed.log"
 	printf '\n%s$ curl http://127.0.0.1:%s/%s\n%s\n' "$bold" "$PORT" "$plain" "$page"
+
+	[ -z "$WITH_VM" ] || start_vm
 
 	show list
 	show info "$NAME"
@@ -313,6 +343,7 @@ stop() {
 
 case ${1:-} in
 '') check_settings && start ;;
+--with-vm) WITH_VM=1 && check_settings && start ;;
 --stop) check_settings && stop ;;
 -h | --help) usage ;;
 *) usage >&2 && exit 2 ;;

@@ -4,6 +4,7 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config python3 uthash-dev li
 	libcurl4-gnutls-dev libarchive-dev libisal-dev libzstd-dev zlib1g-dev liblz4-dev liblzma-dev
 	libsqlite3-dev libmicrohttpd-dev libgnutls28-dev libwslay-dev liburing-dev"
 packages_run="dnsmasq-base ca-certificates"
+packages_vm="qemu-system-x86 erofs-utils e2fsprogs" # with quickstart.sh --with-vm
 packages_demo="busybox-static docker-registry curl iproute2 nftables"
 packages_test="clang clang-format python3-pytest python3-websocket iproute2 nftables
 	util-linux zstd skopeo podman crun openssl tar e2fsprogs uidmap procps catatonit"

@@ -20,11 +20,13 @@ struct agent_options {
 	const char *oci;    /* path of brume-oci */
 	const char *keeper; /* path of brume-keeper; NULL: the service manager starts it */
 	const char *image_worker;
-	const char *tini;     /* path of brume-tini, the init of instances that want one */
-	const char *probe;    /* path of brume-probe */
-	const char *policy;   /* what the node gives to instances; NULL: STATE/policy.json */
-	const char *registry; /* completes short image references; NULL: none */
-	const char *levels;   /* log levels, handed on to the keeper; may be NULL */
+	const char *tini;            /* path of brume-tini, the init of instances that want one */
+	const char *probe;           /* path of brume-probe */
+	const char *guest_init;      /* path of brume-init, the first process of virtual machines */
+	const char *policy;          /* what the node gives to instances; NULL: STATE/policy.json */
+	const char *registry;        /* completes short image references; NULL: none */
+	unsigned int boot_timeout_s; /* for a guest to start its command */
+	const char *levels;          /* log levels, handed on to the keeper; may be NULL */
 };
 
 /* Runs until SIGTERM or SIGINT: 0.  -EWOULDBLOCK when another agent has the run folder. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/guest.h"
 #include "agent/hold.h"
 #include "agent/instance_actor.h"
 #include "agent/logfeed.h"
@@ -31,6 +32,7 @@ struct attach {
 	char job[KEEPER_JOB_MAX + 1];
 	bool stdin_wanted, wait;
 	bool tty, once; /* of the instance */
+	bool machine;   /* its terminal is the guest's */
 	bool detached;  /* the client leaves on purpose: its input does not end */
 	bool ended;     /* the run is over, and what it wrote is in the log */
 	int64_t exit_code;
@@ -47,11 +49,28 @@ static void attach_free(void *data)
 	free(attach);
 }
 
+static void tell_size(const struct attach *attach)
+{
+	AUTO(json_decref) json_t *size = NULL;
+	struct guest *guest = NULL;
+
+	if (!attach->tty || attach->width == 0 || attach->height == 0 ||
+	    instance_guest(attach->feed.agent, attach->feed.uid, &guest, NULL) <= 0)
+		return;
+	size = json_pack("{s:s, s:I, s:I}", "kind", "resize", "width", (json_int_t) attach->width,
+			 "height", (json_int_t) attach->height);
+	guest_tell(guest, size);
+}
+
 static void set_size(struct attach *attach)
 {
 	struct winsize size = { .ws_col = (unsigned short) attach->width,
 				.ws_row = (unsigned short) attach->height };
 
+	if (attach->machine) {
+		tell_size(attach);
+		return;
+	}
 	if (attach->tty && attach->in.fd >= 0 && attach->width > 0 && attach->height > 0)
 		ioctl(attach->in.fd, TIOCSWINSZ, &size);
 }
@@ -95,11 +114,24 @@ static void attach_writable(void *data)
 	logfeed_pump(&attach->feed);
 }
 
+static void tell_signal(const struct attach *attach, int number)
+{
+	AUTO(free) char *text = mem_printf("%d", number);
+	AUTO(json_decref)
+	json_t *arguments = json_pack("{s:s, s:s}", "kind", "signal", "signal", text);
+	struct guest *guest = NULL;
+
+	if (instance_guest(attach->feed.agent, attach->feed.uid, &guest, NULL) > 0)
+		guest_tell(guest, arguments);
+}
+
 static void send_signal(struct attach *attach, int number)
 {
 	struct keeper_client *keeper = agent_keeper(attach->feed.agent);
 
-	if (keeper && !attach->ended)
+	if (attach->machine)
+		tell_signal(attach, number);
+	else if (keeper && !attach->ended)
 		keeper_client_signal(keeper, attach->job, number);
 }
 
@@ -209,6 +241,7 @@ static int begin(struct attach *attach, const json_t *arguments, struct error *e
 				 "the instance has no input: it was not launched with -i or -t");
 	attach->tty = stdio.tty;
 	attach->once = stdio.once;
+	attach->machine = stdio.machine;
 	snprintf(attach->job, sizeof(attach->job), "i-%s", feed->uid);
 	open_input(attach);
 	logfeed_start(feed, true);
@@ -264,6 +297,9 @@ static void tell(void *data, void *argument)
 			logreader_catch_up(&attach->feed.reader);
 	} else {
 		open_input(attach);
+		/* Whoever waited for the run could not say it before. */
+		if (attach->machine)
+			tell_size(attach);
 	}
 	logfeed_go_on(&attach->feed);
 }

@@ -27,7 +27,7 @@ int bundle_texts(char *const *list, const char *what, json_t **ret, struct error
 	return 0;
 }
 
-static const char *host_name(const struct bundle *bundle)
+const char *bundle_host_name(const struct bundle *bundle)
 {
 	const char *hostname = bundle->spec->hostname;
 
@@ -42,14 +42,14 @@ int bundle_config(const struct bundle *bundle, uint32_t *ret_owner, json_t **ret
 	if (r < 0)
 		return r;
 	AUTO(json_decref)
-	json_t *config =
-		json_pack("{s:s, s:{s:s, s:b}, s:s, s:o, s:O}", "ociVersion", "1.0.2", "root",
-			  "path", "rootfs", "readonly", bundle->spec->run.read_only, "hostname",
-			  host_name(bundle), "mounts", bundle_mounts(bundle), "linux", linux_part);
+	json_t *config = json_pack(
+		"{s:s, s:{s:s, s:b}, s:s, s:o, s:O}", "ociVersion", "1.0.2", "root", "path",
+		"rootfs", "readonly", bundle->spec->run.read_only, "hostname",
+		bundle_host_name(bundle), "mounts", bundle_mounts(bundle), "linux", linux_part);
 
 	if (!config)
 		return error_say(err, -EINVAL, "hostname: is not valid UTF-8");
-	r = bundle_add_process(bundle, host_name(bundle), ret_owner, config, err);
+	r = bundle_add_process(bundle, bundle_host_name(bundle), ret_owner, config, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(config);
@@ -71,18 +71,23 @@ static int write_owned(int dir_fd, const char *name, const char *text, uint32_t 
 	return r;
 }
 
+void bundle_put_hosts(const struct bundle *bundle, struct strbuf *out)
+{
+	strbuf_puts(out, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+	if (bundle->spec->ipv4[0])
+		strbuf_printf(out, "%s\t%s\n", bundle->spec->ipv4, bundle_host_name(bundle));
+	if (bundle->spec->ipv6[0])
+		strbuf_printf(out, "%s\t%s\n", bundle->spec->ipv6, bundle_host_name(bundle));
+}
+
 static int write_names(const struct bundle *bundle, int dir_fd)
 {
 	uint32_t owner = rootfs_slot_uid(bundle->slot);
 	AUTO(strbuf_done) struct strbuf hosts = {}, resolv = {};
-	AUTO(free) char *hostname = mem_printf("%s\n", host_name(bundle));
+	AUTO(free) char *hostname = mem_printf("%s\n", bundle_host_name(bundle));
 	int r;
 
-	strbuf_puts(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-	if (bundle->spec->ipv4[0])
-		strbuf_printf(&hosts, "%s\t%s\n", bundle->spec->ipv4, host_name(bundle));
-	if (bundle->spec->ipv6[0])
-		strbuf_printf(&hosts, "%s\t%s\n", bundle->spec->ipv6, host_name(bundle));
+	bundle_put_hosts(bundle, &hosts);
 	if (bundle->dns_domain[0])
 		strbuf_printf(&resolv, "search %s\n", bundle->dns_domain);
 	for (char *const *server = bundle->spec->run.dns; server && *server; server++)

@@ -6,6 +6,8 @@
  *	bundle_process.c	what is run, as whom, with which powers
  *	bundle_mounts.c		what is mounted
  *	bundle_linux.c		namespaces, control groups, what is hidden
+ *	bundle_vm.c		the jail of a virtual machine's monitor
+ *	bundle_guest.c		what its guest is told
  */
 #include "agent/bundle.h"
 
@@ -14,6 +16,18 @@ int bundle_texts(char *const *list, const char *what, json_t **ret, struct error
 
 int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32_t *ret_owner,
 		       json_t *config, struct error *err);
+/* "USER[:GROUP]" or NULL. */
+const char *bundle_user(const struct bundle *bundle);
+/* What a guest runs, as nobody in particular: users are looked up there. */
+int bundle_guest_process(const struct bundle *bundle, const char *hostname, json_t **ret,
+			 struct error *err);
+const char *bundle_host_name(const struct bundle *bundle);
+json_t *bundle_mount(const char *destination, const char *type, const char *source,
+		     const char *options);
+/* Lines of /etc/hosts. */
+struct strbuf;
+void bundle_put_hosts(const struct bundle *bundle, struct strbuf *out);
+
 /* What its root may do in its own user namespace, as bits. */
 uint64_t bundle_capabilities(const struct run_options *run);
 json_t *bundle_mounts(const struct bundle *bundle);

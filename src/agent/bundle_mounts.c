@@ -13,7 +13,7 @@
 enum { SHM_MODE = 01777 };
 #define TMPFS_BYTES (UINT64_C(64) << 20)
 
-static json_t *mount(const char *destination, const char *type, const char *source,
+json_t *bundle_mount(const char *destination, const char *type, const char *source,
 		     const char *options)
 {
 	AUTO(free) char *copy = mem_strdup(options);
@@ -59,7 +59,7 @@ static json_t *granted_mount(const struct bundle *bundle, const struct instance_
 	char *options = mem_printf("bind,rprivate,nosuid,nodev%s%s",
 				   wanted->read_only || grant->read_only ? ",ro" : "",
 				   wanted->no_exec ? ",noexec" : "");
-	json_t *object = mount(wanted->target, "bind", source, options);
+	json_t *object = bundle_mount(wanted->target, "bind", source, options);
 
 	if (grant->idmap == POLICY_IDMAP_NONE)
 		return object;
@@ -90,15 +90,16 @@ static void add_asked(const struct bundle *bundle, json_t *array)
 		AUTO(free)
 		char *options = tmpfs_options(flags, wanted->size_bytes,
 					      wanted->mode ? wanted->mode : SHM_MODE);
-		json_array_append_new(array, mount(wanted->target, "tmpfs", "tmpfs", options));
+		json_array_append_new(array,
+				      bundle_mount(wanted->target, "tmpfs", "tmpfs", options));
 	}
 	for (size_t i = 0; i < run->device_count; i++) {
 		char source[40];
 
 		snprintf(source, sizeof(source), "/proc/self/fd/%d",
 			 bundle->grants->devices[i].child_fd);
-		json_array_append_new(array, mount(run->devices[i].target, "bind", source,
-						   "bind,rprivate,nosuid,noexec"));
+		json_array_append_new(array, bundle_mount(run->devices[i].target, "bind", source,
+							  "bind,rprivate,nosuid,noexec"));
 	}
 }
 
@@ -112,29 +113,29 @@ json_t *bundle_mounts(const struct bundle *bundle)
 	AUTO(free) char *cgroup = mem_printf("nosuid,noexec,nodev,relatime%s", ro);
 	json_t *array = json_array();
 
-	json_array_append_new(array, mount("/proc", "proc", "proc", "nosuid,noexec,nodev"));
+	json_array_append_new(array, bundle_mount("/proc", "proc", "proc", "nosuid,noexec,nodev"));
+	json_array_append_new(array, bundle_mount("/dev", "tmpfs", "tmpfs",
+						  "nosuid,strictatime,mode=755,size=65536k"));
 	json_array_append_new(
-		array, mount("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"));
-	json_array_append_new(array,
-			      mount("/dev/pts", "devpts", "devpts",
+		array, bundle_mount("/dev/pts", "devpts", "devpts",
 				    "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"));
 	if (!is_target(run, "/dev/shm"))
-		json_array_append_new(array, mount("/dev/shm", "tmpfs", "shm", shm));
-	json_array_append_new(array,
-			      mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));
-	json_array_append_new(array, mount("/sys", "sysfs", "sysfs", sys));
-	json_array_append_new(array, mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup));
+		json_array_append_new(array, bundle_mount("/dev/shm", "tmpfs", "shm", shm));
+	json_array_append_new(
+		array, bundle_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));
+	json_array_append_new(array, bundle_mount("/sys", "sysfs", "sysfs", sys));
+	json_array_append_new(array, bundle_mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup));
 	for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
 		AUTO(free) char *destination = mem_printf("/etc/%s", files[i]);
 		AUTO(free) char *source = mem_printf("%s/%s", bundle->dir, files[i]);
 
 		if (!is_target(run, destination))
-			json_array_append_new(array,
-					      mount(destination, "bind", source, "bind,rprivate"));
+			json_array_append_new(
+				array, bundle_mount(destination, "bind", source, "bind,rprivate"));
 	}
 	if (run->init)
-		json_array_append_new(array, mount(BUNDLE_INIT_PATH, "bind", bundle->init,
-						   "bind,ro,nosuid,nodev"));
+		json_array_append_new(array, bundle_mount(BUNDLE_INIT_PATH, "bind", bundle->init,
+							  "bind,ro,nosuid,nodev"));
 	add_asked(bundle, array);
 	return array;
 }

@@ -47,7 +47,8 @@ int bundle_args(const struct instance_spec *spec, const struct oci_image_config 
 	return 0;
 }
 
-static char **make_env(const struct bundle *bundle, const char *hostname, const struct users *users)
+/* `home` NULL: who knows the user sets it. */
+static char **make_env(const struct bundle *bundle, const char *hostname, const char *home)
 {
 	char **env = strv_copy(bundle->image->env);
 
@@ -65,8 +66,8 @@ static char **make_env(const struct bundle *bundle, const char *hostname, const 
 		strv_env_set(&env, "TERM", "xterm");
 	if (!strv_env_get(env, "HOSTNAME"))
 		strv_env_set(&env, "HOSTNAME", hostname);
-	if (!strv_env_get(env, "HOME"))
-		strv_env_set(&env, "HOME", users->home);
+	if (home && !strv_env_get(env, "HOME"))
+		strv_env_set(&env, "HOME", home);
 	return env;
 }
 
@@ -159,13 +160,13 @@ static json_t *capabilities_of_user(const json_t *process, uint32_t uid)
 			 own, "permitted", own);
 }
 
-/* Above what the agent itself may have nobody can give it. */
-static json_t *default_nofile(void)
+/* Above what the agent itself may have nobody can give it; a guest's kernel does not know that. */
+static json_t *default_nofile(bool in_guest)
 {
 	struct rlimit limit = {};
 	rlim_t hard = NOFILE_HARD;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < hard)
+	if (!in_guest && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < hard)
 		hard = limit.rlim_max;
 	return json_pack("{s:s, s:I, s:I}", "type", "RLIMIT_NOFILE", "soft",
 			 (json_int_t) (hard < NOFILE_SOFT ? hard : NOFILE_SOFT), "hard",
@@ -179,7 +180,7 @@ static json_t *limit_value(uint64_t value)
 					 : json_integer((json_int_t) value);
 }
 
-static json_t *rlimits(const struct run_options *run)
+static json_t *rlimits(const struct run_options *run, bool in_guest)
 {
 	json_t *array = json_array();
 	bool nofile = false;
@@ -197,7 +198,7 @@ static json_t *rlimits(const struct run_options *run)
 						       limit_value(limit->hard)));
 	}
 	if (!nofile)
-		json_array_append_new(array, default_nofile());
+		json_array_append_new(array, default_nofile(in_guest));
 	return array;
 }
 
@@ -223,7 +224,7 @@ int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32
 		r = users_resolve(bundle->root_fd, user, &users, err);
 	if (r < 0)
 		return r;
-	AUTO(strv_free) char **env = make_env(bundle, hostname, &users);
+	AUTO(strv_free) char **env = make_env(bundle, hostname, users.home);
 	r = bundle_texts(args, "command", &args_json, err);
 	if (r == 0)
 		r = bundle_texts(env, "env", &env_json, err);
@@ -238,8 +239,53 @@ int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32
 				      bundle->spec->stdio.tty, "user", user_object(&users), "args",
 				      args_json, "env", env_json, "cwd", cwd, "capabilities",
 				      capabilities(&spec->run, users.uid), "rlimits",
-				      rlimits(&spec->run), "noNewPrivileges",
+				      rlimits(&spec->run, false), "noNewPrivileges",
 				      !spec->run.privileged));
+	return 0;
+}
+
+const char *bundle_user(const struct bundle *bundle)
+{
+	const char *user = bundle->spec->user;
+
+	return user && user[0] ? user : bundle->image->user;
+}
+
+/* Root has all of them, and who is not root those that were asked for by name. */
+static json_t *guest_capabilities(const struct run_options *run)
+{
+	uint64_t all = bundle_capabilities(run), own = capability_bits(run->cap_add) & all;
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "bounding", capability_names(all),
+			 "effective", capability_names(all), "permitted", capability_names(all),
+			 "inheritable", capability_names(own), "ambient", capability_names(own));
+}
+
+int bundle_guest_process(const struct bundle *bundle, const char *hostname, json_t **ret,
+			 struct error *err)
+{
+	const char *workdir = bundle->spec->workdir && bundle->spec->workdir[0]
+				      ? bundle->spec->workdir
+				      : bundle->image->workdir;
+	AUTO(strv_free) char **env = make_env(bundle, hostname, NULL);
+	AUTO(strv_free) char **args = NULL;
+	AUTO(json_decref) json_t *args_json = NULL, *env_json = NULL;
+	int r = bundle_args(bundle->spec, bundle->image, &args, err);
+
+	if (r == 0)
+		r = bundle_texts(args, "command", &args_json, err);
+	if (r == 0)
+		r = bundle_texts(env, "env", &env_json, err);
+	if (r < 0)
+		return r;
+	json_t *cwd = json_string(workdir && workdir[0] == '/' ? workdir : "/");
+	if (!cwd)
+		return error_say(err, -EINVAL, "workdir: is not valid UTF-8");
+	*ret = json_pack("{s:b, s:{s:i, s:i}, s:O, s:O, s:o, s:o, s:o, s:b}", "terminal",
+			 bundle->spec->stdio.tty, "user", "uid", 0, "gid", 0, "args", args_json,
+			 "env", env_json, "cwd", cwd, "capabilities",
+			 guest_capabilities(&bundle->spec->run), "rlimits",
+			 rlimits(&bundle->spec->run, true), "noNewPrivileges", 1);
 	return 0;
 }
 

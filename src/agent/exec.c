@@ -13,6 +13,7 @@
 #include "agent/agent_internal.h"
 #include "agent/bundle.h"
 #include "agent/exit_code.h"
+#include "agent/guest_stream.h"
 #include "agent/instance_actor.h"
 #include "agent/outpipe.h"
 #include "agent/retry.h"
@@ -463,13 +464,35 @@ static void out_of_patience(void *data)
 	stream_close_error(exec->stream, &err);
 }
 
+/* As `exec` there, but nothing of it is on the node. */
+static int open_in_guest(struct stream *stream, struct guest *guest, const json_t *arguments,
+			 const struct stream_ops **ret_ops, void **ret_data, struct error *err)
+{
+	static const struct guest_stream_kind kind = {};
+	struct bundle_exec process = {};
+	struct exec checked = {};
+	int r = read_arguments(arguments, &checked, &process, err);
+
+	strv_free(process.command);
+	strv_free(process.env);
+	free((char *) process.workdir);
+	free((char *) process.user);
+	if (r == 0)
+		guest_stream_open(stream, guest, arguments, &kind, ret_ops, ret_data);
+	return r;
+}
+
 int exec_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	      void **ret_data, struct error *err)
 {
+	const char *uid = json_string_value(json_object_get(arguments, "uid"));
+	struct guest *guest = NULL;
+	int r = instance_guest(stream_agent(stream), uid ? uid : "", &guest, err);
+
+	if (r != 0)
+		return r < 0 ? r : open_in_guest(stream, guest, arguments, ret_ops, ret_data, err);
 	struct exec *exec = mem_new0(struct exec);
 	struct preparation *preparation = mem_new0(struct preparation);
-	int r;
-
 	exec->stream = stream;
 	exec->agent = stream_agent(stream);
 	exec->child_in = exec->child_out = exec->child_err = -1;

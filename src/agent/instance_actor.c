@@ -8,6 +8,7 @@
 
 #include "agent/instance_actor_internal.h"
 #include "agent/instance_files.h"
+#include "agent/instance_machine.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/strv.h"
@@ -114,6 +115,7 @@ static void actor_free(struct instance_actor *actor)
 	retry_stop(&actor->again);
 	actor_want_unref(actor->want);
 	instance_health_free(actor->health);
+	instance_machine_free(actor->machine);
 	run_close_fds(actor);
 	record_done(&actor->record);
 	free(actor->update_error);
@@ -236,6 +238,7 @@ void actor_advance(struct instance_actor *actor)
 	/* Nobody has said yet whether it is wanted. */
 	if (!actor->want && !actor->agent->complete)
 		return;
+	instance_machine_update(actor);
 	instance_health_update(actor);
 	do {
 		const char *why = look_around(actor, image_uid, &network);
@@ -249,6 +252,7 @@ void actor_advance(struct instance_actor *actor)
 			break;
 	} while (true);
 	plan_restart(actor, &want);
+	instance_machine_update(actor);
 	instance_health_update(actor);
 	actor_tell(actor);
 	if (!want.wanted && !actor->task && actor->seen.keeper && !actor->seen.leftovers &&
@@ -383,6 +387,7 @@ int instance_find_stdio(struct agent *agent, const char *uid, struct instance_st
 		.tty = stdio->tty,
 		.has_input = stdio->stdin_mode != STDIN_NONE,
 		.once = stdio->stdin_mode == STDIN_ONCE,
+		.machine = actor_spec(actor)->type == INSTANCE_VM,
 	};
 	return 0;
 }

@@ -34,6 +34,17 @@ void instance_actors_keeper_lost(struct agent *agent);
 /* The init process of a running (or paused) instance; -ESRCH when it does not run. */
 int instance_pid(struct agent *agent, const char *uid, pid_t *ret);
 
+/*
+ * The way into the guest of a virtual machine: 1.  0: it is a container (or not here).  -EBUSY and
+ * -ESRCH: it cannot answer now.
+ */
+struct error;
+struct guest;
+int instance_guest(struct agent *agent, const char *uid, struct guest **ret, struct error *err);
+
+/* Where it is in its network, to be reached from the node; NULL: nowhere. */
+const char *instance_address(struct agent *agent, const char *uid);
+
 /* Calls `fn` for every instance that runs (or is paused). */
 struct instance;
 typedef void (*instance_running_fn)(const struct instance *instance, pid_t pid, void *data);
@@ -42,6 +53,7 @@ void instance_actors_each_running(struct agent *agent, instance_running_fn fn, v
 /* How it can be attached to.  -ESRCH when nobody wants it here. */
 struct instance_stdio {
 	bool running, tty, has_input, once;
+	bool machine; /* its terminal, if any, is the guest's */
 };
 int instance_find_stdio(struct agent *agent, const char *uid, struct instance_stdio *ret);
 

@@ -7,6 +7,7 @@
  *	instance_work.c		steps on workers, and what follows from them
  *	instance_job.c		what the keeper says
  *	instance_health.c	checks of the present run, and what follows from them
+ *	instance_machine.c	the machine of the present run, when it is one
  *	instance_report.c	the status that is told
  *
  * Private to these files.  All of it belongs to the loop's thread.
@@ -45,7 +46,8 @@ struct instance_actor {
 	bool kill_sent;
 	pid_t pid;
 	int rootfs_fd;
-	struct grants *grants; /* of the node's policy, until the run is spawned */
+	struct grants *grants;          /* of the node's policy, until the run is spawned */
+	struct instance_vm_fds *vm_fds; /* of the monitor, likewise */
 	uint32_t owner;
 	struct instance_task *task;
 	struct want *task_want;
@@ -56,7 +58,10 @@ struct instance_actor {
 	struct retry timer;             /* the end of a grace period, or of a back-off */
 	struct retry again;             /* a step that failed is tried again */
 	uint64_t told;
-	struct instance_health *health; /* of the present run; NULL: it does not run */
+	struct instance_health *health;   /* of the present run; NULL: it does not run */
+	struct instance_machine *machine; /* likewise; NULL: it is none */
+	int64_t monitor_code;             /* what the machine's monitor ended with */
+	bool crashed;                     /* the machine ended without saying how its command did */
 };
 
 /* ---- instance_actor.c */

@@ -33,8 +33,15 @@ int instance_root_find(struct agent *agent, const char *uid, struct instance_roo
 	switch (actor->seen.run) {
 	case PLAN_RUN_RUNNING:
 	case PLAN_RUN_PAUSED:
+		/* One that runs was asked before anybody came here. */
+		if (actor_spec(actor)->type == INSTANCE_VM)
+			return error_say(err, -EBUSY, "the instance is paused; resume it first");
 		break;
 	case PLAN_RUN_NONE:
+		if (actor_spec(actor)->type == INSTANCE_VM)
+			return error_say(err, -EBUSY,
+					 "the instance is a virtual machine: its files can only be "
+					 "reached while it runs; start it first");
 		if (!actor->has_slot || !actor->has_image)
 			return error_say(
 				err, -EBUSY,
@@ -117,6 +124,11 @@ int instance_upper_find(struct agent *agent, const char *uid, struct instance_up
 
 	if (!actor || !actor->want || actor->want->instance->meta.deleted_ms)
 		return error_say(err, -ENOENT, "the instance is not on this node");
+	if (actor_spec(actor)->type == INSTANCE_VM)
+		return error_say(
+			err, -EINVAL,
+			"the instance is a virtual machine: what it has changed is on a disk "
+			"that only its own kernel reads; use `brume cp` while it runs");
 	if (!actor->has_slot || !actor->has_image)
 		return error_say(err, -EBUSY,
 				 "the instance has never been started: it has no files yet");

@@ -254,8 +254,9 @@ static void rest(struct instance_health *watch)
 /* It runs, and nothing else is about to happen to it. */
 static bool is_steady(const struct instance_actor *actor)
 {
-	return actor->seen.run == PLAN_RUN_RUNNING && !actor->seen.stop_sent && !actor->seen.sick &&
-	       !actor->seen.doomed && !(actor->task && actor->task->step == PLAN_PAUSE);
+	return actor->seen.run == PLAN_RUN_RUNNING && !actor->seen.booting &&
+	       !actor->seen.stop_sent && !actor->seen.sick && !actor->seen.doomed &&
+	       !(actor->task && actor->task->step == PLAN_PAUSE);
 }
 
 void instance_health_update(struct instance_actor *actor)

@@ -3,6 +3,7 @@
 
 #include "agent/exit_code.h"
 #include "agent/instance_actor_internal.h"
+#include "agent/instance_machine.h"
 #include "agent/limits.h"
 #include "agent/stream.h"
 #include "base/log.h"
@@ -37,6 +38,25 @@ static void on_spawned(struct instance_actor *actor, const struct keeper_msg *ms
 	actor->seen.run = paused ? PLAN_RUN_PAUSED : PLAN_RUN_RUNNING;
 }
 
+/*
+ * What the guest of a machine has told in the end counts, not how its monitor ended.  False: its
+ * command could not be run.
+ */
+static bool read_machine(struct instance_actor *actor)
+{
+	AUTO(free) char *error = NULL;
+
+	if (!actor->want || actor_spec(actor)->type != INSTANCE_VM)
+		return true;
+	actor->monitor_code = actor->record.exit_code;
+	actor->crashed = !instance_machine_ended(actor, &actor->record.exit_code, &error) &&
+			 !actor->kill_sent;
+	if (!error || actor->seen.stop_sent || actor->seen.doomed)
+		return true;
+	run_doom(actor, error);
+	return false;
+}
+
 static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg)
 {
 	bool starting = actor->task && actor->task->step == PLAN_START;
@@ -61,12 +81,14 @@ static void on_exited(struct instance_actor *actor, const struct keeper_msg *msg
 	actor->begun = true;
 	actor->pid = 0;
 	actor->seen.run = PLAN_RUN_ENDED;
-	actor->record.exit_code = actor->seen.exit_code = exit_code_of(msg, -1);
+	actor->record.exit_code = exit_code_of(msg, -1);
+	bool ran = read_machine(actor);
+	actor->seen.exit_code = actor->record.exit_code;
 	actor->record.finished_ms = clock_realtime_ms(clock_system());
 	retry_stop(&actor->timer);
-	if (started)
+	if (started && ran)
 		actor->seen.exited = !actor->seen.stop_sent && !actor->seen.sick;
-	else if (!actor->seen.stop_sent && !actor->seen.doomed)
+	else if (ran && !actor->seen.stop_sent && !actor->seen.doomed)
 		run_doom(actor, "it ended before it was started");
 	log_info("instance %s: ended with %lld", actor->uid, (long long) actor->record.exit_code);
 	attach_instance_ended(actor->agent, actor->uid, actor->record.exit_code);

@@ -1,4 +1,5 @@
 #include "agent/instance_actor_internal.h"
+#include "agent/instance_machine.h"
 #include "agent/stream.h"
 
 /* The status of an instance, told once per real change. */
@@ -34,6 +35,8 @@ void actor_tell(struct instance_actor *actor)
 	/* Borrowed, like all the others. */
 	if (instance_health_status(actor))
 		status.health = *instance_health_status(actor);
+	if (instance_machine_status(actor))
+		status.machine = *instance_machine_status(actor);
 	status.node = (char *) actor->agent->options->node;
 	AUTO(json_decref) json_t *json = instance_status_encode(&status);
 	uint64_t hash = agent_hash(json);

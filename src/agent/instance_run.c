@@ -5,6 +5,8 @@
 
 #include "agent/grant.h"
 #include "agent/instance_actor_internal.h"
+#include "agent/instance_machine.h"
+#include "agent/instance_vm.h"
 #include "agent/settings.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -66,7 +68,7 @@ void run_begin(struct instance_actor *actor)
 	seen->exit_code = -1;
 	seen->restarts = record->restarts;
 	seen->leftovers = true;
-	actor->kill_sent = actor->begun = actor->reaped = false;
+	actor->kill_sent = actor->begun = actor->reaped = actor->crashed = false;
 	retry_stop(&actor->timer);
 }
 
@@ -83,8 +85,35 @@ void run_close_fds(struct instance_actor *actor)
 {
 	fd_close(actor->rootfs_fd);
 	actor->rootfs_fd = -1;
+	instance_vm_fds_free(actor->vm_fds);
+	actor->vm_fds = NULL;
 	grants_free(actor->grants);
 	actor->grants = NULL;
+}
+
+/*
+ * The root file system, and beside it what the node's policy gave, or what the monitor of a machine
+ * gets; that is handed on to the program, as the first descriptors.
+ */
+static unsigned int list_fds(const struct instance_actor *actor, int *fds, int *as)
+{
+	const struct instance_vm_fds *vm = actor->vm_fds;
+	unsigned int count = vm ? vm->count : 0;
+
+	fds[0] = actor->rootfs_fd;
+	as[0] = ROOTFS_FD_IN_CHILD + (int) count;
+	for (unsigned int i = 0; i < count; i++) {
+		fds[1 + i] = vm->fds[i];
+		as[1 + i] = ROOTFS_FD_IN_CHILD + (int) i;
+	}
+	return 1 + count + grants_list(actor->grants, fds + 1 + count, as + 1 + count);
+}
+
+static enum keeper_input input_of(const struct stdio_options *stdio, bool machine)
+{
+	if (stdio->tty)
+		return machine ? KEEPER_INPUT_FIFO : KEEPER_INPUT_TERMINAL;
+	return stdio->stdin_mode != STDIN_NONE ? KEEPER_INPUT_FIFO : KEEPER_INPUT_NONE;
 }
 
 /* False: the keeper has just died; the next one will be asked. */
@@ -96,7 +125,11 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 	AUTO(free) char *pid_file = agent_run_path(actor->agent, actor->uid, "pid");
 	AUTO(free) char *log = agent_state_path(actor->agent, actor->uid, "log");
 	const struct stdio_options *stdio = &actor_spec(actor)->stdio;
+	/* A guest has a terminal of its own; to us its bytes are as any others. */
+	bool machine = actor_spec(actor)->type == INSTANCE_VM;
+	bool terminal = stdio->tty && !machine;
 	char console[] = "--console-fd=63";
+	char rootfs_fd[16], preserve[16];
 	char *argv[] = { (char *) options->oci,
 			 "--root",
 			 oci_root,
@@ -106,18 +139,21 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 			 "--pid-file",
 			 pid_file,
 			 "--rootfs-fd",
-			 "3",
-			 stdio->tty ? console : actor->uid,
-			 stdio->tty ? actor->uid : NULL,
+			 rootfs_fd,
+			 "--preserve-fds",
+			 preserve,
+			 terminal ? console : actor->uid,
+			 terminal ? actor->uid : NULL,
 			 NULL };
 	_Static_assert(KEEPER_CONSOLE_FD == 63, "what --console-fd says");
 	char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
-	int fds[1 + GRANTS_MAX] = { actor->rootfs_fd };
-	int as[1 + GRANTS_MAX] = { ROOTFS_FD_IN_CHILD };
-	unsigned int fd_count = 1 + grants_list(actor->grants, fds + 1, as + 1);
+	int fds[KEEPER_FDS_MAX], as[KEEPER_FDS_MAX];
+	unsigned int fd_count = list_fds(actor, fds, as);
 	char job[KEEPER_JOB_MAX + 1];
 	struct error err = {};
 
+	snprintf(preserve, sizeof(preserve), "%u", actor->vm_fds ? actor->vm_fds->count : 0);
+	snprintf(rootfs_fd, sizeof(rootfs_fd), "%d", as[0]);
 	run_job(actor, job);
 	struct keeper_spawn spawn = { .job = job,
 				      .mode = KEEPER_PID_FILE,
@@ -129,10 +165,7 @@ bool run_spawn(struct instance_actor *actor, struct keeper_client *keeper)
 				      .log = log,
 				      .log_max_bytes = stdio->log_max_bytes,
 				      .log_max_files = stdio->log_max_files,
-				      .input = stdio->tty ? KEEPER_INPUT_TERMINAL
-					       : stdio->stdin_mode != STDIN_NONE
-						       ? KEEPER_INPUT_FIFO
-						       : KEEPER_INPUT_NONE,
+				      .input = input_of(stdio, machine),
 				      .owner_uid = actor->owner,
 				      .owner_gid = actor->owner,
 				      .fd_count = fd_count,
@@ -171,7 +204,11 @@ void run_signal(struct instance_actor *actor, struct keeper_client *keeper)
 	log_debug("instance %s: stopping, %u s of grace", actor->uid, timeout_s);
 	/* The spec's may have changed since the run began; the image's is in the settings. */
 	(void) settings_read(path, &settings, NULL);
-	keeper_client_signal(keeper, job, number > 0 ? number : settings.stop_signal);
+	number = number > 0 ? number : settings.stop_signal;
+	if (actor->machine)
+		instance_machine_signal(actor->machine, number);
+	else
+		keeper_client_signal(keeper, job, number);
 	retry_in(&actor->timer, actor->agent->event, (uint64_t) timeout_s * 1000);
 }
 
@@ -179,8 +216,11 @@ void run_kill(struct instance_actor *actor, struct keeper_client *keeper)
 {
 	char job[KEEPER_JOB_MAX + 1];
 
+	actor->seen.stop_sent = true;
+	if (instance_machine_halts(actor))
+		return;
 	run_job(actor, job);
-	actor->kill_sent = actor->seen.stop_sent = true;
+	actor->kill_sent = true;
 	keeper_client_signal(keeper, job, SIGKILL);
 }
 

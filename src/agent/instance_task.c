@@ -11,6 +11,7 @@
 #include "agent/agent_internal.h"
 #include "agent/bundle.h"
 #include "agent/grant.h"
+#include "agent/instance_vm.h"
 #include "agent/limits.h"
 #include "agent/oci.h"
 #include "agent/settings.h"
@@ -152,6 +153,8 @@ static int prepare(struct instance_task *task)
 	if (r < 0)
 		return r;
 	digest_format(&image.manifest, task->record.image_digest);
+	if (task->instance->spec.type == INSTANCE_VM)
+		return instance_vm_prepare(task, &image);
 	r = open_rootfs(task, &image);
 	if (r == 0)
 		r = open_grants(task);
@@ -221,6 +224,10 @@ static int attach(struct instance_task *task)
 
 	if (!task->networked)
 		return 0;
+	if (spec->type == INSTANCE_VM) {
+		r = instance_vm_attach(task);
+		return r < 0 ? r : publish_ports(task);
+	}
 	AUTO(fd_close) int fd = open_network_namespace(task->pid);
 	if (fd < 0)
 		return error_set(&task->err, fd, "open the network namespace of process %d",
@@ -286,6 +293,8 @@ static int limit(struct instance_task *task)
 
 	if (!task->instance)
 		return 0;
+	if (task->instance->spec.type == INSTANCE_VM)
+		return instance_vm_limit(task);
 	limits = instance_limits_of(&task->instance->spec);
 	return limits_apply(task->agent, task->uid, &limits, &task->err);
 }
@@ -367,6 +376,8 @@ static int clean(struct instance_task *task)
 		task->record.error = mem_printf(
 			"killed because it used more than its memory limit of %llu bytes",
 			(unsigned long long) task->instance->spec.memory_bytes);
+	if (task->crashed && !task->record.error)
+		task->record.error = instance_vm_epitaph(task);
 	/* First what must not be forgotten, then what could be found again. */
 	if (task->instance) {
 		r = record_store(record, &task->record, &task->err);
@@ -434,6 +445,7 @@ void instance_task_free(struct instance_task *task)
 		return;
 	fd_close(task->rootfs_fd);
 	grants_free(task->grants);
+	instance_vm_fds_free(task->vm_fds);
 	record_done(&task->record);
 	free(task);
 }

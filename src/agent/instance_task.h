@@ -18,6 +18,7 @@
 
 struct agent;
 struct grants;
+struct instance_vm_fds;
 
 struct instance_task {
 	const struct agent *agent; /* options, images, net, cgroups, boot_id */
@@ -29,17 +30,20 @@ struct instance_task {
 	struct network_args network;
 	pid_t pid;
 	int64_t now_ms;
-	bool killed; /* CLEAN: it ended by SIGKILL, which may have been the memory limit */
+	bool crashed;         /* CLEAN: a machine that ended without telling how its command did */
+	int64_t monitor_code; /* and how its monitor ended */
+	bool killed;          /* CLEAN: it ended by SIGKILL, which may have been the memory limit */
 
 	/* Results. */
 	struct record record; /* PREPARE and CLEAN write it to disk, changed */
 	int result;
 	struct error err;
-	bool reaped;           /* CLEAN: the keeper has seen the end of its process */
-	int rootfs_fd;         /* PREPARE */
-	struct grants *grants; /* PREPARE; NULL: nothing of the node was asked for */
-	uint32_t owner;        /* PREPARE: the user it runs as, on the host */
-	int64_t started_ms;    /* START */
+	bool reaped;                    /* CLEAN: the keeper has seen the end of its process */
+	int rootfs_fd;                  /* PREPARE */
+	struct grants *grants;          /* PREPARE; NULL: nothing of the node was asked for */
+	struct instance_vm_fds *vm_fds; /* PREPARE of a machine */
+	uint32_t owner;                 /* PREPARE: the user it runs as, on the host */
+	int64_t started_ms;             /* START */
 };
 
 /* Carries out task->step. */

@@ -26,6 +26,7 @@ static void after_prepare(struct instance_actor *actor, struct instance_task *ta
 	actor->limits_known = true;
 	actor->rootfs_fd = TAKE_FD(task->rootfs_fd);
 	actor->grants = TAKE_PTR(task->grants);
+	actor->vm_fds = TAKE_PTR(task->vm_fds);
 	actor->owner = task->owner;
 }
 
@@ -177,6 +178,8 @@ void actor_submit(struct instance_actor *actor, enum plan_step step, const char 
 	task->killed = actor->begun && actor->record.exit_code == EXIT_CODE_SIGNAL + SIGKILL &&
 		       !actor->kill_sent;
 	task->reaped = actor->reaped;
+	task->crashed = actor->crashed;
+	task->monitor_code = actor->monitor_code;
 	task->rootfs_fd = -1;
 	record_copy(&task->record, &actor->record);
 	if (actor->want) {
@@ -186,5 +189,7 @@ void actor_submit(struct instance_actor *actor, enum plan_step step, const char 
 	}
 	run_close_fds(actor);
 	actor->task = task;
-	pool_submit(actor->agent->pool, work, done, actor);
+	/* Disks are made of images then, which takes seconds. */
+	bool slow = step == PLAN_PREPARE && task->instance->spec.type == INSTANCE_VM;
+	pool_submit(slow ? actor->agent->slow_pool : actor->agent->pool, work, done, actor);
 }

@@ -162,7 +162,9 @@ enum instance_state plan_state(const struct plan_want *want, const struct plan_s
 	case PLAN_RUN_CREATED:
 		return ends ? INSTANCE_STOPPING : INSTANCE_CREATING;
 	case PLAN_RUN_RUNNING:
-		return ends ? INSTANCE_STOPPING : INSTANCE_RUNNING;
+		return ends            ? INSTANCE_STOPPING
+		       : seen->booting ? INSTANCE_CREATING
+				       : INSTANCE_RUNNING;
 	case PLAN_RUN_PAUSED:
 		return ends ? INSTANCE_STOPPING : INSTANCE_PAUSED;
 	case PLAN_RUN_ENDED:

@@ -46,6 +46,7 @@ struct plan_seen {
 	uint64_t start_seq;  /* carried out, or being carried out by this run */
 	bool limited;        /* the limits that are wanted are in force */
 	bool limits_refused; /* and cannot be */
+	bool booting;        /* a machine runs, its command does not yet */
 	bool doomed;         /* this run cannot become what is wanted: it must end */
 	bool failed;         /* the last attempt to start did not succeed */
 	bool exited;         /* the last run ended by itself */

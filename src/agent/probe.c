@@ -13,6 +13,8 @@
 #include "agent/agent_internal.h"
 #include "agent/bundle.h"
 #include "agent/exit_code.h"
+#include "agent/guest.h"
+#include "agent/instance_actor.h"
 #include "agent/probe_kill.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -54,6 +56,7 @@ struct probe {
 	int out_fd;
 	sd_event_source *out, *timer;
 	struct strbuf output;
+	struct guest_request *request; /* of a machine's guest, instead of a job */
 	bool spawned;
 };
 
@@ -100,6 +103,7 @@ static void probe_free(struct probe *probe)
 	close_child_ends(probe);
 	remove_file(probe->process_path);
 	remove_file(probe->pid_path);
+	guest_request_free(probe->request);
 	strbuf_done(&probe->output);
 	free(probe);
 }
@@ -254,6 +258,64 @@ static int spawn_exec(struct probe *probe, struct error *err)
 	return spawn(probe, argv, KEEPER_PID_FILE, err);
 }
 
+/* ---- in the guest of a virtual machine ---- */
+
+static void guest_received(void *data, enum frame_channel channel, const char *bytes, size_t size)
+{
+	struct probe *probe = data;
+	size_t room = HEALTH_OUTPUT_MAX_BYTES - probe->output.size;
+
+	(void) channel;
+	strbuf_append(&probe->output, bytes, size < room ? size : room);
+	guest_request_grant(probe->request, size);
+}
+
+static void guest_closed(void *data, int64_t exit_code, const struct error *err)
+{
+	struct probe *probe = data;
+
+	probe->request = NULL;
+	if (err && exit_code < 0)
+		finish(probe, PROBE_BROKEN, err->msg);
+	else
+		finish(probe, exit_code < 0 ? PROBE_BROKEN : (int) exit_code,
+		       err ? err->msg : NULL);
+}
+
+static void ask_guest(struct probe *probe, struct guest *guest)
+{
+	static const struct guest_call_ops ops = { guest_received, NULL, guest_closed };
+	AUTO(json_decref) json_t *arguments = json_pack("{s:s}", "kind", "exec");
+
+	json_put_strv(arguments, "command", probe->check->command);
+	probe->request = guest_request_new(guest, arguments, &ops, probe);
+}
+
+/* From the node: a machine has no network namespace to look from. */
+static int spawn_to_address(struct probe *probe, struct error *err)
+{
+	const struct health_check *check = probe->check;
+	const char *address = instance_address(probe->agent, probe->uid);
+	AUTO(free) char *timeout = mem_printf("%u", check->timeout_ms);
+	AUTO(free) char *port = mem_printf("%u", check->port);
+	bool http = check->type == HEALTH_TYPE_HTTP;
+	char *argv[] = { (char *) probe->agent->options->probe,
+			 "--address",
+			 (char *) address,
+			 "--timeout-ms",
+			 timeout,
+			 http ? "http" : "tcp",
+			 port,
+			 http ? check->path : NULL,
+			 NULL };
+
+	if (!address)
+		return error_say(err, -ENONET, "the machine has no network to be reached in");
+	return spawn(probe, argv, KEEPER_DIRECT, err);
+}
+
+/* ---- on the node ---- */
+
 static int spawn_network(struct probe *probe, struct error *err)
 {
 	const struct health_check *check = probe->check;
@@ -330,6 +392,7 @@ static int begin(struct probe *probe, struct error *err)
 	struct agent *agent = probe->agent;
 	bool exec = probe->check->type == HEALTH_TYPE_EXEC;
 	uint64_t timeout_ms = probe->check->timeout_ms + (exec ? 0 : NETWORK_GRACE_MS);
+	struct guest *guest = NULL;
 	int r = open_output(probe, err);
 
 	if (r < 0)
@@ -339,8 +402,15 @@ static int begin(struct probe *probe, struct error *err)
 				       probe);
 	if (r < 0)
 		return error_set(err, r, "a check's timer");
+	r = instance_guest(agent, probe->uid, &guest, err);
+	if (r < 0)
+		return r;
 	if (!exec)
-		return spawn_network(probe, err);
+		return r > 0 ? spawn_to_address(probe, err) : spawn_network(probe, err);
+	if (r > 0) {
+		ask_guest(probe, guest);
+		return 0;
+	}
 	submit(probe);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/guest_stream.h"
 #include "agent/instance_actor.h"
 #include "agent/stream.h"
 #include "agent/users.h"
@@ -24,7 +25,7 @@
 #include "kern/proc.h"
 #include "model/member.h"
 
-enum { PROCESSES_MAX = 1024, USER_SIZE = 64 };
+enum { GUEST_TOP_MAX = 1 << 20, PROCESSES_MAX = 1024, USER_SIZE = 64 };
 
 /* Outlives the stream. */
 struct listing {
@@ -189,10 +190,51 @@ static void top_writable(void *data)
 
 static const struct stream_ops top_ops = { top_received, top_writable, top_free };
 
+/* A guest's own list, of which only what is expected is handed on. */
+static json_t *rebuild(const json_t *answer)
+{
+	AUTO(json_decref) json_t *processes = json_array();
+	const json_t *list = json_object_get(answer, "processes"), *process;
+	size_t i;
+
+	if (!json_is_array(list))
+		return NULL;
+	json_array_foreach(list, i, process)
+	{
+		const char *const texts[] = { "user", "state", "command" };
+		const char *const numbers[] = { "pid", "cpu_ms", "rss_bytes" };
+		json_t *built = json_object();
+
+		for (size_t n = 0; n < ARRAY_COUNT(texts); n++) {
+			const char *text = json_string_value(json_object_get(process, texts[n]));
+			AUTO(strbuf_done) struct strbuf printable = {};
+
+			/* It has escaped them already; twice would be once too often. */
+			for (const char *p = text ? text : "?"; *p; p++)
+				strbuf_append(&printable,
+					      (unsigned char) *p < ' ' || *p == '\x7f' ? "?" : p,
+					      1);
+			json_object_set_new(built, texts[n], json_string(strbuf_str(&printable)));
+		}
+		for (size_t n = 0; n < ARRAY_COUNT(numbers); n++) {
+			json_int_t value = json_integer_value(json_object_get(process, numbers[n]));
+
+			json_object_set_new(built, numbers[n], json_integer(value < 0 ? 0 : value));
+		}
+		json_array_append_new(processes, built);
+		if (i + 1 == PROCESSES_MAX)
+			break;
+	}
+	return json_pack("{s:O, s:I}", "processes", processes, "count",
+			 (json_int_t) json_array_size(list));
+}
+
 int top_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	     void **ret_data, struct error *err)
 {
+	static const struct guest_stream_kind guest_kind = { GUEST_TOP_MAX, rebuild };
 	struct json_reader in = { .err = err, .where = "top" };
+	struct guest *guest = NULL;
 	struct agent *agent = stream_agent(stream);
 	char uid[UID_SIZE] = "";
 	struct listing *listing;
@@ -205,6 +247,11 @@ int top_open(struct stream *stream, const json_t *arguments, const struct stream
 	r = json_reader_finish(&in, arguments);
 	if (r < 0)
 		return r;
+	r = instance_guest(agent, uid, &guest, err);
+	if (r > 0)
+		guest_stream_open(stream, guest, arguments, &guest_kind, ret_ops, ret_data);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (instance_pid(agent, uid, &init) < 0)
 		return error_say(err, -EBUSY, "the instance does not run");
 	top = mem_new0(struct top);

@@ -65,6 +65,23 @@ static void info_instance_restart(struct strbuf *out, const json_t *instance)
 	listing_fact(out, "restart", text);
 }
 
+/* What a virtual machine runs on, and what its guest sees. */
+static void info_machine(struct strbuf *out, const json_t *instance)
+{
+	const char *backend = resource_text(instance, "status.machine.backend");
+	const char *why = resource_text(instance, "status.machine.why");
+	AUTO(free) char *text = NULL;
+
+	listing_fact_bytes(out, "its disk", instance, "spec.disk_bytes");
+	if (!backend)
+		return;
+	text = why ? mem_printf("%s: %s", backend, why) : mem_strdup(backend);
+	listing_fact(out, "machine", text);
+	listing_fact(out, "its kernel", resource_text(instance, "status.machine.kernel"));
+	info_fact_int(out, "its processors", instance, "status.machine.cpus", "");
+	listing_fact_bytes(out, "its memory", instance, "status.machine.memory_bytes");
+}
+
 static void info_health_log(struct strbuf *out, const json_t *instance)
 {
 	const json_t *result;
@@ -164,10 +181,12 @@ static void info_print_instance(struct cli *cli, const json_t *instance)
 	AUTO(strbuf_done) struct strbuf out = {}, ports = {};
 
 	listing_fact(&out, "name", resource_name(instance));
+	listing_fact(&out, "type", resource_text(instance, "spec.type"));
 	listing_fact(&out, "uid", resource_text(instance, "meta.uid"));
 	listing_fact(&out, "project", resource_text(instance, "meta.project"));
 	listing_fact(&out, "node", resource_text(instance, "spec.node"));
 	info_instance_state(&out, instance);
+	info_machine(&out, instance);
 	info_health(&out, instance);
 	info_instance_usage(cli, &out, instance);
 	listing_fact(&out, "image", resource_text(instance, "spec.image"));

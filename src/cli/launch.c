@@ -106,6 +106,12 @@ static const struct option_def launch_options[] = {
 	  "of a file of its log (16M)" },
 	{ 0, "log-max-files", "COUNT", OPTION_STRING, LAUNCH(log_max_files),
 	  "files of its log that are kept (2)" },
+	{ 0, "vm", NULL, OPTION_FLAG, LAUNCH(vm), "as a virtual machine with a kernel of its own" },
+	{ 0, "kernel", "NAME", OPTION_STRING, LAUNCH(kernel),
+	  "with --vm: one of `brume kernel list` instead of the default" },
+	{ 0, "disk", "SIZE", OPTION_STRING, LAUNCH(disk), "with --vm: its writable disk (10G)" },
+	{ 0, "emulate", NULL, OPTION_FLAG, LAUNCH(emulate),
+	  "with --vm: the image may be of another architecture" },
 	{ 'd', "detach", NULL, OPTION_FLAG, LAUNCH(detach),
 	  "return when it runs; the default without -i, -t and -a" },
 	{},
@@ -225,7 +231,9 @@ const struct verb verb_launch = {
 		"  brume launch web:3 safe --read-only --tmpfs /tmp:size=16M --cap-drop ALL\n"
 		"  brume launch nginx site -v /srv/site:/usr/share/nginx/html:ro\n"
 		"  brume launch web:3 watched --health-http 8080/healthz --health-interval 5s \\\n"
-		"               --health-on-failure restart\n",
+		"               --health-on-failure restart\n"
+		"  brume launch --vm nginx web -p 8080:80 -m 256M --cpus 2\n"
+		"  brume launch --vm --emulate registry.example.org/team/api:arm64 far\n",
 	.options = launch_options,
 	.options_size = sizeof(struct launch_options),
 	.words_min = 1,

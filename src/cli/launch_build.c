@@ -212,6 +212,8 @@ int launch_build(const struct launch_options *options, const struct arguments *a
 		r = launch_build_health(options, &spec->health, err);
 	if (r == 0)
 		r = launch_build_stdio(options, &spec->stdio, err);
+	if (r == 0)
+		r = launch_build_vm(options, spec, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(request);

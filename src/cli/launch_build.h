@@ -23,6 +23,9 @@ struct launch_options {
 	const char *health_cmd, *health_http, *health_tcp, *health_interval, *health_timeout,
 		*health_retries, *health_start_period, *health_start_interval, *health_on_failure;
 	bool no_healthcheck;
+	/* A virtual machine: cli/launch_vm.c. */
+	const char *kernel, *disk;
+	bool vm, emulate;
 	/* Its terminal, input and log: cli/launch_stdio.c. */
 	const char *log_max_size, *log_max_files, *detach_keys;
 	bool interactive, tty, attach;
@@ -38,6 +41,9 @@ int launch_build_run(const struct launch_options *options, struct run_options *r
 		     struct error *err);
 int launch_build_health(const struct launch_options *options, struct health_check *health,
 			struct error *err);
+
+int launch_build_vm(const struct launch_options *options, struct instance_spec *spec,
+		    struct error *err);
 
 /* Starts an instance that was only created, tied to our terminal: cli/launch_attach.c. */
 struct cli;

@@ -21,6 +21,7 @@ static const struct option_def list_options[] = {
 
 static const struct column list_columns[] = {
 	{ .title = "NAME" },
+	{ .title = "TYPE" },
 	{ .title = "STATE", .state = true },
 	{ .title = "IMAGE", .elastic = true },
 	{ .title = "IPV4" },
@@ -73,6 +74,7 @@ static void list_row(struct cli *cli, struct table *table, const json_t *instanc
 	AUTO(strbuf_done) struct strbuf ports = {};
 
 	table_cell(table, resource_text(instance, "meta.name"));
+	table_cell(table, resource_text(instance, "spec.type"));
 	list_cell_state(table, instance);
 	table_cell(table, resource_text(instance, "spec.image"));
 	table_cell(table, resource_text(instance, "spec.addresses.ipv4"));

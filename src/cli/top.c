@@ -34,7 +34,11 @@ static void top_row(const struct cli *cli, struct table *table, const json_t *pr
 	char time[HUMAN_SIZE], rss[HUMAN_SIZE];
 
 	top_number(table, process, "pid");
-	top_number(table, process, "host_pid");
+	/* What is inside of a virtual machine has none. */
+	if (resource_at(process, "host_pid"))
+		top_number(table, process, "host_pid");
+	else
+		table_cell(table, NULL);
 	table_cell(table, resource_text(process, "user"));
 	table_cell(table, resource_text(process, "state"));
 	if (cpu_ms < 60 * 1000)

@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -12,6 +13,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+enum { BOOT_TIMEOUT_S = 120, BOOT_TIMEOUT_MAX_S = 3600 };
+
 static const char help[] =
 	"Usage: brume-agentd [OPTION...]\n"
 	"\n"
@@ -24,12 +27,14 @@ static const char help[] =
 	"  --node NAME          name of this node (default local)\n"
 	"  --policy FILE        what this node gives to instances: folders, devices (default\n"
 	"                       STATE/policy.json; without it nothing)\n"
-	"  --oci PATH           brume-oci           (default: all five beside\n"
+	"  --oci PATH           brume-oci           (default: all six beside\n"
 	"  --keeper PATH        brume-keeper         the running executable);\n"
 	"                       \"none\": the service manager starts it\n"
 	"  --image-worker PATH  brume-image-worker\n"
 	"  --tini PATH          brume-tini\n"
 	"  --probe PATH         brume-probe\n"
+	"  --guest-init PATH    brume-init\n"
+	"  --boot-timeout SECS  for a virtual machine to start its command (default 120)\n"
 	"  --registry HOST      completes short image references (default: none)\n"
 	"  --log LEVELS         for example \"info\" or \"warning,agent=debug\"\n"
 	"  --version, --help\n"
@@ -77,6 +82,17 @@ static int check(const struct agent_options *options)
 	return 0;
 }
 
+static int read_seconds(const char *text, unsigned int *ret)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	if (!isdigit((unsigned char) text[0]) || *end || value < 1 || value > BOOT_TIMEOUT_MAX_S)
+		return -EINVAL;
+	*ret = (unsigned int) value;
+	return 0;
+}
+
 /* 0, or the exit code + 1. */
 static int parse(int argc, char **argv, struct agent_options *agent)
 {
@@ -92,6 +108,8 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		OPT_TINI,
 		OPT_PROBE,
 		OPT_POLICY,
+		OPT_INIT,
+		OPT_BOOT,
 		OPT_LOG,
 		OPT_VERSION,
 		OPT_HELP
@@ -108,15 +126,19 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		{ "tini", required_argument, NULL, OPT_TINI },
 		{ "probe", required_argument, NULL, OPT_PROBE },
 		{ "policy", required_argument, NULL, OPT_POLICY },
+		{ "guest-init", required_argument, NULL, OPT_INIT },
+		{ "boot-timeout", required_argument, NULL, OPT_BOOT },
 		{ "log", required_argument, NULL, OPT_LOG },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{}
 	};
+	const char *boot_timeout = NULL;
 	const char **const targets[] = { &agent->state,        &agent->run,      &agent->prefix,
 					 &agent->node,         &agent->oci,      &agent->keeper,
 					 &agent->image_worker, &agent->registry, &agent->tini,
-					 &agent->probe,        &agent->policy,   &agent->levels };
+					 &agent->probe,        &agent->policy,   &agent->guest_init,
+					 &boot_timeout,        &agent->levels };
 	int option;
 
 	opterr = 0;
@@ -137,6 +159,8 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		return 1 + usage("unexpected argument", argv[optind]);
 	if (agent->levels && log_set_levels(agent->levels) < 0)
 		return 1 + usage("unknown log levels", agent->levels);
+	if (boot_timeout && read_seconds(boot_timeout, &agent->boot_timeout_s) < 0)
+		return 1 + usage("--boot-timeout must be 1 to 3600 seconds, not", boot_timeout);
 	if (strcmp(agent->keeper, "none") == 0)
 		agent->keeper = NULL;
 	int code = check(agent);
@@ -150,6 +174,7 @@ int main(int argc, char **argv)
 	AUTO(free) char *worker = beside("brume-image-worker");
 	AUTO(free) char *tini = beside("brume-tini");
 	AUTO(free) char *probe = beside("brume-probe");
+	AUTO(free) char *guest_init = beside("brume-init");
 
 	struct agent_options options = { .state = "/var/lib/brume",
 					 .run = "/run/brume",
@@ -159,7 +184,9 @@ int main(int argc, char **argv)
 					 .keeper = keeper,
 					 .image_worker = worker,
 					 .tini = tini,
-					 .probe = probe };
+					 .probe = probe,
+					 .guest_init = guest_init,
+					 .boot_timeout_s = BOOT_TIMEOUT_S };
 	struct error err = {};
 	int code;
 

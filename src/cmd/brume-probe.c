@@ -1,9 +1,11 @@
 /*
- * brume-probe [--netns-fd N] [--timeout-ms N] tcp PORT | http PORT PATH - one health check.
+ * brume-probe [--netns-fd N] [--address IP] [--timeout-ms N] tcp PORT | http PORT PATH - one health
+ * check.
  *
  * Started by the agent through the keeper, so that no daemon talks to what tenants run.  Joins the
  * network namespace that descriptor N leads to, gives up everything else, connects on the loopback
- * there.  Exit code 0: it answers; 1: it does not; 2: usage.  One line says which.
+ * there, or to one address.  Exit code 0: it answers; 1: it does not; 2: usage.  One line says
+ * which.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,13 +21,14 @@
 enum { EXIT_GOOD, EXIT_BAD, EXIT_USAGE, TIMEOUT_MS = 30000, WORDS_MAX = 512 };
 
 static const char help[] =
-	"Usage: brume-probe [--netns-fd N] [--timeout-ms N] tcp PORT\n"
-	"       brume-probe [--netns-fd N] [--timeout-ms N] http PORT PATH\n"
+	"Usage: brume-probe [--netns-fd N] [--address IP] [--timeout-ms N] tcp PORT\n"
+	"       brume-probe [--netns-fd N] [--address IP] [--timeout-ms N] http PORT PATH\n"
 	"\n"
 	"One health check of a program that listens on the loopback: a connection, or an answer\n"
 	"from 200 to 399 to GET PATH.  Gives up all privileges first.\n"
 	"\n"
 	"  --netns-fd N    first join the network namespace of this descriptor (needs root)\n"
+	"  --address IP    look there instead of on the loopback\n"
 	"  --timeout-ms N  give up after this time (default 30000)\n"
 	"  --version, --help\n"
 	"\n"
@@ -50,6 +53,7 @@ static int number(const char *text, long max, long *ret)
 static int parse_options(int argc, char **argv, struct check *check, int *ret_netns_fd)
 {
 	static const struct option options[] = { { "netns-fd", required_argument, NULL, 'n' },
+						 { "address", required_argument, NULL, 'a' },
 						 { "timeout-ms", required_argument, NULL, 't' },
 						 { "version", no_argument, NULL, 'v' },
 						 { "help", no_argument, NULL, 'h' },
@@ -62,6 +66,10 @@ static int parse_options(int argc, char **argv, struct check *check, int *ret_ne
 		if (option == 'v' || option == 'h') {
 			fputs(option == 'v' ? "brume-probe " BRUME_VERSION "\n" : help, stdout);
 			return 1 + EXIT_GOOD;
+		}
+		if (option == 'a') {
+			check->address = optarg;
+			continue;
 		}
 		if (option != 'n' && option != 't')
 			return 1 + usage("unknown option or missing value", argv[optind - 1]);

@@ -59,6 +59,7 @@ static const char help[] =
 	"  --no-supervise       only serve (the default; for a service manager)\n"
 	"  --policy FILE        with --supervise: what the node gives to instances; see\n"
 	"                       brume-agentd(8)\n"
+	"  --boot-timeout SECS  with --supervise: for a virtual machine to start its command\n"
 	"  --agentd PATH        program to supervise (default: brume-agentd next to brumed)\n"
 	"  --log LEVELS         for example \"info\" or \"warning,api=debug\"\n"
 	"  --version, --help\n";
@@ -66,7 +67,7 @@ static const char help[] =
 struct options {
 	const char *state, *run, *prefix, *node, *user, *group;
 	const char *listen, *cert, *key, *token_file;
-	const char *registry, *ipv4, *ipv6, *agentd, *policy, *levels;
+	const char *registry, *ipv4, *ipv6, *agentd, *policy, *boot_timeout, *levels;
 	bool supervise;
 };
 
@@ -144,6 +145,7 @@ static const struct option long_options[] = {
 	{ "ipv6", MEMBER(ipv6) },
 	{ "agentd", MEMBER(agentd) },
 	{ "policy", MEMBER(policy) },
+	{ "boot-timeout", MEMBER(boot_timeout) },
 	{ "log", MEMBER(levels) },
 	{ "supervise", no_argument, NULL, OPT_SUPERVISE },
 	{ "no-supervise", no_argument, NULL, OPT_NO_SUPERVISE },
@@ -366,6 +368,7 @@ static int supervise(const struct options *o, const struct identity *id, char **
 	append_option(&agentd_argv, "--node", o->node);
 	append_option(&agentd_argv, "--registry", o->registry);
 	append_option(&agentd_argv, "--policy", o->policy);
+	append_option(&agentd_argv, "--boot-timeout", o->boot_timeout);
 	append_option(&agentd_argv, "--log", o->levels);
 	struct supervise_program programs[] = {
 		{ .name = "brumed",

@@ -40,12 +40,11 @@ static const char *const ext4[] = {
 	"/image",           "/disk", "64g", NULL
 };
 
-static int bind(const char *source, const char *target, bool folder, uint64_t attr,
-		struct error *err)
+/* `fd`: a mount that was cloned from `source`. */
+static int attach(int fd, const char *source, const char *target, bool folder, uint64_t attr,
+		  struct error *err)
 {
 	struct mount_attr change = { .attr_set = attr };
-	AUTO(fd_close)
-	int fd = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &change, sizeof(change)) < 0)
 		return error_set(err, -errno, "disk: %s", source);
@@ -94,18 +93,23 @@ static int enter_root(struct error *err)
 	int r;
 
 	snprintf(disk, sizeof(disk), "/proc/self/fd/%d", WORKER_INPUT_FD);
+	/* What a descriptor leads to lies in the namespace that is left here: cloned before. */
+	AUTO(fd_close)
+	int disk_fd = open_tree(AT_FDCWD, disk, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	AUTO(fd_close)
+	int usr_fd = open_tree(AT_FDCWD, "/usr", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") < 0 ||
 	    chdir("/tmp") < 0)
 		return error_set(err, -errno, "disk: root folder");
-	r = bind("/usr", "usr", true, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-		 err);
+	r = attach(usr_fd, "/usr", "usr", true,
+		   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
 	if (r == 0)
 		r = copy_links(err);
 	if (r == 0)
-		r = bind(disk, "disk", false,
-			 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
+		r = attach(disk_fd, "the result", "disk", false,
+			   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
 	if (r == 0)
 		r = attach_image(err);
 	if (r < 0)

@@ -26,7 +26,6 @@ enum {
 #define CPUS_MAX 4096.0
 #define PIDS_MAX (UINT64_C(1) << 22)
 
-static const char *const type_names[] = { "container", NULL };
 static const char *const target_names[] = { "running", "stopped", "paused", NULL };
 static const char *const state_names[] = { "pending", "pulling",  "creating", "running",
 					   "paused",  "stopping", "stopped",  "failed",
@@ -129,9 +128,11 @@ static void check_strings(struct json_reader *in, const struct instance_spec *sp
 int instance_spec_read_user(struct json_reader *in, const json_t *object,
 			    struct instance_spec *spec)
 {
-	unsigned int type = 0;
+	unsigned int type = spec->type;
 
-	member_read_enum(in, object, "type", type_names, &type);
+	member_read_enum(in, object, "type", instance_type_names, &type);
+	spec->type = type;
+	vm_options_read(in, object, &spec->vm);
 	member_read_text(in, object, "image", IMAGE_REF_MAX_BYTES, &spec->image);
 	json_read_strv(in, object, "entrypoint", &spec->entrypoint);
 	json_read_strv(in, object, "command", &spec->command);
@@ -152,6 +153,8 @@ int instance_spec_read_user(struct json_reader *in, const json_t *object,
 	if (in->result == 0 && (!spec->image || !spec->image[0]))
 		member_fail(in, "image", "must name the image to start from");
 	check_strings(in, spec);
+	if (in->result == 0)
+		in->result = instance_type_check(spec, in->err);
 	return in->result;
 }
 
@@ -227,7 +230,8 @@ static void put_limits(json_t *object, const struct instance_spec *spec)
 
 void instance_spec_put_user(json_t *object, const struct instance_spec *spec)
 {
-	json_object_set_new(object, "type", json_string("container"));
+	json_object_set_new(object, "type", json_string(instance_type_names[spec->type]));
+	vm_options_put(object, &spec->vm);
 	json_put_string(object, "image", spec->image);
 	json_put_strv(object, "entrypoint", spec->entrypoint);
 	json_put_strv(object, "command", spec->command);
@@ -299,6 +303,7 @@ void instance_spec_done(struct instance_spec *spec)
 	free(spec->stop_signal);
 	run_options_done(&spec->run);
 	health_check_done(&spec->health);
+	vm_options_done(&spec->vm);
 	instance_spec_init(spec);
 }
 
@@ -330,6 +335,7 @@ int instance_status_decode(const json_t *object, struct instance_status *status,
 	member_read_text(&in, object, "image_digest", TEXT_MAX_BYTES, &status->image_digest);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &status->node);
 	health_status_read(&in, object, "health", &status->health);
+	vm_status_read(&in, object, "machine", &status->machine);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
 	status->state = state;
@@ -356,6 +362,8 @@ json_t *instance_status_encode(const struct instance_status *status)
 	json_put_string(object, "node", status->node);
 	if (status->health.state != HEALTH_NONE)
 		json_object_set_new(object, "health", health_status_encode(&status->health));
+	if (status->machine.backend)
+		json_object_set_new(object, "machine", vm_status_encode(&status->machine));
 	return object;
 }
 
@@ -366,6 +374,7 @@ void instance_status_done(struct instance_status *status)
 	free(status->image_digest);
 	free(status->node);
 	health_status_done(&status->health);
+	vm_status_done(&status->machine);
 	instance_status_init(status);
 }
 
@@ -416,6 +425,7 @@ static void spec_copy(struct instance_spec *to, const struct instance_spec *from
 	to->stop_signal = mem_strdup(from->stop_signal);
 	run_options_copy(&to->run, &from->run);
 	health_check_copy(&to->health, &from->health);
+	vm_options_copy(&to->vm, &from->vm);
 }
 
 struct instance *instance_copy(const struct instance *instance)
@@ -430,6 +440,7 @@ struct instance *instance_copy(const struct instance *instance)
 	copy->status.image_digest = mem_strdup(instance->status.image_digest);
 	copy->status.node = mem_strdup(instance->status.node);
 	health_status_copy(&copy->status.health, &instance->status.health);
+	vm_status_copy(&copy->status.machine, &instance->status.machine);
 	return copy;
 }
 

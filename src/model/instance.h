@@ -17,6 +17,7 @@
 #include "model/quantity.h"
 #include "model/run_options.h"
 #include "model/stdio_options.h"
+#include "model/vm.h"
 
 enum instance_target { INSTANCE_TARGET_RUNNING, INSTANCE_TARGET_STOPPED, INSTANCE_TARGET_PAUSED };
 
@@ -39,9 +40,11 @@ const char *instance_state_name(enum instance_state state);
 enum { INSTANCE_STOP_TIMEOUT_S = 10 };
 
 struct instance_spec {
-	char *image;      /* reference as the user wrote it */
-	char *image_name; /* name of the image resource; set by control */
-	char *node;       /* set by control */
+	enum instance_type type;
+	struct vm_options vm; /* of a virtual machine only */
+	char *image;          /* reference as the user wrote it */
+	char *image_name;     /* name of the image resource; set by control */
+	char *node;           /* set by control */
 	enum instance_target target;
 	uint64_t start_seq; /* +1 per start or restart: "begin again" */
 	char **entrypoint;  /* NULL = absent: the image's; empty = none */
@@ -85,6 +88,7 @@ struct instance_status {
 	char *image_digest; /* of the manifest it runs */
 	char *node;
 	struct health_status health;
+	struct vm_status machine;
 };
 
 struct instance {

@@ -96,7 +96,7 @@ static int list_links(struct net *net, const char *kind, struct links *links, st
 	int r = -EINTR;
 
 	links->prefix = net->prefix;
-	links->part = strcmp(kind, "veth") == 0 ? name_of_veth : name_of_bridge;
+	links->part = strcmp(kind, "bridge") == 0 ? name_of_bridge : name_of_veth;
 	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
 		links_done(links);
 		links->names = links->uids = NULL;
@@ -134,12 +134,14 @@ static void count_element(const char *owner, const struct rules_element *element
 
 static int observe_locked(struct net *net, struct net_observed *ret, struct error *err)
 {
-	AUTO(links_done) struct links bridges = {}, veths = {};
+	AUTO(links_done) struct links bridges = {}, veths = {}, taps = {};
 	AUTO(strv_free) char **owners = rules_owners(net->rules, RULES_OF_NETWORK);
 	int r = list_links(net, "bridge", &bridges, err);
 
 	if (r == 0)
 		r = list_links(net, "veth", &veths, err);
+	if (r == 0)
+		r = list_links(net, "tun", &taps, err);
 	if (r == 0)
 		r = list_folder(net, ".", &ret->networks, err);
 	if (r < 0)
@@ -149,6 +151,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 	for (size_t i = 0; i < strv_count(owners); i++)
 		strv_append(&ret->networks, owners[i]);
 	ret->ports = TAKE_PTR(veths.uids);
+	for (size_t i = 0; i < strv_count(taps.uids); i++)
+		strv_append(&ret->ports, taps.uids[i]);
 	ret->published = rules_owners(net->rules, RULES_OF_PUBLISH);
 	tidy(ret->networks);
 	tidy(ret->ports);
@@ -213,13 +217,15 @@ int observe_remove_links(struct net *net, char *const *networks, char *const *in
 {
 	AUTO(strv_free) char **veths = link_names(net, instances, name_veth);
 	AUTO(strv_free) char **bridges = link_names(net, networks, name_bridge);
-	size_t removed_bridges = 0, removed_veths = 0;
-	int r = remove_unwanted(net, "veth", veths, &removed_veths, err);
+	size_t removed_bridges = 0, removed_ports = 0;
+	int r = remove_unwanted(net, "veth", veths, &removed_ports, err);
 
+	if (r == 0)
+		r = remove_unwanted(net, "tun", veths, &removed_ports, err);
 	if (r == 0)
 		r = remove_unwanted(net, "bridge", bridges, &removed_bridges, err);
 	if (report)
-		report->ports += removed_veths;
+		report->ports += removed_ports;
 	return r;
 }
 

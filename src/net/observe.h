@@ -15,7 +15,7 @@ struct net;
 /* All lists are NULL-terminated and sorted, see base/strv.h. */
 struct net_observed {
 	char **networks;  /* uids of bridges and of folders in RUN/networks */
-	char **ports;     /* instance uids that have a veth */
+	char **ports;     /* instance uids that have a veth or a tap */
 	char **published; /* instance uids that have published ports */
 	size_t elements;  /* of all sets and maps of our table */
 };
@@ -34,8 +34,9 @@ struct net_gc_report {
 };
 
 /*
- * Removes every network of ours whose uid is not in `networks`, and every veth, published port and
- * DNS name whose instance uid is not in `instances` (NULL-terminated lists, NULL is an empty one).
+ * Removes every network of ours whose uid is not in `networks`, and every veth, tap, published port
+ * and DNS name whose instance uid is not in `instances` (NULL-terminated lists, NULL is an empty
+ * one).
  */
 int net_gc(struct net *net, char *const *networks, char *const *instances,
 	   struct net_gc_report *ret, struct error *err);

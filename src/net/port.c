@@ -16,17 +16,11 @@
 #include "net/dns_internal.h"
 #include "net/network_internal.h"
 #include "net/node_internal.h"
+#include "net/port_internal.h"
 
 #define PEER_NAME "eth0"
 
 enum { LOOPBACK_INDEX = 1 };
-
-/* A checked port_spec. */
-struct port_plan {
-	struct network_plan network;
-	struct route_ip ipv4, ipv6; /* with the subnet's prefix length; `family` 0 = none */
-	uint8_t mac[LINK_MAC_SIZE];
-};
 
 static int plan_address(const char *text, const struct route_ip *subnet,
 			const struct route_ip *gateway, struct route_ip *ret, struct error *err)
@@ -45,7 +39,7 @@ static int plan_address(const char *text, const struct route_ip *subnet,
 	return 0;
 }
 
-static int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err)
+int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err)
 {
 	struct port_plan plan = {};
 	int r = network_plan(spec->network, &plan.network, err);
@@ -132,7 +126,7 @@ static int reuse_or_remove(struct net *net, const struct port_spec *spec, int ne
  * published port gets its frame back from the port it came from.  Only then: a port that sends back
  * returns broadcasts to their sender too.
  */
-static bool frames_are_filtered(void)
+bool port_needs_hairpin(void)
 {
 	AUTO(free) char *text = NULL;
 
@@ -147,7 +141,7 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 	char bridge_name[IF_NAMESIZE], name[IF_NAMESIZE];
 	struct link_change change = { .alias = spec->instance_uid,
 				      .no_link_local = net->ipv6,
-				      .hairpin = frames_are_filtered(),
+				      .hairpin = port_needs_hairpin(),
 				      .up = true };
 	struct link bridge, veth;
 	bool reused = false;

@@ -60,6 +60,18 @@ static int connect_to(const struct sockaddr *address, socklen_t size, int64_t de
 	return TAKE_FD(fd);
 }
 
+static int connect_address(const char *address, uint16_t port, int64_t deadline_ms)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+
+	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+		return connect_to((struct sockaddr *) &v4, sizeof(v4), deadline_ms);
+	if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
+		return connect_to((struct sockaddr *) &v6, sizeof(v6), deadline_ms);
+	return -EINVAL;
+}
+
 /* A program may listen for one family only. */
 static int connect_any(uint16_t port, int64_t deadline_ms)
 {
@@ -139,7 +151,9 @@ static bool fail(const struct check *check, const char *what, int r, char *words
 bool check_run(const struct check *check, char *words, size_t size)
 {
 	int64_t deadline_ms = now_ms() + check->timeout_ms;
-	AUTO(fd_close) int fd = connect_any(check->port, deadline_ms);
+	AUTO(fd_close)
+	int fd = check->address ? connect_address(check->address, check->port, deadline_ms)
+				: connect_any(check->port, deadline_ms);
 	unsigned int status = 0;
 	int r;
 

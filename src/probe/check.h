@@ -2,9 +2,10 @@
 /*
  * probe/check.h - does somebody answer on a port of this network namespace?
  *
- * Looks on the loopback of both families, writes one request at most, reads CHECK_READ_MAX bytes at
- * most, and is over at the deadline.  Used by brume-probe, after it has given everything else up
- * (probe/confine.h): no files are opened and no memory is allocated.  One thread.
+ * Looks on the loopback of both families or at one address, writes one request at most, reads
+ * CHECK_READ_MAX bytes at most, and is over at the deadline.  Used by brume-probe, after it has
+ * given everything else up (probe/confine.h): no files are opened and no memory is allocated.  One
+ * thread.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +14,8 @@
 enum { CHECK_READ_MAX = 4096 };
 
 struct check {
-	const char *path; /* NULL: a connection is enough; else GET this */
+	const char *path;    /* NULL: a connection is enough; else GET this */
+	const char *address; /* IPv4 or IPv6; NULL: the loopback of both */
 	uint16_t port;
 	uint32_t timeout_ms;
 };

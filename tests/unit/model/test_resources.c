@@ -65,7 +65,7 @@ static void test_instance_refusals(void **state)
 	} bad[] = {
 		{ "{}", "spec.image: must name" },
 		{ "{'image':''}", "spec.image: must name" },
-		{ "{'image':'a','type':'vm'}", "spec.type: must be one of \"container\"" },
+		{ "{'image':'a','type':'pod'}", "spec.type: must be one of \"container\", \"vm\"" },
 		{ "{'image':'a','typo':1}", "spec.typo: is not known" },
 		{ "{'image':'a','command':'sh'}", "spec.command: must be a list" },
 		{ "{'image':'a','command':['']}", "spec.command: must not start with an empty" },

@@ -1,0 +1,37 @@
+#pragma once
+/*
+ * agent/bundle_vm.h - the bundle of a virtual machine: the jail of its monitor, and what its guest
+ * is told.
+ *
+ * The container's only process is the monitor: user ids of the slot, all namespaces, a root that
+ * shows the monitor's own files read-only and one folder for its sockets, no capability, no new
+ * privileges, the allow-list of system calls.  Used by agent/instance_vm.c; blocking, for any
+ * thread.
+ */
+#include "agent/bundle.h"
+#include "agent/network_actor.h"
+
+struct tap_facts;
+
+/* Where the monitor sees RUN/instances/UID/machine. */
+#define BUNDLE_VM_RUN_DIR "/run/machine"
+
+/* Serial numbers of the disks, as the guest finds them. */
+#define BUNDLE_VM_LOWER "brume-image"
+#define BUNDLE_VM_UPPER "brume-disk"
+
+struct bundle_vm {
+	const struct bundle *bundle; /* dir, uid, prefix, spec, slot, names */
+	const char *run_dir;         /* of the machine, on the node */
+	char *const *argv;           /* the monitor */
+	char *const *paths;          /* what it has to see */
+	uint64_t overhead_bytes;     /* its memory beyond the guest's */
+};
+
+/* config.json in the bundle's folder. */
+int bundle_vm_write(const struct bundle_vm *vm, struct error *err);
+json_t *bundle_vm_config(const struct bundle_vm *vm);
+
+/* guest.json; `tap` NULL: no network.  The caller frees. */
+int bundle_guest(const struct bundle *bundle, const struct network_args *network,
+		 const struct tap_facts *tap, int64_t now_ms, char **ret, struct error *err);

@@ -1,0 +1,380 @@
+#include "agent/guest.h"
+
+#include <errno.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "agent/retry.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strbuf.h"
+
+enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000, NUDGE_MS = 1000 };
+
+/* One attempt; outlives the guest while a worker is at it. */
+struct attempt {
+	struct guest *guest; /* NULL: nobody wants it any more */
+	enum machine_backend backend;
+	char *run_dir;
+	int fd; /* or -errno */
+	struct error err;
+};
+
+struct guest_request {
+	struct guest_request *prev, *next;
+	struct guest *guest;
+	json_t *arguments;
+	struct guest_call *call; /* NULL: the guest has not taken it yet */
+	const struct guest_call_ops *ops;
+	void *data;
+	struct retry patience;
+	struct strbuf early; /* control messages that came before, as {channel, u32 size, bytes} */
+};
+
+struct guest {
+	sd_event *event;
+	struct pool *pool;
+	enum machine_backend backend;
+	char *run_dir;
+	const struct guest_ops *ops;
+	void *data;
+	struct attempt *attempt;
+	struct guest_link *link;
+	struct retry retry, nudge;
+	struct guest_request *requests;
+	bool up;
+	char *error;
+};
+
+/* ---- requests ---- */
+
+static void request_release(struct guest_request *request)
+{
+	DL_DELETE(request->guest->requests, request);
+	retry_stop(&request->patience);
+	json_decref(request->arguments);
+	strbuf_done(&request->early);
+	free(request);
+}
+
+static void request_fail(struct guest_request *request, const struct error *why)
+{
+	const struct guest_call_ops *ops = request->ops;
+	void *data = request->data;
+
+	request_release(request);
+	ops->closed(data, -1, why);
+}
+
+static void call_received(void *data, enum frame_channel channel, const char *bytes, size_t size)
+{
+	struct guest_request *request = data;
+
+	request->ops->received(request->data, channel, bytes, size);
+}
+
+static void call_writable(void *data)
+{
+	struct guest_request *request = data;
+
+	if (request->ops->writable)
+		request->ops->writable(request->data);
+}
+
+static void call_closed(void *data, int64_t exit_code, const struct error *err)
+{
+	struct guest_request *request = data;
+	const struct guest_call_ops *ops = request->ops;
+	void *owner = request->data;
+
+	request->call = NULL;
+	request_release(request);
+	ops->closed(owner, exit_code, err);
+}
+
+static const struct guest_call_ops call_ops = { call_received, call_writable, call_closed };
+
+static void send_early(struct guest_request *request)
+{
+	AUTO(strbuf_done) struct strbuf early = request->early;
+	size_t at = 0;
+	uint32_t size;
+
+	request->early = (struct strbuf){};
+	while (at < early.size) {
+		memcpy(&size, early.data + at, sizeof(size));
+		at += sizeof(size);
+		(void) guest_call_send(request->call, FRAME_CHANNEL_CONTROL, early.data + at, size);
+		at += size;
+	}
+}
+
+/* False: it has failed and is gone. */
+static bool request_begin(struct guest_request *request)
+{
+	struct error err = {};
+
+	if (guest_call_new(request->guest->link, request->arguments, &call_ops, request,
+			   &request->call, &err) < 0) {
+		request_fail(request, &err);
+		return false;
+	}
+	retry_stop(&request->patience);
+	send_early(request);
+	return true;
+}
+
+static void out_of_patience(void *data)
+{
+	struct guest_request *request = data;
+	struct error err = {};
+
+	/* How long a boot may take is its owner's business. */
+	if (!request->guest->up) {
+		retry_in(&request->patience, request->guest->event, GUEST_PATIENCE_MS);
+		return;
+	}
+	error_say(&err, -ETIMEDOUT, "the guest has not answered for %d seconds",
+		  GUEST_PATIENCE_MS / 1000);
+	if (!request->call)
+		request_fail(request, &err);
+}
+
+/* The first round of the loop after the request was made, and whenever the guest is there. */
+static void begin_requests(struct guest *guest)
+{
+	struct guest_request *request, *next;
+
+	DL_FOREACH_SAFE(guest->requests, request, next)
+	{
+		if (!guest->link || !guest_link_ready(guest->link))
+			return;
+		if (!request->call && request_begin(request))
+			call_writable(request);
+	}
+}
+
+static void on_first_round(void *data)
+{
+	struct guest_request *request = data;
+	struct guest *guest = request->guest;
+
+	request->patience.fire = out_of_patience;
+	retry_in(&request->patience, guest->event, GUEST_PATIENCE_MS);
+	begin_requests(guest);
+}
+
+struct guest_request *guest_request_new(struct guest *guest, const json_t *arguments,
+					const struct guest_call_ops *ops, void *data)
+{
+	struct guest_request *request = mem_new0(struct guest_request);
+
+	request->guest = guest;
+	request->arguments = json_incref((json_t *) arguments);
+	request->ops = ops;
+	request->data = data;
+	request->patience = (struct retry){ .fire = on_first_round, .data = request };
+	DL_APPEND(guest->requests, request);
+	retry_in(&request->patience, guest->event, 0);
+	return request;
+}
+
+size_t guest_request_credit(const struct guest_request *request)
+{
+	return request->call ? guest_call_credit(request->call) : 0;
+}
+
+int guest_request_send(struct guest_request *request, enum frame_channel channel, const void *bytes,
+		       size_t size)
+{
+	uint32_t size32 = (uint32_t) size;
+
+	if (request->call)
+		return guest_call_send(request->call, channel, bytes, size);
+	if (channel != FRAME_CHANNEL_CONTROL || size > FRAME_CREDIT_INITIAL - request->early.size)
+		return -ENOBUFS;
+	strbuf_append(&request->early, &size32, sizeof(size32));
+	strbuf_append(&request->early, bytes, size);
+	return 0;
+}
+
+void guest_request_grant(struct guest_request *request, size_t bytes)
+{
+	if (request->call)
+		guest_call_grant(request->call, bytes);
+}
+
+void guest_request_free(struct guest_request *request)
+{
+	if (!request)
+		return;
+	guest_call_free(request->call);
+	request_release(request);
+}
+
+/* ---- what nobody waits for ---- */
+
+struct note {
+	struct guest_request *request;
+};
+
+static void note_received(void *data, enum frame_channel channel, const char *bytes, size_t size)
+{
+	struct note *note = data;
+
+	(void) channel;
+	(void) bytes;
+	guest_request_grant(note->request, size);
+}
+
+static void note_closed(void *data, int64_t exit_code, const struct error *err)
+{
+	(void) exit_code;
+	if (err)
+		log_debug("guest: %s", err->msg);
+	free(data);
+}
+
+void guest_tell(struct guest *guest, const json_t *arguments)
+{
+	static const struct guest_call_ops ops = { note_received, NULL, note_closed };
+	struct note *note = mem_new0(struct note);
+
+	note->request = guest_request_new(guest, arguments, &ops, note);
+}
+
+/* ---- the connection ---- */
+
+static void connect_later(struct guest *guest)
+{
+	retry_later(&guest->retry, guest->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+}
+
+static void on_told(void *data)
+{
+	struct guest *guest = data;
+
+	retry_reset(&guest->retry);
+	retry_stop(&guest->nudge);
+	guest->up = guest_link_state(guest->link) != GUEST_BOOTING;
+	mem_replace(&guest->error, guest_link_error(guest->link));
+	/* Last: it may end the guest. */
+	begin_requests(guest);
+	guest->ops->told(guest->data);
+}
+
+static void on_lost(void *data, const struct error *why)
+{
+	struct guest *guest = data;
+
+	log_debug("guest: %s", why->msg);
+	retry_stop(&guest->nudge);
+	guest_link_free(guest->link);
+	guest->link = NULL;
+	connect_later(guest);
+	guest->ops->told(guest->data);
+}
+
+static void attempt_free(struct attempt *attempt)
+{
+	fd_close(attempt->fd);
+	free(attempt->run_dir);
+	free(attempt);
+}
+
+static void work(void *data)
+{
+	struct attempt *attempt = data;
+
+	attempt->fd = machine_connect_guest(attempt->backend, attempt->run_dir, &attempt->err);
+}
+
+static void done(void *data)
+{
+	static const struct guest_link_ops ops = { on_told, on_lost };
+	struct attempt *attempt = data;
+	struct guest *guest = attempt->guest;
+
+	if (guest) {
+		guest->attempt = NULL;
+		if (attempt->fd >= 0 && guest_link_new(guest->event, attempt->fd, &ops, guest,
+						       &guest->link, &attempt->err) == 0) {
+			attempt->fd = -1;
+			if (guest->up)
+				retry_in(&guest->nudge, guest->event, NUDGE_MS);
+		} else {
+			connect_later(guest);
+		}
+	}
+	attempt_free(attempt);
+}
+
+static void on_silence(void *data)
+{
+	struct guest *guest = data;
+
+	if (guest->link)
+		guest_link_nudge(guest->link);
+}
+
+static void connect_now(void *data)
+{
+	struct guest *guest = data;
+	struct attempt *attempt = mem_new0(struct attempt);
+
+	attempt->guest = guest;
+	attempt->backend = guest->backend;
+	attempt->run_dir = mem_strdup(guest->run_dir);
+	attempt->fd = -1;
+	guest->attempt = attempt;
+	pool_submit(guest->pool, work, done, attempt);
+}
+
+struct guest *guest_new(sd_event *event, struct pool *pool, enum machine_backend backend,
+			const char *run_dir, bool up, const struct guest_ops *ops, void *data)
+{
+	struct guest *guest = mem_new0(struct guest);
+
+	guest->event = event;
+	guest->pool = pool;
+	guest->backend = backend;
+	guest->run_dir = mem_strdup(run_dir);
+	guest->up = up;
+	guest->ops = ops;
+	guest->data = data;
+	guest->nudge = (struct retry){ .fire = on_silence, .data = guest };
+	guest->retry = (struct retry){ .fire = connect_now, .data = guest };
+	connect_now(guest);
+	return guest;
+}
+
+bool guest_is_up(const struct guest *guest)
+{
+	return guest->up;
+}
+
+const char *guest_error(const struct guest *guest)
+{
+	return guest->error;
+}
+
+void guest_free(struct guest *guest)
+{
+	struct error why = {};
+
+	if (!guest)
+		return;
+	if (guest->attempt)
+		guest->attempt->guest = NULL;
+	retry_stop(&guest->retry);
+	retry_stop(&guest->nudge);
+	guest_link_free(guest->link);
+	error_say(&why, -ECONNRESET, "the virtual machine has just ended");
+	while (guest->requests)
+		request_fail(guest->requests, &why);
+	free(guest->run_dir);
+	free(guest->error);
+	free(guest);
+}

@@ -1,0 +1,330 @@
+#include "agent/instance_machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/exit_code.h"
+#include "agent/guest.h"
+#include "agent/stream.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strbuf.h"
+
+enum { RECORD_MAX = 4096, WORDS_MAX = 400, EXIT_UNKNOWN = 255, HALT_MS = 5000 };
+
+struct instance_machine {
+	struct instance_actor *actor;
+	struct machine_record record;
+	struct guest *guest;
+	struct retry patience; /* for its boot */
+	bool halting;
+	struct boot_failure *failure;
+};
+
+/* A boot that takes too long: what the console says is fetched on a worker. */
+struct boot_failure {
+	struct instance_machine *machine; /* NULL: the run has ended meanwhile */
+	const struct agent *agent;
+	char uid[UID_SIZE];
+	enum machine_backend backend;
+	char *words;
+};
+
+/* ---- machine.json ---- */
+
+int machine_record_write(const struct agent *agent, const char *uid,
+			 const struct machine_record *record, struct error *err)
+{
+	AUTO(free) char *path = agent_run_path(agent, uid, "machine.json");
+	AUTO(json_decref) json_t *object = vm_status_encode(&record->status);
+	AUTO(free) char *text = json_text(object);
+	int r = file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, 0);
+
+	return r < 0 ? error_set(err, r, "write %s", path) : 0;
+}
+
+static int read_backend(const char *name, enum machine_backend *ret)
+{
+	static const enum machine_backend all[] = { MACHINE_BRUME_VMM, MACHINE_QEMU };
+
+	for (size_t i = 0; name && i < ARRAY_COUNT(all); i++)
+		if (strcmp(machine_backend_name(all[i]), name) == 0) {
+			*ret = all[i];
+			return 0;
+		}
+	return -EINVAL;
+}
+
+int machine_record_read(const struct agent *agent, const char *uid, struct machine_record *ret,
+			struct error *err)
+{
+	AUTO(free) char *path = agent_run_path(agent, uid, "machine.json");
+	AUTO(machine_record_done) struct machine_record record = {};
+	AUTO(json_decref) json_t *wrapped = NULL;
+	AUTO(free) char *text = NULL;
+	struct json_reader in = { .err = err, .where = "" };
+	json_t *object = NULL;
+	size_t size;
+	int r = file_read(AT_FDCWD, path, RECORD_MAX, &text, &size);
+
+	if (r < 0)
+		return error_set(err, r, "read %s", path);
+	r = json_parse(text, size, RECORD_MAX, &object, err);
+	if (r < 0)
+		return error_wrap(err, r, "%s", path);
+	wrapped = json_pack("{s:o}", "machine", object);
+	vm_status_read(&in, wrapped, "machine", &record.status);
+	r = json_reader_finish(&in, wrapped);
+	if (r == 0 && read_backend(record.status.backend, &record.backend) < 0)
+		r = error_say(err, -EINVAL, "there is no such back end");
+	if (r < 0)
+		return error_wrap(err, r, "%s", path);
+	*ret = record;
+	record = (struct machine_record){};
+	return 0;
+}
+
+void machine_record_done(struct machine_record *record)
+{
+	vm_status_done(&record->status);
+}
+
+/* ---- the boot ---- */
+
+char *machine_console(const struct agent *agent, const char *uid, enum machine_backend backend,
+		      const char *text)
+{
+	AUTO(free) char *run_dir = agent_run_path(agent, uid, "machine");
+	AUTO(strbuf_done) struct strbuf line = {};
+	AUTO(free) char *words = NULL;
+
+	strbuf_puts(&line, text);
+	if (machine_last_words(backend, run_dir, WORDS_MAX, &words, NULL) < 0 || !words ||
+	    !words[0])
+		return strbuf_take(&line);
+	strbuf_puts(&line, "; its console said last: ");
+	for (char *rest = words, *part; (part = strsep(&rest, "\n"));) {
+		if (!part[0])
+			continue;
+		strbuf_puts(&line, part == words ? "" : " / ");
+		strbuf_put_printable(&line, part, strlen(part));
+	}
+	return strbuf_take(&line);
+}
+
+static void failure_free(struct boot_failure *failure)
+{
+	free(failure->words);
+	free(failure);
+}
+
+static void fetch_words(void *data)
+{
+	struct boot_failure *failure = data;
+	AUTO(free)
+	char *text = mem_printf("the guest has not started its command within %u seconds",
+				failure->agent->options->boot_timeout_s);
+
+	failure->words = machine_console(failure->agent, failure->uid, failure->backend, text);
+}
+
+static void give_up(void *data)
+{
+	struct boot_failure *failure = data;
+	struct instance_machine *machine = failure->machine;
+
+	if (machine) {
+		struct instance_actor *actor = machine->actor;
+
+		machine->failure = NULL;
+		if (actor->seen.booting && !actor->seen.stop_sent) {
+			run_doom(actor, failure->words);
+			/* There is nobody who could end in peace. */
+			actor->seen.stop_sent = actor->seen.stop_expired = true;
+			actor_advance(actor);
+		}
+	}
+	failure_free(failure);
+}
+
+static void on_boot_timeout(void *data)
+{
+	struct instance_machine *machine = data;
+	struct instance_actor *actor = machine->actor;
+	struct boot_failure *failure = mem_new0(struct boot_failure);
+
+	failure->machine = machine;
+	failure->agent = actor->agent;
+	memcpy(failure->uid, actor->uid, sizeof(failure->uid));
+	failure->backend = machine->record.backend;
+	machine->failure = failure;
+	pool_submit(actor->agent->pool, fetch_words, give_up, failure);
+}
+
+static char *booted_path(const struct instance_actor *actor)
+{
+	return agent_run_path(actor->agent, actor->uid, "booted");
+}
+
+static void on_told(void *data)
+{
+	struct instance_machine *machine = data;
+	struct instance_actor *actor = machine->actor;
+
+	if (actor->seen.booting && guest_is_up(machine->guest)) {
+		AUTO(free) char *path = booted_path(actor);
+		int r = file_write_atomic(AT_FDCWD, path, "1\n", 2, 0600, 0);
+
+		if (r < 0)
+			log_error("instance %s: write %s: %s", actor->uid, path, strerror(-r));
+		log_info("instance %s: its guest has booted", actor->uid);
+		actor->seen.booting = false;
+		retry_stop(&machine->patience);
+		actor_advance(actor);
+	}
+}
+
+/* ---- as long as the run ---- */
+
+static struct instance_machine *machine_new(struct instance_actor *actor)
+{
+	static const struct guest_ops ops = { on_told };
+	AUTO(free) char *run_dir = agent_run_path(actor->agent, actor->uid, "machine");
+	AUTO(free) char *booted = booted_path(actor);
+	struct instance_machine *machine = mem_new0(struct instance_machine);
+	struct error err = {};
+
+	machine->actor = actor;
+	machine->patience = (struct retry){ .fire = on_boot_timeout, .data = machine };
+	if (machine_record_read(actor->agent, actor->uid, &machine->record, &err) < 0) {
+		log_error("instance %s: %s", actor->uid, err.msg);
+		return machine;
+	}
+	actor->seen.booting = access(booted, F_OK) < 0;
+	machine->guest = guest_new(actor->agent->event, actor->agent->pool, machine->record.backend,
+				   run_dir, !actor->seen.booting, &ops, machine);
+	return machine;
+}
+
+void instance_machine_free(struct instance_machine *machine)
+{
+	if (!machine)
+		return;
+	if (machine->failure)
+		machine->failure->machine = NULL;
+	retry_stop(&machine->patience);
+	guest_free(machine->guest);
+	machine_record_done(&machine->record);
+	free(machine);
+}
+
+void instance_machine_update(struct instance_actor *actor)
+{
+	struct instance_machine *machine = actor->machine;
+	bool runs = actor->seen.run == PLAN_RUN_RUNNING || actor->seen.run == PLAN_RUN_PAUSED;
+
+	if (!runs || !actor->want || actor_spec(actor)->type != INSTANCE_VM) {
+		actor->machine = NULL;
+		actor->seen.booting = false;
+		instance_machine_free(machine);
+		return;
+	}
+	if (!machine) {
+		machine = actor->machine = machine_new(actor);
+		attach_instance_runs(actor->agent, actor->uid);
+	}
+	/* What stands still does not get on with its boot. */
+	if (!actor->seen.booting || actor->seen.run == PLAN_RUN_PAUSED)
+		retry_stop(&machine->patience);
+	else if (!retry_waiting(&machine->patience) && !machine->failure)
+		retry_in(&machine->patience, actor->agent->event,
+			 (uint64_t) actor->agent->options->boot_timeout_s * 1000);
+}
+
+const struct vm_status *instance_machine_status(const struct instance_actor *actor)
+{
+	return actor->machine && actor->machine->record.status.backend
+		       ? &actor->machine->record.status
+		       : NULL;
+}
+
+void instance_machine_signal(struct instance_machine *machine, int number)
+{
+	AUTO(json_decref) json_t *arguments = NULL;
+	char text[16];
+
+	if (!machine || !machine->guest)
+		return;
+	snprintf(text, sizeof(text), "%d", number);
+	arguments = json_pack("{s:s, s:s}", "kind", "signal", "signal", text);
+	guest_tell(machine->guest, arguments);
+}
+
+bool instance_machine_halts(struct instance_actor *actor)
+{
+	struct instance_machine *machine = actor->machine;
+
+	/* Nobody will read the disk of what is deleted; who boots has written nothing. */
+	if (!machine || !machine->guest || actor->seen.booting || !actor->want ||
+	    actor->want->instance->meta.deleted_ms)
+		return false;
+	if (machine->halting)
+		return retry_waiting(&actor->timer);
+	machine->halting = true;
+	instance_machine_signal(machine, SIGKILL);
+	retry_in(&actor->timer, actor->agent->event, HALT_MS);
+	return true;
+}
+
+bool instance_machine_ended(const struct instance_actor *actor, int64_t *exit_code,
+			    char **ret_error)
+{
+	AUTO(free) char *run_dir = agent_run_path(actor->agent, actor->uid, "machine");
+	struct error err = {};
+	int code = -1, r;
+
+	r = machine_exit_code(run_dir, &code, &err);
+	if (r > 0) {
+		*exit_code = code;
+		return true;
+	}
+	if (r < 0 && r != -ENOENT) {
+		*ret_error = mem_strdup(err.msg);
+		return true;
+	}
+	if (*exit_code < EXIT_CODE_SIGNAL)
+		*exit_code = EXIT_UNKNOWN;
+	return false;
+}
+
+const char *instance_address(struct agent *agent, const char *uid)
+{
+	const struct instance_actor *actor = actor_find(agent, uid);
+
+	if (!actor || !actor->want)
+		return NULL;
+	if (actor_spec(actor)->ipv4[0])
+		return actor_spec(actor)->ipv4;
+	return actor_spec(actor)->ipv6[0] ? actor_spec(actor)->ipv6 : NULL;
+}
+
+int instance_guest(struct agent *agent, const char *uid, struct guest **ret, struct error *err)
+{
+	struct instance_actor *actor = actor_find(agent, uid);
+
+	if (!actor || !actor->want || actor_spec(actor)->type != INSTANCE_VM)
+		return 0;
+	if (actor->seen.run == PLAN_RUN_PAUSED)
+		return error_say(err, -EBUSY, "the instance is paused; resume it first");
+	if (actor->seen.run != PLAN_RUN_RUNNING || !actor->machine || !actor->machine->guest)
+		return error_say(err, -ESRCH, "the instance is not running; start it first");
+	*ret = actor->machine->guest;
+	return 1;
+}

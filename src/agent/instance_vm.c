@@ -1,0 +1,417 @@
+#include "agent/instance_vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "agent/agent_internal.h"
+#include "agent/bundle_vm.h"
+#include "agent/exit_code.h"
+#include "agent/instance_machine.h"
+#include "agent/limits.h"
+#include "agent/oci.h"
+#include "agent/settings.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/strv.h"
+#include "image/disk.h"
+#include "image/info.h"
+#include "image/initramfs.h"
+#include "image/kernel.h"
+#include "image/rootfs.h"
+#include "kern/mount.h"
+#include "machine/machine.h"
+#include "net/tap.h"
+
+enum { EXIT_RESET = 3, EXIT_PANIC = 4, CPU_PERIOD_US = 100000 };
+
+/* What PREPARE gathers. */
+struct plan_vm {
+	struct instance_task *task;
+	const struct image_info *image;
+	struct machine_choice choice;
+	struct machine_record record;
+	struct instance_vm_fds *fds;
+	struct machine_spec spec;
+	struct tap_facts tap;
+	char *run_dir;
+	char *guest; /* guest.json */
+};
+
+void instance_vm_fds_free(struct instance_vm_fds *fds)
+{
+	for (unsigned int i = 0; fds && i < fds->count; i++)
+		fd_close(fds->fds[i]);
+	free(fds);
+}
+
+static void plan_vm_done(struct plan_vm *vm)
+{
+	machine_record_done(&vm->record);
+	instance_vm_fds_free(vm->fds);
+	free(vm->run_dir);
+	free(vm->guest);
+}
+static inline void plan_vm_done_autop(struct plan_vm *vm)
+{
+	plan_vm_done(vm);
+}
+
+/* Takes `fd` over; the number stays the same until the machine's command is made. */
+static int keep(struct plan_vm *vm, int fd)
+{
+	vm->fds->fds[vm->fds->count++] = fd;
+	return fd;
+}
+
+/* ---- what it is run by, and on ---- */
+
+static int check_memory(uint64_t wanted_bytes, struct error *err)
+{
+	struct sysinfo memory = {};
+	uint64_t total_bytes;
+
+	sysinfo(&memory);
+	total_bytes = (uint64_t) memory.totalram * memory.mem_unit;
+	if (wanted_bytes <= total_bytes)
+		return 0;
+	return error_say(
+		err, -ENOMEM,
+		"memory: %llu MiB are more than the node has (%llu MiB); ask for less with "
+		"--memory",
+		(unsigned long long) wanted_bytes >> 20, (unsigned long long) total_bytes >> 20);
+}
+
+static int choose(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	const struct instance_spec *spec = &task->instance->spec;
+	const char *architecture = vm->image->architecture;
+	int r = machine_choose(architecture, spec->vm.emulate, &vm->choice, &task->err);
+
+	if (r == -ENOEXEC)
+		return error_say(
+			&task->err, r,
+			"the image is for %s and this node is not: --emulate runs it, many "
+			"times slower",
+			architecture);
+	if (r == 0)
+		r = check_memory(vm_memory_bytes(spec), &task->err);
+	if (r < 0)
+		return r;
+	vm->record.backend = vm->choice.backend;
+	vm->record.status =
+		(struct vm_status){ .backend = mem_strdup(machine_backend_name(vm->choice.backend)),
+				    .why = mem_strdup(vm->choice.why),
+				    .cpus = vm_cpus(spec),
+				    .memory_bytes = vm_memory_bytes(spec) };
+	vm->spec = (struct machine_spec){ .backend = vm->choice.backend,
+					  .kvm = vm->choice.kvm,
+					  .architecture = architecture,
+					  .cpus = vm_cpus(spec),
+					  .memory_bytes = vm_memory_bytes(spec),
+					  .kernel_fd = -1,
+					  .input = spec->stdio.tty ||
+						   spec->stdio.stdin_mode != STDIN_NONE,
+					  .run_dir = BUNDLE_VM_RUN_DIR };
+	return 0;
+}
+
+/* The folder that the monitor makes its sockets in; what an earlier run left is gone. */
+static int make_run_dir(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	uid_t owner = rootfs_slot_uid(task->record.slot);
+	int r = file_remove_tree(AT_FDCWD, vm->run_dir);
+
+	if (r == 0)
+		r = file_mkdir_all(vm->run_dir, 0700);
+	if (r == 0 && chown(vm->run_dir, owner, owner) < 0)
+		r = -errno;
+	return r < 0 ? error_set(&task->err, r, "make %s", vm->run_dir) : 0;
+}
+
+/* An empty root for the monitor, where only brume-oci makes places to mount at. */
+static int make_root(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	uint32_t owner = rootfs_slot_uid(task->record.slot);
+	AUTO(free) char *uid = mem_printf("uid=%u", owner);
+	AUTO(free) char *gid = mem_printf("gid=%u", owner);
+	const char *const options[] = { "size=256k", "mode=755", uid, gid, NULL };
+	char why[128] = "";
+	int fd = mount_make("tmpfs", "machine", options, 0, why, sizeof(why));
+
+	if (fd < 0)
+		return error_set(&task->err, fd, "make the machine's root%s%s", why[0] ? ": " : "",
+				 why);
+	task->rootfs_fd = fd;
+	return 0;
+}
+
+/* ---- its port ---- */
+
+static struct bridge_spec bridge_of(const struct network_args *network)
+{
+	return (struct bridge_spec){ .uid = network->uid,
+				     .ipv4 = network->ipv4,
+				     .gateway4 = network->gateway4,
+				     .ipv6 = network->ipv6,
+				     .gateway6 = network->gateway6,
+				     .nat = network->nat,
+				     .dns_domain = network->dns_domain,
+				     .mtu = network->mtu };
+}
+
+static struct port_spec port_of(const struct instance_task *task, const struct bridge_spec *bridge)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+
+	return (struct port_spec){ .network = bridge,
+				   .instance_uid = task->uid,
+				   .name = task->instance->meta.name,
+				   .mac = spec->mac,
+				   .ipv4 = spec->ipv4,
+				   .ipv6 = spec->ipv6 };
+}
+
+static int open_port(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	struct bridge_spec bridge = bridge_of(&task->network);
+	struct port_spec port = port_of(task, &bridge);
+	struct machine_nic *nic = &vm->spec.nics[0];
+	int fd = -1, r;
+
+	if (!task->networked)
+		return 0;
+	r = tap_open(task->agent->net, &port, &fd, &vm->tap, &task->err);
+	if (r < 0)
+		return r;
+	nic->fd = keep(vm, fd);
+	nic->mtu = vm->tap.mtu;
+	memcpy(nic->mac, vm->tap.mac, sizeof(nic->mac));
+	vm->spec.nic_count = 1;
+	return 0;
+}
+
+int instance_vm_attach(struct instance_task *task)
+{
+	struct bridge_spec bridge = bridge_of(&task->network);
+	struct port_spec port = port_of(task, &bridge);
+
+	return tap_attach(task->agent->net, &port, &task->err);
+}
+
+/* ---- kernel, disks and what the guest is told ---- */
+static int open_kernel(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	const struct agent_options *options = task->agent->options;
+	AUTO(free) char *dir = mem_printf("%s/kernels", options->state);
+	AUTO(kernel_files_done) struct kernel_files files = { -1, -1, -1, "" };
+	int r = kernel_open(dir, task->instance->spec.vm.kernel, options->guest_init, &files,
+			    &task->err);
+
+	if (r < 0)
+		return r;
+	/* The unwrapped one starts sooner. */
+	vm->spec.kernel_fd = keep(vm, files.vmlinux_fd >= 0 ? TAKE_FD(files.vmlinux_fd)
+							    : TAKE_FD(files.bzimage_fd));
+	vm->spec.initrd_fds[vm->spec.initrd_count++] = keep(vm, TAKE_FD(files.initramfs_fd));
+	vm->record.status.kernel = mem_strdup(files.name);
+	return 0;
+}
+
+static int open_disks(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	AUTO(free) char *path = agent_state_path(task->agent, task->uid, "disk");
+	AUTO(strv_free) char **layers = image_info_layers(vm->image);
+	int fd = -1;
+	int r = image_disk_open(task->agent->images, &vm->image->manifest, layers, -1, &fd,
+				&task->err);
+
+	if (r < 0)
+		return error_wrap(&task->err, r, "the image's disk");
+	vm->spec.disks[0] = (struct machine_disk){ .fd = keep(vm, fd),
+						   .read_only = true,
+						   .serial = BUNDLE_VM_LOWER };
+	r = image_disk_make_empty(path, vm_disk_bytes(&task->instance->spec), &task->err);
+	if (r < 0 && r != -EEXIST)
+		return r;
+	task->err = (struct error){};
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return error_set(&task->err, -errno, "open %s", path);
+	vm->spec.disks[1] = (struct machine_disk){ .fd = keep(vm, fd), .serial = BUNDLE_VM_UPPER };
+	vm->spec.disk_count = 2;
+	return 0;
+}
+
+static int tell_guest(struct plan_vm *vm, const struct bundle *bundle)
+{
+	struct instance_task *task = vm->task;
+	int64_t now_ms = clock_realtime_ms(clock_system());
+	AUTO(free) char *guest = NULL;
+	int fd = -1;
+	int r = bundle_guest(bundle, &task->network, vm->spec.nic_count > 0 ? &vm->tap : NULL,
+			     now_ms, &guest, &task->err);
+
+	if (r == 0)
+		r = initramfs_of_instance(guest, &fd, &task->err);
+	if (r < 0)
+		return r;
+	vm->spec.initrd_fds[vm->spec.initrd_count++] = keep(vm, fd);
+	return 0;
+}
+
+/* ---- its jail ---- */
+
+/* The descriptors as the command names them. */
+static int take_fds(struct plan_vm *vm, const struct machine_command *command)
+{
+	AUTO(instance_vm_fds_free) struct instance_vm_fds *ordered = NULL;
+
+	if (command->fd_count > INSTANCE_VM_FDS_MAX)
+		return error_say(&vm->task->err, -E2BIG, "the machine needs %u descriptors",
+				 command->fd_count);
+	ordered = mem_new0(struct instance_vm_fds);
+	for (unsigned int i = 0; i < command->fd_count; i++) {
+		int fd = fcntl(command->fds[i], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0)
+			return error_set(&vm->task->err, -errno, "a descriptor of the machine");
+		ordered->fds[ordered->count++] = fd;
+	}
+	vm->task->vm_fds = TAKE_PTR(ordered);
+	return 0;
+}
+
+static int write_jail(struct plan_vm *vm, const struct bundle *bundle)
+{
+	struct instance_task *task = vm->task;
+	AUTO(machine_command_done) struct machine_command command = {};
+	AUTO(strv_free) char **paths = NULL;
+	int r = machine_command(&vm->spec, &command, &task->err);
+
+	if (r == 0)
+		r = machine_paths(vm->choice.backend, vm->spec.architecture, &paths, &task->err);
+	if (r == 0)
+		r = take_fds(vm, &command);
+	if (r < 0)
+		return r;
+	struct bundle_vm jail = { .bundle = bundle,
+				  .run_dir = vm->run_dir,
+				  .argv = command.argv,
+				  .paths = paths,
+				  .overhead_bytes = machine_overhead_bytes(&vm->spec) };
+	return bundle_vm_write(&jail, &task->err);
+}
+
+static int write_records(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	AUTO(free) char *settings = agent_run_path(task->agent, task->uid, "settings.json");
+	struct instance_limits limits = instance_limits_of(&task->instance->spec);
+	int r = settings_write(settings, &task->instance->spec, &vm->image->config, &task->err);
+
+	if (r == 0)
+		r = limits_write(task->agent, task->uid, &limits, &task->err);
+	if (r == 0)
+		r = machine_record_write(task->agent, task->uid, &vm->record, &task->err);
+	return r;
+}
+
+int instance_vm_prepare(struct instance_task *task, const struct image_info *image)
+{
+	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
+	AUTO(plan_vm_done) struct plan_vm vm = { .task = task, .image = image };
+	struct bundle bundle = { .dir = dir,
+				 .uid = task->uid,
+				 .name = task->instance->meta.name,
+				 .prefix = task->agent->options->prefix,
+				 .spec = &task->instance->spec,
+				 .image = &image->config,
+				 .root_fd = -1,
+				 .slot = task->record.slot,
+				 .nameserver4 = task->network.gateway4,
+				 .nameserver6 = task->network.gateway6,
+				 .dns_domain = task->network.dns_domain };
+	int r;
+
+	vm.fds = mem_new0(struct instance_vm_fds);
+	vm.run_dir = agent_run_path(task->agent, task->uid, "machine");
+	task->owner = rootfs_slot_uid(task->record.slot);
+	r = choose(&vm);
+	if (r == 0)
+		r = make_run_dir(&vm);
+	if (r == 0)
+		r = open_kernel(&vm);
+	if (r == 0)
+		r = open_disks(&vm);
+	if (r == 0)
+		r = open_port(&vm);
+	if (r == 0)
+		r = tell_guest(&vm, &bundle);
+	if (r == 0)
+		r = make_root(&vm);
+	if (r == 0)
+		r = write_jail(&vm, &bundle);
+	return r < 0 ? r : write_records(&vm);
+}
+
+/* ---- while it runs, and afterwards ---- */
+
+int instance_vm_limit(struct instance_task *task)
+{
+	struct instance_limits limits = instance_limits_of(&task->instance->spec);
+	AUTO(free)
+	char *quota =
+		mem_printf("%lld", limits.cpus > 0 ? llround(limits.cpus * CPU_PERIOD_US) : -1LL);
+	AUTO(free) char *period = mem_printf("%d", CPU_PERIOD_US);
+	char *argv[] = { (char *) "update",
+			 (char *) "--cpu-period",
+			 period,
+			 (char *) "--cpu-quota",
+			 quota,
+			 task->uid,
+			 NULL };
+	int r = oci_run(task->agent->options, argv, NULL, &task->err);
+
+	return r < 0 ? r : limits_write(task->agent, task->uid, &limits, &task->err);
+}
+
+static const char *cause_of(int64_t exit_code)
+{
+	switch (exit_code) {
+	case EXIT_CODE_SIGNAL + SIGKILL:
+		return "the machine's monitor was killed";
+	case EXIT_RESET:
+		return "the guest has reset the machine";
+	case EXIT_PANIC:
+		return "the guest has crashed";
+	case 0:
+		return "the guest has turned the machine off without saying how its command ended";
+	default:
+		return exit_code > EXIT_CODE_SIGNAL ? "the machine's monitor has crashed"
+						    : "the machine could not be run";
+	}
+}
+
+char *instance_vm_epitaph(const struct instance_task *task)
+{
+	AUTO(machine_record_done) struct machine_record record = {};
+
+	if (machine_record_read(task->agent, task->uid, &record, NULL) < 0)
+		return mem_strdup(cause_of(task->monitor_code));
+	return machine_console(task->agent, task->uid, record.backend,
+			       cause_of(task->monitor_code));
+}

@@ -1,0 +1,24 @@
+#pragma once
+/*
+ * net/port_internal.h - what both kinds of ports, a container's veth and a machine's tap, share.
+ *
+ * Private to net/.
+ */
+#include <stdbool.h>
+
+#include "kern/link.h"
+#include "kern/route.h"
+#include "net/network_internal.h"
+#include "net/port.h"
+
+/* A checked port_spec. */
+struct port_plan {
+	struct network_plan network;
+	struct route_ip ipv4, ipv6; /* with the subnet's prefix length; `family` 0 = none */
+	uint8_t mac[LINK_MAC_SIZE];
+};
+
+int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err);
+
+/* Whether a port has to send frames back to where they came from. */
+bool port_needs_hairpin(void);

@@ -1,0 +1,142 @@
+#include "net/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/error.h"
+#include "kern/netlink.h"
+#include "net/address.h"
+#include "net/dns_internal.h"
+#include "net/node_internal.h"
+#include "net/port_internal.h"
+
+enum { HEADER_BYTES = 12 };
+
+/* Left over from an earlier run, whose monitor is just ending. */
+static int remove_old(struct net *net, const char *name, const char *uid, struct error *err)
+{
+	struct link link;
+	int r = link_find(net->nl, name, &link);
+
+	if (r == -ENODEV)
+		return 0;
+	if (r == 0 &&
+	    (strcmp(link.kind, "tun") != 0 || (link.alias[0] && strcmp(link.alias, uid) != 0)))
+		return error_say(err, -EEXIST,
+				 "interface %s exists and does not belong to instance %s", name,
+				 uid);
+	if (r == 0)
+		r = link_delete(net->nl, link.index);
+	return r < 0 && r != -ENODEV ? error_set(err, r, "cannot remove the old interface %s%s",
+						 name, net_detail(net->nl))
+				     : 0;
+}
+
+static int make(const char *name, int *ret_fd, struct error *err)
+{
+	AUTO(fd_close) int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	int size = HEADER_BYTES;
+
+	if (fd < 0)
+		return error_set(err, -errno, "cannot open /dev/net/tun");
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	if (ioctl(fd, TUNSETIFF, &request) < 0)
+		return error_set(err, -errno, "cannot make the tap device %s", name);
+	if (ioctl(fd, TUNSETVNETHDRSZ, &size) < 0)
+		return error_set(err, -errno, "cannot set up the tap device %s", name);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* On the bridge, up, and known as the instance's. */
+static int join(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		struct error *err)
+{
+	char bridge_name[IF_NAMESIZE], name[IF_NAMESIZE];
+	struct link_change change = { .alias = spec->instance_uid,
+				      .mtu = plan->network.mtu,
+				      .no_link_local = net->ipv6,
+				      .up = true };
+	struct link bridge, tap;
+	int r;
+
+	name_bridge(net->prefix, spec->network->uid, bridge_name);
+	name_veth(net->prefix, spec->instance_uid, name);
+	r = link_find(net->nl, bridge_name, &bridge);
+	if (r < 0)
+		return error_set(err, r, "network %s has no bridge %s%s", spec->network->uid,
+				 bridge_name, net_detail(net->nl));
+	r = link_find(net->nl, name, &tap);
+	if (r < 0)
+		return error_set(err, r, "the machine's interface %s%s", name, net_detail(net->nl));
+	if (tap.master != bridge.index)
+		r = link_set(net->nl, tap.index, &(struct link_change){ .master = bridge.index });
+	if (r < 0)
+		return error_set(err, r, "cannot connect interface %s to %s%s", name, bridge_name,
+				 net_detail(net->nl));
+	/* Only a port of a bridge can have this. */
+	change.hairpin = port_needs_hairpin();
+	r = link_set(net->nl, tap.index, &change);
+	if (r == 0)
+		r = link_settle(net->nl, name);
+	if (r == 0)
+		r = link_settle(net->nl, bridge_name);
+	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))
+		     : 0;
+}
+
+static void put_address(const struct route_ip *ip, char *ret, size_t size)
+{
+	char text[ADDRESS_TEXT_SIZE];
+
+	if (ip->family)
+		snprintf(ret, size, "%s/%u", address_text(ip, text), ip->prefix);
+}
+
+int tap_open(struct net *net, const struct port_spec *spec, int *ret_fd, struct tap_facts *ret,
+	     struct error *err)
+{
+	AUTO(fd_close) int fd = -1;
+	struct port_plan plan;
+	char name[IF_NAMESIZE];
+	int r = port_plan(spec, &plan, err);
+
+	if (r < 0)
+		return r;
+	name_veth(net->prefix, spec->instance_uid, name);
+	NET_LOCKED(net);
+	r = remove_old(net, name, spec->instance_uid, err);
+	if (r == 0)
+		r = make(name, &fd, err);
+	if (r == 0)
+		r = join(net, spec, &plan, err);
+	if (r < 0)
+		return r;
+	*ret = (struct tap_facts){ .mtu = (uint16_t) plan.network.mtu };
+	memcpy(ret->mac, plan.mac, sizeof(ret->mac));
+	put_address(&plan.ipv4, ret->ipv4, sizeof(ret->ipv4));
+	put_address(&plan.ipv6, ret->ipv6, sizeof(ret->ipv6));
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int tap_attach(struct net *net, const struct port_spec *spec, struct error *err)
+{
+	struct port_plan plan;
+	int r = port_plan(spec, &plan, err);
+
+	if (r < 0)
+		return r;
+	net_lock(net);
+	r = join(net, spec, &plan, err);
+	net_unlock(net);
+	if (r < 0)
+		return r;
+	return dns_set_name(net, spec->network->uid, spec->instance_uid, spec->name,
+			    plan.network.domain, &plan.ipv4, &plan.ipv6, err);
+}

@@ -1,0 +1,169 @@
+#include "model_test.h"
+
+#include "model/instance.h"
+#include "model/instance_patch.h"
+
+static struct instance_spec spec_of(const char *text, int expected, const char *words)
+{
+	AUTO(json_decref) json_t *doc = parse(text);
+	struct instance_spec spec;
+	struct error err = {};
+	struct json_reader in = { .err = &err, .where = "" };
+	int r;
+
+	instance_spec_init(&spec);
+	r = instance_spec_read_user(&in, doc, &spec);
+	if (r == 0)
+		r = json_reader_finish(&in, doc);
+	assert_int_equal(r, expected);
+	if (words && !strstr(err.msg, words))
+		fail_msg("'%s' does not say '%s'", err.msg, words);
+	return spec;
+}
+
+static void refuses(const char *text, const char *words)
+{
+	struct instance_spec spec = spec_of(text, -EINVAL, words);
+
+	instance_spec_done(&spec);
+}
+
+static void everything_survives(void **state)
+{
+	struct instance_spec spec = spec_of("{'type':'vm','image':'x','kernel':'6.1-cloud',"
+					    "'disk_bytes':1073741824,'emulate':true,"
+					    "'limits':{'cpus':1.5,'memory_bytes':268435456,"
+					    "'pids':50}}",
+					    0, NULL);
+	struct instance from = { .spec = spec };
+	struct instance *copy = instance_copy(&from);
+	AUTO(json_decref) json_t *written = json_object();
+
+	(void) state;
+	instance_spec_put_user(written, &copy->spec);
+	assert_string_equal(json_string_value(json_object_get(written, "type")), "vm");
+	assert_string_equal(json_string_value(json_object_get(written, "kernel")), "6.1-cloud");
+	assert_int_equal(json_integer_value(json_object_get(written, "disk_bytes")), 1 << 30);
+	assert_true(json_is_true(json_object_get(written, "emulate")));
+	assert_int_equal(vm_cpus(&spec), 2);
+	assert_int_equal(vm_memory_bytes(&spec), 256 << 20);
+	instance_free(copy);
+	instance_spec_done(&spec);
+}
+
+static void has_defaults(void **state)
+{
+	struct instance_spec vm = spec_of("{'type':'vm','image':'x'}", 0, NULL);
+	struct instance_spec container = spec_of("{'image':'x'}", 0, NULL);
+
+	(void) state;
+	assert_int_equal(vm_cpus(&vm), 1);
+	assert_int_equal(vm_memory_bytes(&vm), VM_MEMORY_DEFAULT_BYTES);
+	assert_int_equal(vm_disk_bytes(&vm), VM_DISK_DEFAULT_BYTES);
+	assert_int_equal(container.type, INSTANCE_CONTAINER);
+	vm.cpus = 0.2;
+	assert_int_equal(vm_cpus(&vm), 1);
+	vm.cpus = 3;
+	assert_int_equal(vm_cpus(&vm), 3);
+	vm.memory_bytes = VM_MEMORY_MIN_BYTES + 5;
+	assert_int_equal(vm_memory_bytes(&vm), VM_MEMORY_MIN_BYTES);
+	instance_spec_done(&vm);
+	instance_spec_done(&container);
+}
+
+static void says_what_does_not_go(void **state)
+{
+	(void) state;
+	refuses("{'type':'machine','image':'x'}", "type");
+	refuses("{'image':'x','kernel':'a'}", "kernel: only goes with type \"vm\"");
+	refuses("{'image':'x','disk_bytes':1073741824}", "disk_bytes: only");
+	refuses("{'image':'x','emulate':true}", "emulate: only");
+	refuses("{'type':'vm','image':'x','kernel':'../a'}", "kernel: \"../a\"");
+	refuses("{'type':'vm','image':'x','kernel':'.a'}", "kernel");
+	refuses("{'type':'vm','image':'x','disk_bytes':1}", "disk_bytes: must be from");
+	refuses("{'type':'vm','image':'x','disk_bytes':0}", "disk_bytes: must be from");
+	refuses("{'type':'vm','image':'x','privileged':true}", "privileged: only goes with");
+	refuses("{'type':'vm','image':'x','seccomp':'unconfined'}", "seccomp: only goes with");
+	refuses("{'type':'vm','image':'x','devices':[{'source':'/dev/a','target':'/dev/a'}]}",
+		"devices: only goes with");
+	refuses("{'type':'vm','image':'x','mounts':[{'type':'bind','source':'/a','target':'/b'}]}",
+		"brume cp");
+	refuses("{'type':'vm','image':'x','limits':{'memory_bytes':1048576}}", "64 MiB");
+	refuses("{'type':'vm','image':'x','limits':{'cpus':65}}", "64 processors");
+}
+
+static void names_of_kernels(void **state)
+{
+	char text[VM_KERNEL_MAX + 2];
+
+	(void) state;
+	assert_true(vm_kernel_is_valid("6.1.0-40-cloud-amd64"));
+	assert_true(vm_kernel_is_valid("a"));
+	assert_false(vm_kernel_is_valid(""));
+	assert_false(vm_kernel_is_valid("-a"));
+	assert_false(vm_kernel_is_valid("a/b"));
+	assert_false(vm_kernel_is_valid("a b"));
+	memset(text, 'a', sizeof(text));
+	text[VM_KERNEL_MAX + 1] = '\0';
+	assert_false(vm_kernel_is_valid(text));
+	text[VM_KERNEL_MAX] = '\0';
+	assert_true(vm_kernel_is_valid(text));
+}
+
+static void a_guest_keeps_its_memory(void **state)
+{
+	AUTO(instance_free) struct instance *vm = mem_new0(struct instance);
+	AUTO(json_decref) json_t *memory = parse("{'limits':{'memory_bytes':1073741824}}");
+	AUTO(json_decref) json_t *pids = parse("{'limits':{'pids':5}}");
+	AUTO(json_decref) json_t *cpus = parse("{'limits':{'cpus':0.5}}");
+	struct error err = {};
+
+	(void) state;
+	instance_spec_init(&vm->spec);
+	vm->spec.type = INSTANCE_VM;
+	assert_int_equal(instance_patch(vm, memory, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "limits.memory_bytes: of a virtual machine"));
+	vm->spec.memory_bytes = 0;
+	assert_int_equal(instance_patch(vm, pids, &err), -EINVAL);
+	vm->spec.pids = 0;
+	assert_int_equal(instance_patch(vm, cpus, NULL), 0);
+	vm->spec.type = INSTANCE_CONTAINER;
+	assert_int_equal(instance_patch(vm, memory, NULL), 0);
+}
+
+static void tells_about_the_machine(void **state)
+{
+	struct instance_status status, again;
+
+	(void) state;
+	instance_status_init(&status);
+	instance_status_init(&again);
+	status.machine = (struct vm_status){ .backend = mem_strdup("qemu"),
+					     .why = mem_strdup("slow"),
+					     .kernel = mem_strdup("6.1"),
+					     .cpus = 2,
+					     .memory_bytes = 1 << 28 };
+	AUTO(json_decref) json_t *text = instance_status_encode(&status);
+	AUTO(json_decref)
+	json_t *expected = parse("{'backend':'qemu','why':'slow','kernel':'6.1','cpus':2,"
+				 "'memory_bytes':268435456}");
+	assert_json_equal(json_object_get(text, "machine"), expected);
+	assert_int_equal(instance_status_decode(text, &again, NULL), 0);
+	assert_string_equal(again.machine.why, "slow");
+	instance_status_done(&status);
+	instance_status_done(&again);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(everything_survives),
+		cmocka_unit_test(has_defaults),
+		cmocka_unit_test(says_what_does_not_go),
+		cmocka_unit_test(names_of_kernels),
+		cmocka_unit_test(a_guest_keeps_its_memory),
+		cmocka_unit_test(tells_about_the_machine),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
