@@ -45,8 +45,9 @@ struct port {
 	char name[CONSOLE_NAME_MAX];
 	int in_fd, out_fd;
 	int own_fd; /* out_fd when that is ours, because epoll takes each once; or -1 */
-	int in_flags, out_flags; /* to restore; -1: never changed */
-	bool in_always;          /* cannot be waited for: a file, /dev/null */
+	int in_flags, out_flags;           /* to restore; -1: never changed */
+	bool in_always;                    /* cannot be waited for: a file, /dev/null */
+	uint64_t out_max_bytes, out_bytes; /* over resets, too */
 	struct loop_source *in_source, *out_source;
 	struct port_state state;
 };
@@ -219,12 +220,16 @@ static bool write_out(struct port *port, const struct queue_chain *chain)
 	unsigned int count;
 	ssize_t n;
 
+	if (port->out_max_bytes > 0 &&
+	    chain->out_size - port->state.out_done > port->out_max_bytes - port->out_bytes)
+		port->state.out_dead = true;
 	while (port->out_fd >= 0 && !port->state.out_dead &&
 	       (count = queue_iov_slice(chain->iov, chain->out_count, port->state.out_done,
 					UINT32_MAX, rest)) > 0) {
 		n = writev(port->out_fd, rest, (int) count);
 		if (n > 0) {
 			port->state.out_done += (uint32_t) n;
+			port->out_bytes += (uint64_t) n;
 			continue;
 		}
 		if (n < 0 && errno == EINTR)
@@ -552,6 +557,7 @@ static void port_init(struct console *console, unsigned int id,
 	port->in_fd = options->in_fd;
 	port->out_fd = options->out_fd;
 	port->own_fd = -1;
+	port->out_max_bytes = options->out_max_bytes;
 	if (port->in_fd >= 0 && port->in_fd == port->out_fd)
 		port->out_fd = port->own_fd = fcntl(port->in_fd, F_DUPFD_CLOEXEC, 3);
 	port->in_flags = unblock(port->in_fd);

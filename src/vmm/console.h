@@ -31,6 +31,8 @@ struct console_port_options {
 	const char *name; /* ignored for port 0 */
 	int in_fd;        /* to the guest; -1: nothing comes.  Borrowed, as out_fd */
 	int out_fd;       /* from the guest; -1: swallowed */
+	/* Nothing more is written when it would be over that, for files; 0: no limit. */
+	uint64_t out_max_bytes;
 };
 
 struct console_options {

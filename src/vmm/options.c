@@ -187,7 +187,7 @@ int options_add_port(struct options *options, const char *name, int in_fd, int o
 {
 	if (options->vm.port_count == VM_PORTS_MAX)
 		return error_say(err, -EINVAL, "there can be %d ports", VM_PORTS_MAX);
-	options->vm.ports[options->vm.port_count++] = (struct vm_port){ name, in_fd, out_fd };
+	options->vm.ports[options->vm.port_count++] = (struct vm_port){ name, in_fd, out_fd, 0 };
 	return 0;
 }
 
@@ -278,6 +278,9 @@ static int parse_kernel_file(struct options *options, const char *option, const 
 	return 0;
 }
 
+/* The file lies in the host's memory, and the guest says what is in it. */
+enum { STATUS_BYTES_MAX = 4096 };
+
 static int parse_status(struct options *options, const char *text, struct error *err)
 {
 	int fd = options_open(options, "--status", text, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND,
@@ -286,7 +289,10 @@ static int parse_status(struct options *options, const char *text, struct error 
 	if (fd < 0)
 		return fd;
 	options->status_fd = fd;
-	return options_add_port(options, "brume.status", -1, fd, err);
+	int r = options_add_port(options, "brume.status", -1, fd, err);
+	if (r == 0)
+		options->vm.ports[options->vm.port_count - 1].out_max_bytes = STATUS_BYTES_MAX;
+	return r;
 }
 
 /* ---- all of them ---- */

@@ -28,7 +28,8 @@ enum {
 
 struct vm_port {
 	const char *name;
-	int in_fd, out_fd; /* -1: none */
+	int in_fd, out_fd;      /* -1: none */
+	uint64_t out_max_bytes; /* 0: no limit */
 };
 
 struct vm_disk {

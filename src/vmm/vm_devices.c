@@ -145,6 +145,7 @@ static int add_console(struct vm *vm, struct error *err)
 			.name = port->name,
 			.in_fd = port->in_fd,
 			.out_fd = port->out_fd,
+			.out_max_bytes = port->out_max_bytes,
 		};
 	}
 	r = console_new(&options, vm->io_loop, &device, err);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "vmm/console.h"
 
@@ -74,7 +75,7 @@ static int setup(void **state)
 	options.ports[1] = (struct console_port_options){ "brume.out", -1, f->out[1] };
 	options.ports[2] = (struct console_port_options){ "brume.in", f->in[0], -1 };
 	options.ports[3] = (struct console_port_options){ "both", f->both[0], f->both[0] };
-	options.ports[4] = (struct console_port_options){ "brume.status", -1, f->file };
+	options.ports[4] = (struct console_port_options){ "brume.status", -1, f->file, 64 };
 	options.ring_fd = f->ring = memfd_create("ring", MFD_CLOEXEC);
 	driver_init(&f->d);
 	assert_int_equal(console_new(&options, f->d.loop, &device, &err), 0);
@@ -232,6 +233,22 @@ static void test_slow_reader(void **state)
 		driver_wait_used(&f->d, in_queue(1) + 1, NULL);
 }
 
+/* What a guest says into a file does not fill the host's memory, also not over resets. */
+static void test_bounded(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	for (unsigned int round = 0; round < 2; round++) {
+		driver_start(&f->d, FEATURES, 16);
+		handshake(f);
+		for (unsigned int i = 0; i < 40; i++)
+			print(f, 4, "exit 0\n");
+	}
+	assert_int_equal(fstat(f->file, &st), 0);
+	assert_int_equal(st.st_size, 63);
+}
+
 static void test_reader_gone(void **state)
 {
 	struct fixture *f = *state;
@@ -332,6 +349,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_last_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reader_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_both_ways, setup, teardown),
