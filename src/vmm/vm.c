@@ -436,6 +436,10 @@ int vm_resume(struct vm *vm, struct error *err)
 	if (r < 0 || !vm->paused)
 		return r;
 	vm->paused = false;
+	/* The guest's watchdogs shall not take the pause for a hang; without kvmclock it cannot
+	 * hear. */
+	for (unsigned int i = 0; i < vm->vcpu_count; i++)
+		kvm_ioctl(vcpu_fd(vm->vcpus[i]), KVM_KVMCLOCK_CTRL, NULL);
 	/* A CPU that has ended stays where it is until the main loop has heard of it. */
 	if (__atomic_load_n(&vm->ending, __ATOMIC_ACQUIRE) == 0)
 		go_on(vm);
