@@ -480,15 +480,38 @@ static inline void driver_wait_broken(struct driver *d)
 	assert_int_equal(driver_status(d), 0);
 }
 
-/* Whatever the device's thread was told before this call is done when it returns. */
-static inline void driver_nothing(void *data)
+static inline void driver_round_over(struct loop_source *source, void *data)
 {
-	(void) data;
+	eventfd_write(*(int *) data, 1);
+	loop_source_free(source);
 }
 
+struct driver_round {
+	struct loop *loop;
+	int fd;
+};
+
+static inline void driver_begin_round(void *data)
+{
+	struct driver_round *round = data;
+	struct loop_source *timer;
+
+	assert_int_equal(loop_add_timer(round->loop, 1, driver_round_over, &round->fd, &timer), 0);
+}
+
+/*
+ * Whatever the device's thread was rung for before this call is done when it returns: timers come
+ * after the descriptors of a round that begins later.
+ */
 static inline void driver_sync(struct driver *d)
 {
-	loop_call(d->loop, driver_nothing, NULL);
+	struct driver_round round = { .loop = d->loop, .fd = eventfd(0, EFD_CLOEXEC) };
+	eventfd_t n;
+
+	assert_true(round.fd >= 0);
+	loop_call(d->loop, driver_begin_round, &round);
+	assert_int_equal(eventfd_read(round.fd, &n), 0);
+	close(round.fd);
 }
 
 static inline void *driver_host(struct driver *d, gpa_t address, uint64_t size)

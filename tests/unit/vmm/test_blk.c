@@ -264,6 +264,7 @@ static void test_limited(void **state)
 	(void) state;
 	start(&f, &options);
 	driver_start(&f.d, 0, 64);
+	put_header(&f, 0, VIRTIO_BLK_T_IN, 0);
 	begin = ratelimit_now_ns();
 	for (unsigned int i = 0; i < 20; i++) {
 		struct buffer buffers[] = {
@@ -272,7 +273,6 @@ static void test_limited(void **state)
 			{ f.status, 1, true },
 		};
 
-		put_header(&f, 0, VIRTIO_BLK_T_IN, 0);
 		driver_send(&f.d, 0, buffers, 3);
 	}
 	for (unsigned int i = 0; i < 20; i++)
