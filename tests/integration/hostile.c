@@ -3,7 +3,7 @@
  *
  *	hostile exe COUNT		find so many processes of the runtime, write to their
  *program hostile peek ROUNDS PATH	find new processes, look for PATH of the host through them
- *	hostile swap A B		exchange two names for ever
+ *	hostile swap A B [A B]...	exchange two names for ever, one pair after the other
  *	hostile calls			one line for each system call that should be refused
  *	hostile inject			put characters into the terminal on stdin
  *	hostile handles PATH		open_by_handle_at() from PATH to the top of its file system
@@ -303,11 +303,13 @@ static void release_agent(void)
 	}
 }
 
-static int swap(const char *a, const char *b)
+static int swap(char **names)
 {
 	for (;;)
-		if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) < 0 && errno != ENOENT)
-			return 1;
+		for (char **pair = names; pair[0] && pair[1]; pair += 2)
+			if (renameat2(AT_FDCWD, pair[0], AT_FDCWD, pair[1], RENAME_EXCHANGE) < 0 &&
+			    errno != ENOENT)
+				return 1;
 }
 
 int main(int argc, char **argv)
@@ -323,8 +325,8 @@ int main(int argc, char **argv)
 		say("ready", "");
 		for (int i = 0; i < rounds; i++)
 			each_process(peek_new, argv[3]);
-	} else if (strcmp(verb, "swap") == 0 && argc == 4) {
-		return swap(argv[2], argv[3]);
+	} else if (strcmp(verb, "swap") == 0 && argc >= 4) {
+		return swap(argv + 2);
 	} else if (strcmp(verb, "calls") == 0) {
 		try_calls();
 	} else if (strcmp(verb, "inject") == 0) {

@@ -13,12 +13,12 @@ ROUNDS = 40
 
 @pytest.fixture
 def swapper(build):
-    """Starts processes that exchange two names for ever."""
+    """Starts processes that exchange names for ever, one pair after the other."""
     need("tests/hostile")
     started = []
 
-    def start(one, two):
-        started.append(subprocess.Popen([build_folder() / "tests/hostile", "swap", one, two]))
+    def start(*names):
+        started.append(subprocess.Popen([build_folder() / "tests/hostile", "swap", *names]))
         return started[-1]
     yield start
     for process in started:
@@ -101,32 +101,52 @@ def test_masks_stay_where_proc_is(bundle, swapper):
 
 # ---- races on places ----
 
+def clear(fd):
+    for name in os.listdir(fd):
+        try:
+            os.unlink(name, dir_fd=fd)
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=fd)
+
+
 @pytest.mark.parametrize("kind", ["tmpfs", "bind-file", "bind-folder", "created"])
 def test_a_place_that_becomes_a_link(bundle, swapper, kind):
     """M5, CVE-2021-30465, CVE-2024-45310: a volume of two containers, its names exchanged."""
-    outside = bundle.folder / "outside"
-    (outside / "deep").mkdir(parents=True)
-    volume = bundle.folder / "volume"
-    (volume / "place/deep").mkdir(parents=True)
+    outside, volume = bundle.folder / "outside", bundle.folder / "volume"
+    # Deep, so that it takes a while to get there.
+    deep = "/".join(["deep"] * 40)
+    (outside / deep).mkdir(parents=True)
+    (volume / "place" / deep).mkdir(parents=True)
     (volume / "link").symlink_to("../" * 12 + str(outside)[1:])
     (volume / "absolute").symlink_to(outside)
     source = bundle.folder / "source"
     source.mkdir()
     (source / "marker").write_text("x")
     mount(bundle, "/vol", volume, "bind")
+    place = f"/vol/place/{deep}"
     if kind == "tmpfs":
-        mount(bundle, "/vol/place/deep", type_="tmpfs")
+        mount(bundle, place, type_="tmpfs")
     elif kind == "bind-file":
-        mount(bundle, "/vol/place/deep/file", source / "marker", "bind")
+        mount(bundle, f"{place}/file", source / "marker", "bind")
     elif kind == "bind-folder":
-        mount(bundle, "/vol/place/deep/folder", source, "bind")
+        mount(bundle, f"{place}/folder", source, "bind")
     else:
-        bundle.process["cwd"] = "/vol/place/deep/made"
+        bundle.process["cwd"] = f"{place}/made"
+    made = os.open(volume / "place" / deep, os.O_RDONLY)
+    before = sorted(outside.rglob("*"))
     swapper(volume / "place", volume / "link")
     swapper(volume / "link", volume / "absolute")
+    inside = 0
     for _ in range(ROUNDS):
-        bundle.run("true")
-        assert sorted(str(path.relative_to(outside)) for path in outside.rglob("*")) == ["deep"]
+        done = bundle.run("cat", "/proc/self/mountinfo")
+        assert sorted(outside.rglob("*")) == before
+        # What is mounted outside is in nobody's sight: the namespace it was made in is left.
+        if done.returncode == 0 and kind == "tmpfs":
+            assert any(line.split()[4].endswith("/deep") for line in done.stdout.splitlines())
+        inside += done.returncode == 0
+        clear(made)
+    os.close(made)
+    assert inside > 0, "no round came through"
     assert str(outside) not in pathlib.Path("/proc/self/mountinfo").read_text()
 
 
@@ -134,29 +154,40 @@ def test_devices_in_a_dev_that_moves(bundle, swapper):
     """M6: no /dev of its own, so nodes and links are made in the image's, which is exchanged."""
     outside = bundle.folder / "outside"
     outside.mkdir()
+    before = sorted(os.listdir("/dev"))
     bundle.config["mounts"] = [one for one in bundle.config["mounts"]
                                if not one["destination"].startswith("/dev")]
-    (bundle.rootfs / "link").symlink_to("../" * 12 + str(outside)[1:])
+    # Absolute: ".." ends at the new root, which lies over the old one, also without any defence.
+    (bundle.rootfs / "link").symlink_to(outside)
     swapper(bundle.rootfs / "dev", bundle.rootfs / "link")
+    inside = 0
     for _ in range(ROUNDS):
-        bundle.run("true")
-        assert list(outside.iterdir()) == []
+        inside += bundle.run("true").returncode == 0
+        assert list(outside.iterdir()) == [] and sorted(os.listdir("/dev")) == before
+    assert inside > 0, "no round came through"
 
 
-def test_copy_up_of_a_tree_that_changes(bundle, swapper):
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_copy_up_of_a_tree_that_changes(bundle, swapper, kind):
     """M7: tmpcopyup reads the image's files; pipes, devices and links do not lead it away."""
-    data = bundle.rootfs / "data"
-    data.mkdir()
-    (data / "file").write_text("mine")
-    os.mkfifo(bundle.rootfs / "pipe")
+    data, other = bundle.rootfs / "data", bundle.rootfs / "other"
     secret = bundle.folder / "secret"
     secret.write_text("the host's")
-    (data / "link").symlink_to(secret)
+    pairs = []
+    data.mkdir()
+    other.mkdir()
+    for i in range(300):
+        pairs += [data / str(i), other / str(i)]
+        pairs[-2].write_text("mine")
+        if kind == "link":
+            pairs[-1].symlink_to(secret)
+        else:
+            os.mkfifo(pairs[-1])
     mount(bundle, "/data", None, "tmpcopyup", type_="tmpfs")
-    swapper(data / "file", bundle.rootfs / "pipe")
-    swapper(data / "file", data / "link")
+    swapper(*pairs)
     for _ in range(ROUNDS):
-        done = bundle.run("sh", "-c", "cd /data; for f in file link; do [ -p $f ] || cat $f; done; true",
+        # As often as not a name is what it was a moment ago, and the copy is whole.
+        done = bundle.run("sh", "-c", "for f in /data/*; do [ -f $f ] && cat $f; done; true",
                           timeout=20)
         assert "host" not in done.stdout
 
