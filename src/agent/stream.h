@@ -60,6 +60,8 @@ void stream_close_failure(struct stream *stream, const struct error *err, int64_
  */
 int exec_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	      void **ret_data, struct error *err);
+int kernels_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+		 void **ret_data, struct error *err);
 int logs_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	      void **ret_data, struct error *err);
 int attach_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,

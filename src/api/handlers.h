@@ -52,6 +52,12 @@ int images_prune(struct request *req, struct error *err);
 int image_import(struct request *req, struct error *err);
 int image_export(struct request *req, struct error *err);
 
+/* kernels.c */
+int kernels_list(struct request *req, struct error *err);
+int kernel_import_request(struct request *req, struct error *err);
+int kernel_make_default(struct request *req, struct error *err);
+int kernel_remove(struct request *req, struct error *err);
+
 /* networks.c */
 int network_create(struct request *req, struct error *err);
 int network_delete(struct request *req, struct error *err);

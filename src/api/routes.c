@@ -39,6 +39,11 @@ static const struct route routes[] = {
 	{ "DELETE", "/1.0/images/{name}", NULL, ROUTE_PLAIN, image_delete },
 	{ "GET", "/1.0/images/{name}/export", NULL, ROUTE_PLAIN, image_export },
 
+	{ "GET", "/1.0/kernels", NULL, ROUTE_PLAIN, kernels_list },
+	{ "POST", "/1.0/kernels", NULL, ROUTE_PLAIN, kernel_import_request },
+	{ "PUT", "/1.0/kernels/{name}", NULL, ROUTE_PLAIN, kernel_make_default },
+	{ "DELETE", "/1.0/kernels/{name}", NULL, ROUTE_PLAIN, kernel_remove },
+
 	{ "GET", "/1.0/networks", "recursion", ROUTE_PLAIN, networks_list },
 	{ "POST", "/1.0/networks", NULL, ROUTE_PLAIN, network_create },
 	{ "GET", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_show },

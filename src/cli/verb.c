@@ -31,6 +31,17 @@ static const struct verb verb_image = {
 	.verbs = image_verbs,
 };
 
+static const struct verb *const kernel_verbs[] = {
+	&verb_kernel_list, &verb_kernel_import, &verb_kernel_default, &verb_kernel_delete, NULL,
+};
+
+static const struct verb verb_kernel = {
+	.name = "kernel",
+	.synopsis = "VERB ...",
+	.summary = "Look at, import and delete the node's kernels for virtual machines",
+	.verbs = kernel_verbs,
+};
+
 static const struct verb *const network_verbs[] = {
 	&verb_network_create, &verb_network_list, &verb_network_info, &verb_network_delete, NULL,
 };
@@ -81,11 +92,13 @@ static const struct verb verb_bench = {
 };
 
 const struct verb *const verbs[] = {
-	&verb_launch, &verb_start,  &verb_stop,    &verb_restart, &verb_pause,    &verb_resume,
-	&verb_update, &verb_rename, &verb_wait,    &verb_delete,  &verb_list,     &verb_info,
-	&verb_exec,   &verb_attach, &verb_logs,    &verb_cp,      &verb_diff,     &verb_commit,
-	&verb_stats,  &verb_top,    &verb_image,   &verb_network, &verb_project,  &verb_operation,
-	&verb_events, &verb_bench,  &verb_version, &verb_help,    &verb_complete, NULL,
+	&verb_launch, &verb_start,  &verb_stop,    &verb_restart, &verb_pause,
+	&verb_resume, &verb_update, &verb_rename,  &verb_wait,    &verb_delete,
+	&verb_list,   &verb_info,   &verb_exec,    &verb_attach,  &verb_logs,
+	&verb_cp,     &verb_diff,   &verb_commit,  &verb_stats,   &verb_top,
+	&verb_image,  &verb_kernel, &verb_network, &verb_project, &verb_operation,
+	&verb_events, &verb_bench,  &verb_version, &verb_help,    &verb_complete,
+	NULL,
 };
 
 const struct verb *verb_find(const struct verb *const *table, const char *name)

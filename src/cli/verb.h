@@ -54,6 +54,8 @@ extern const struct verb verb_bench_virt;
 extern const struct verb verb_version, verb_help, verb_complete;
 extern const struct verb verb_image_pull, verb_image_import, verb_image_export, verb_image_list;
 extern const struct verb verb_image_info, verb_image_delete, verb_image_prune;
+extern const struct verb verb_kernel_list, verb_kernel_import, verb_kernel_default;
+extern const struct verb verb_kernel_delete;
 extern const struct verb verb_network_create, verb_network_list, verb_network_info;
 extern const struct verb verb_network_delete;
 extern const struct verb verb_project_list, verb_project_info, verb_project_set;

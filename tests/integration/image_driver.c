@@ -7,6 +7,9 @@
  *	import UID NAME < TAR			export UID > TAR
  *	list | info UID | remove UID | gc [DIFF-ID...]
  *	rootfs UID SLOT UPPER WORK TARGET	mounts it there
+ *	disk UID > FILE				the image's disk
+ *	empty PATH BYTES			a disk for an instance
+ *	kernels DIR list|import|default|delete|open [SOURCE|NAME [NAME [MODULES [INIT]]]]
  *
  * Prints JSON and, on failure, one line on stderr.  With IMAGE_DRIVER_PROGRESS the progress goes to
  * stderr, with IMAGE_DRIVER_BOOT that is the boot id.
@@ -21,9 +24,12 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/strv.h"
+#include "image/disk.h"
 #include "image/import.h"
+#include "image/kernel.h"
 #include "image/pull.h"
 #include "image/rootfs.h"
 #include "image/store.h"
@@ -166,6 +172,52 @@ static int rootfs(struct image_store *store, char **argv, struct error *err)
 	return r;
 }
 
+/* Its contents go to standard output. */
+static int disk(struct image_store *store, char **argv, struct error *err)
+{
+	AUTO(image_info_done) struct image_info found = {};
+	AUTO(strv_free) char **layers = NULL;
+	AUTO(fd_close) int fd = -1;
+	char buffer[64 << 10];
+	ssize_t n = 0;
+	int r = image_store_lookup(store, argv[0], &found, err);
+
+	if (r < 0)
+		return r;
+	layers = image_info_layers(&found);
+	r = image_disk_open(store, &found.manifest, layers, -1, &fd, err);
+	while (r == 0 && (n = read(fd, buffer, sizeof(buffer))) > 0)
+		r = file_write_all(STDOUT_FILENO, buffer, (size_t) n);
+	return r;
+}
+
+static int kernels(int argc, char **argv, struct error *err)
+{
+	const char *dir = argv[0], *action = argv[1];
+	const struct kernel_import args = { .source = argc > 2 ? argv[2] : "",
+					    .name = argc > 3 ? argv[3] : "",
+					    .modules = argc > 4 ? argv[4] : NULL,
+					    .init = getenv("IMAGE_DRIVER_INIT") };
+	AUTO(kernel_files_done)
+	struct kernel_files files = { .vmlinux_fd = -1, .bzimage_fd = -1, .initramfs_fd = -1 };
+	json_t *answer = NULL;
+	int r;
+
+	if (strcmp(action, "list") == 0)
+		r = kernel_list(dir, &answer, err);
+	else if (strcmp(action, "import") == 0)
+		r = kernel_import(dir, &args, &answer, err);
+	else if (strcmp(action, "default") == 0)
+		r = kernel_set_default(dir, args.source, err);
+	else if (strcmp(action, "delete") == 0)
+		r = kernel_delete(dir, args.source, err);
+	else
+		r = kernel_open(dir, args.source, args.init, &files, err);
+	if (r == 0)
+		show(answer ? answer : json_string(files.name));
+	return r;
+}
+
 static int run(struct image_store *store, const char *command, int argc, char **argv,
 	       struct error *err)
 {
@@ -187,6 +239,12 @@ static int run(struct image_store *store, const char *command, int argc, char **
 		return collect(store, argv, err);
 	if (strcmp(command, "rootfs") == 0 && argc == 5)
 		return rootfs(store, argv, err);
+	if (strcmp(command, "disk") == 0 && argc == 1)
+		return disk(store, argv, err);
+	if (strcmp(command, "empty") == 0 && argc == 2)
+		return image_disk_make_empty(argv[0], strtoull(argv[1], NULL, 10), err);
+	if (strcmp(command, "kernels") == 0 && argc >= 2)
+		return kernels(argc, argv, err);
 	return error_say(err, -EINVAL, "image-driver: bad command '%s'", command);
 }
 
