@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -24,6 +25,7 @@ struct levels {
 };
 
 static const char *program = "brume";
+static bool terminal;
 static struct levels current = { .fallback = LOG_LEVEL_INFO };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -83,6 +85,9 @@ int log_set_levels(const char *spec)
 void log_set_program(const char *name)
 {
 	program = name;
+	terminal = isatty(STDERR_FILENO);
+	if (terminal)
+		tzset();
 }
 
 /* __FILE__ may be "../src/net/port.c"; the module is what follows the last "src/". */
@@ -118,7 +123,7 @@ static int prefix_format(char *line, size_t size, enum log_level level)
 	struct timespec now;
 	struct tm tm;
 
-	if (!isatty(STDERR_FILENO))
+	if (!terminal)
 		return snprintf(line, size, "<%d>%s: ", level, program);
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &tm);

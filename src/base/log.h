@@ -20,7 +20,11 @@ enum log_level {
 /* "info", or "info,net=debug,agent=warning".  Returns 0 or -EINVAL, then nothing is changed. */
 int log_set_levels(const char *spec);
 
-/* The name that starts every line; borrowed for ever. */
+/*
+ * The name that starts every line; borrowed for ever.  Looks what stderr is and what time zone we
+ * are in: call it when stderr is in its place and before a program gives up files and system calls.
+ * From then on a line takes nothing but a write().
+ */
 void log_set_program(const char *name);
 
 void log_write(enum log_level level, const char *file, const char *fmt, ...)

@@ -183,7 +183,6 @@ int main(int argc, char **argv)
 	struct error err = {};
 	int r;
 
-	log_set_program("brume-vmm");
 	/* Opens /dev/urandom the first time, and that must not be when no file can be opened. */
 	json_object_seed(0);
 	r = options_parse(argc, argv, &program.options, &err);
@@ -193,6 +192,7 @@ int main(int argc, char **argv)
 	}
 	if (r > 0)
 		return EXIT_OFF;
+	log_set_program("brume-vmm");
 	r = loop_new(&program.loop, &err);
 	if (r == 0)
 		r = run(&program, &err);

@@ -32,6 +32,7 @@ static void capture(void (*fn)(void), char *ret, size_t size)
 
 static void write_lines(void)
 {
+	log_set_program("test");
 	errno = ENOENT;
 	log_write(LOG_LEVEL_INFO, "../src/net/port.c", "port %d\nup", 7);
 	log_write(LOG_LEVEL_DEBUG, "src/net/port.c", "net detail");
@@ -45,7 +46,6 @@ static void levels_per_folder(void **state)
 	char text[1024];
 
 	(void) state;
-	log_set_program("test");
 	assert_int_equal(log_set_levels("info,net=debug,agent=error"), 0);
 	capture(write_lines, text, sizeof(text));
 	assert_string_equal(text, "<6>test: port 7 up\n<7>test: net detail\n");
@@ -59,6 +59,7 @@ static void write_long(void)
 {
 	char words[4000];
 
+	log_set_program("test");
 	memset(words, 'x', sizeof(words));
 	words[sizeof(words) - 1] = '\0';
 	log_write(LOG_LEVEL_ERROR, "src/a/b.c", "%s", words);
