@@ -174,14 +174,33 @@ int kvm_msr_indices(int kvm_fd, struct kvm_msr_list **ret)
 	return 0;
 }
 
-int kvm_msrs_get(int vcpu_fd, struct kvm_msrs *msrs)
+/* A list of one. */
+union one_msr {
+	struct kvm_msrs list;
+	char space[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
+int kvm_msr_get(int vcpu_fd, struct kvm_msr_entry *entry)
 {
-	return kvm_ioctl(vcpu_fd, KVM_GET_MSRS, msrs);
+	union one_msr one = { .list.nmsrs = 1 };
+	int r;
+
+	memcpy(one.space + sizeof(one.list), entry, sizeof(*entry));
+	r = kvm_ioctl(vcpu_fd, KVM_GET_MSRS, &one);
+	if (r != 1)
+		return r < 0 ? r : -EINVAL;
+	memcpy(entry, one.space + sizeof(one.list), sizeof(*entry));
+	return 0;
 }
 
-int kvm_msrs_set(int vcpu_fd, const struct kvm_msrs *msrs)
+int kvm_msr_set(int vcpu_fd, const struct kvm_msr_entry *entry)
 {
-	return kvm_ioctl(vcpu_fd, KVM_SET_MSRS, msrs);
+	union one_msr one = { .list.nmsrs = 1 };
+	int r;
+
+	memcpy(one.space + sizeof(one.list), entry, sizeof(*entry));
+	r = kvm_ioctl(vcpu_fd, KVM_SET_MSRS, &one);
+	return r < 0 ? r : r == 1 ? 0 : -EINVAL;
 }
 
 int kvm_stats_open(int fd)

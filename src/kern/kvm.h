@@ -47,9 +47,9 @@ int kvm_cpuid_set(int vcpu_fd, const struct kvm_cpuid2 *cpuid);
 
 /* The indices of all registers that a guest's state has; the caller frees. */
 int kvm_msr_indices(int kvm_fd, struct kvm_msr_list **ret);
-/* Reads or writes as many as possible; returns how many (those after the first bad one: none). */
-int kvm_msrs_get(int vcpu_fd, struct kvm_msrs *msrs);
-int kvm_msrs_set(int vcpu_fd, const struct kvm_msrs *msrs);
+/* One register, entry->index; -EINVAL when the kernel cannot read or write it. */
+int kvm_msr_get(int vcpu_fd, struct kvm_msr_entry *entry);
+int kvm_msr_set(int vcpu_fd, const struct kvm_msr_entry *entry);
 
 /*
  * KVM's own counters of a VM or vCPU (KVM_GET_STATS_FD): calls `fn` for each.  `fd` is of the VM or

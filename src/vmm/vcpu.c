@@ -357,13 +357,10 @@ static void get_msrs(struct vcpu *vcpu, struct vcpu_state *state)
 {
 	/* One by one where the kernel stops: it lists registers that it cannot always read. */
 	for (uint32_t i = 0; i < vcpu->msr_list->nmsrs && state->msr_count < VCPU_MSRS_MAX; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} one = { .head.nmsrs = 1, .entry.index = vcpu->msr_list->indices[i] };
+		struct kvm_msr_entry entry = { .index = vcpu->msr_list->indices[i] };
 
-		if (kvm_msrs_get(vcpu->fd, &one.head) == 1)
-			state->msrs[state->msr_count++] = one.entry;
+		if (kvm_msr_get(vcpu->fd, &entry) == 0)
+			state->msrs[state->msr_count++] = entry;
 	}
 }
 
@@ -409,15 +406,9 @@ int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state *state, struct err
 		int r;
 
 		/* Registers of the LAPIC's timer must find its mode, so before the LAPIC. */
-		for (uint32_t m = 0; parts[i].set == KVM_SET_LAPIC && m < state->msr_count; m++) {
-			struct {
-				struct kvm_msrs head;
-				struct kvm_msr_entry entry;
-			} one = { .head.nmsrs = 1, .entry = state->msrs[m] };
-
-			/* Some can be read and not written; what matters can be both. */
-			kvm_msrs_set(vcpu->fd, &one.head);
-		}
+		/* Some can be read and not written; what matters can be both. */
+		for (uint32_t m = 0; parts[i].set == KVM_SET_LAPIC && m < state->msr_count; m++)
+			(void) kvm_msr_set(vcpu->fd, &state->msrs[m]);
 		r = kvm_ioctl(vcpu->fd, parts[i].set, (const char *) state + parts[i].offset);
 		if (r < 0)
 			return error_set(err, r, "writing the %s of CPU %u", parts[i].what,

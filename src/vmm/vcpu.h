@@ -45,7 +45,7 @@ enum { VCPU_MSRS_MAX = 256, VCPU_EXITS = 64 };
 struct vcpu_state {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	struct kvm_xsave xsave;
+	uint32_t xsave[1024]; /* struct kvm_xsave */
 	struct kvm_xcrs xcrs;
 	struct kvm_debugregs debugregs;
 	struct kvm_vcpu_events events;

@@ -138,13 +138,9 @@ static void on_vcpu_begin(void *data)
 
 static int set_memory_type(struct vcpu *vcpu)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head.nmsrs = 1,
-		  .entry = { .index = MSR_MTRR_DEFAULT, .data = MTRR_WRITE_BACK } };
+	struct kvm_msr_entry entry = { .index = MSR_MTRR_DEFAULT, .data = MTRR_WRITE_BACK };
 
-	return kvm_msrs_set(vcpu_fd(vcpu), &msr.head);
+	return kvm_msr_set(vcpu_fd(vcpu), &entry);
 }
 
 static int add_cpus(struct vm *vm, struct error *err)

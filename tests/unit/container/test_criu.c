@@ -54,13 +54,12 @@ struct place {
 
 static int place_make(void **state)
 {
-	struct place *place = mem_new0(struct place);
+	struct place place = { .folder = "/tmp/brume-criu-XXXXXX" };
 
-	snprintf(place->folder, sizeof(place->folder), "/tmp/brume-criu-XXXXXX");
-	assert_non_null(mkdtemp(place->folder));
-	snprintf(place->path, sizeof(place->path), "%s/criu", place->folder);
-	setenv("PATH", place->folder, 1);
-	*state = place;
+	assert_non_null(mkdtemp(place.folder));
+	snprintf(place.path, sizeof(place.path), "%s/criu", place.folder);
+	setenv("PATH", place.folder, 1);
+	*state = memcpy(mem_new0(struct place), &place, sizeof(place));
 	return 0;
 }
 

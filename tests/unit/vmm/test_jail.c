@@ -87,6 +87,11 @@ static int files_are_closed(void)
 static void limits_hold(void **state)
 {
 	(void) state;
+#ifdef __SANITIZE_ADDRESS__
+	/* The sanitizer's own library makes calls that no list has; the plain build has this test.
+	 */
+	skip();
+#endif
 	assert_int_equal(result_of(cpu_lives), 7);
 	assert_int_equal(result_of(cpu_kvm_ioctl), 7);
 	assert_int_equal(result_of(cpu_opens), -SIGSYS);
