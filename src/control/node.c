@@ -153,8 +153,10 @@ static int read_instance(const json_t *status, struct report *ret, struct error 
 	instance_status_init(&decoded);
 	r = instance_status_decode(status, &decoded, err);
 	ret->gone = decoded.state == INSTANCE_GONE;
-	ret->passing = decoded.state == INSTANCE_PENDING || decoded.state == INSTANCE_PULLING ||
-		       decoded.state == INSTANCE_CREATING || decoded.state == INSTANCE_STOPPING;
+	/* Why a run ended is forgotten by the next one: whoever listens must have heard it. */
+	ret->passing = !decoded.error &&
+		       (decoded.state == INSTANCE_PENDING || decoded.state == INSTANCE_PULLING ||
+			decoded.state == INSTANCE_CREATING || decoded.state == INSTANCE_STOPPING);
 	if (r == 0 && decoded.state == INSTANCE_UNKNOWN)
 		r = error_say(err, -EPROTO, "status.state: a node does not say \"unknown\"");
 	instance_status_done(&decoded);

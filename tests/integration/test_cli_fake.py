@@ -179,7 +179,7 @@ def operation(state="done", revision=5, action="launch", name="web", **status):
 
 def instance(name="web", state="running", **spec):
     return {"kind": "instance", "meta": {"name": name, "uid": "ab" * 16, "project": "default"},
-            "spec": {"image": "reg.test/web:1", "addresses": {"ipv4": "10.90.0.2"},
+            "spec": {"type": "container", "image": "reg.test/web:1", "addresses": {"ipv4": "10.90.0.2"},
                      "publish": [{"host_ip": "", "host_port": 8080, "port": 80, "protocol": "tcp"}],
                      **spec},
             "status": {"state": state, "started": "2020-01-01T00:00:00Z", "restarts": 0}}
@@ -222,13 +222,13 @@ def test_list(brume, server):
     server.handle = lambda s, r: s.sync([instance(), instance("db", "failed")], chunked=True)
     done = brume("list")
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["NAME", "STATE", "IMAGE", "IPV4", "PORTS", "UPTIME", "RESTARTS"]
-    assert lines[1].split()[:5] == ["web", "running", "reg.test/web:1", "10.90.0.2", "8080->80"]
+    assert lines[0].split() == ["NAME", "TYPE", "STATE", "IMAGE", "IPV4", "PORTS", "UPTIME", "RESTARTS"]
+    assert lines[1].split()[:6] == ["web", "container", "running", "reg.test/web:1", "10.90.0.2", "8080->80"]
     assert "\033" not in done.stdout
     assert server.asked() == [("GET", "/1.0/instances?recursion=1")]
     assert brume("ls", "-q").stdout == "web\ndb\n"
     assert json.loads(brume("list", "-f", "json").stdout)[1]["meta"]["name"] == "db"
-    assert brume("list", "--format=csv").stdout.startswith("NAME,STATE,")
+    assert brume("list", "--format=csv").stdout.startswith("NAME,TYPE,STATE,")
     assert brume("list", "-fplain").stdout.split("\t")[0] == "web"
     brume("list", "--project", "a b")
     assert server.asked()[-1] == ("GET", "/1.0/instances?recursion=1&project=a%20b")

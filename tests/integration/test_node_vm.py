@@ -10,6 +10,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import time
 import urllib.request
 
 import images
@@ -214,17 +215,24 @@ def test_daemons_die_and_it_does_not_notice(web):
 
 
 def test_its_monitor_is_killed(web):
+    import websocket
     web.cli("exec", "web", "--", "sh", "-c", "echo kept > /root/kept; sync")
     before = web.json("info", "web")["status"]
     stream = web.websocket("/1.0/events?kind=instance&name=web", timeout=60)
     try:
         os.kill(before["pid"], signal.SIGKILL)
-        error = None
-        while not error:  # the next start, a moment later, forgets it
-            error = json.loads(stream.recv())["resource"]["status"].get("error")
+        # The next start, a moment later, forgets why: all that is told until it runs again.
+        seen, until = [], time.monotonic() + BOOT
+        while time.monotonic() < until and not (seen and seen[-1]["state"] == "running" and
+                                                seen[-1].get("pid") != before["pid"]):
+            opcode, data = stream.recv_data(control_frame=True)
+            if opcode == websocket.ABNF.OPCODE_TEXT:
+                seen.append(json.loads(data)["resource"]["status"])
     finally:
         stream.close()
-    assert "monitor was killed" in error and "console said last" in error
+    errors = [status["error"] for status in seen if status.get("error")]
+    assert errors, [(status["state"], status.get("restarts")) for status in seen]
+    assert "monitor was killed" in errors[0] and "console said last" in errors[0]
     it = web.wait_instance("web", lambda i: i["status"]["state"] == "running" and
                            i["status"].get("pid") != before["pid"], timeout=BOOT)
     assert it["status"]["restarts"] == before.get("restarts", 0) + 1
