@@ -19,6 +19,8 @@ enum { KICK_SIGNAL = SIGUSR1, STACK_BYTES = 256 * 1024, WHY_MAX = 128 };
 struct vcpu {
 	struct vcpu_options options;
 	int fd;
+	int stats_fd; /* asked for before it runs: while it does, KVM keeps others waiting; may be
+			 -1 */
 	struct kvm_run *run;
 	size_t run_size;
 	const struct kvm_msr_list *msr_list;
@@ -237,9 +239,11 @@ int vcpu_new(const struct vcpu_options *options, struct vcpu **ret, struct error
 	pthread_mutex_init(&vcpu->lock, NULL);
 	pthread_cond_init(&vcpu->changed, NULL);
 	vcpu->paused = true;
+	vcpu->stats_fd = -1;
 	vcpu->fd = kvm_vcpu_new(options->vm_fd, options->id);
 	if (vcpu->fd < 0)
 		return error_set(err, vcpu->fd, "making CPU %u", options->id);
+	vcpu->stats_fd = kvm_stats_open(vcpu->fd);
 	r = kvm_run_size(options->kvm_fd);
 	if (r < (int) sizeof(struct kvm_run))
 		return error_set(err, r < 0 ? r : -EPROTO, "CPU %u", options->id);
@@ -267,6 +271,7 @@ void vcpu_free(struct vcpu *vcpu)
 		return;
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->run_size);
+	fd_close(vcpu->stats_fd);
 	fd_close(vcpu->fd);
 	pthread_mutex_destroy(&vcpu->lock);
 	pthread_cond_destroy(&vcpu->changed);
@@ -277,6 +282,11 @@ void vcpu_free(struct vcpu *vcpu)
 int vcpu_fd(const struct vcpu *vcpu)
 {
 	return vcpu->fd;
+}
+
+int vcpu_stats_fd(const struct vcpu *vcpu)
+{
+	return vcpu->stats_fd;
 }
 
 int vcpu_start(struct vcpu *vcpu, bool paused, struct error *err)

@@ -67,6 +67,8 @@ void vcpu_free(struct vcpu *vcpu);
 DEFINE_AUTO(struct vcpu *, vcpu_free)
 
 int vcpu_fd(const struct vcpu *vcpu);
+/* KVM's statistics of it (kern/kvm.h), to be read at any time; -1 where the kernel has none. */
+int vcpu_stats_fd(const struct vcpu *vcpu);
 
 /* Starts its thread, paused when `paused`. */
 int vcpu_start(struct vcpu *vcpu, bool paused, struct error *err);

@@ -105,11 +105,9 @@ static void add_stat(void *data, const char *name, uint64_t value)
 	put(object, name, (uint64_t) json_integer_value(json_object_get(object, name)) + value);
 }
 
-static void read_stats(int fd, json_t *object)
+/* Kernels before 5.14 have none. */
+static void read_stats(int stats_fd, json_t *object)
 {
-	AUTO(fd_close) int stats_fd = kvm_stats_open(fd);
-
-	/* Kernels before 5.14 have none. */
 	if (stats_fd >= 0)
 		kvm_stats_read(stats_fd, add_stat, object);
 }
@@ -118,13 +116,14 @@ json_t *vm_metrics(const struct vm *vm)
 {
 	json_t *metrics = json_object(), *cpus = json_array(), *devices = json_array();
 	json_t *kvm = json_object(), *kvm_cpus = json_object(), *memory = json_object();
+	AUTO(fd_close) int vm_stats_fd = kvm_stats_open(vm->vm_fd);
 	struct stat st;
 
 	for (unsigned int i = 0; i < vm->vcpu_count; i++) {
 		json_array_append_new(cpus, cpu_metrics(vm->vcpus[i]));
-		read_stats(vcpu_fd(vm->vcpus[i]), kvm_cpus);
+		read_stats(vcpu_stats_fd(vm->vcpus[i]), kvm_cpus);
 	}
-	read_stats(vm->vm_fd, kvm);
+	read_stats(vm_stats_fd, kvm);
 	for (unsigned int i = 0; i < vm->device_count; i++)
 		json_array_append_new(devices, device_metrics(vm->devices[i]));
 	put(memory, "size_bytes", guest_memory_size(vm->memory));

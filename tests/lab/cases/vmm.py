@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, bzImage, restart, panic, jail, control socket.
 #
-# lab: kernels=6.1,6.12 memory=2560 time=1200 alone=yes default=6.1
+# lab: kernels=6.1,6.12 memory=2560 time=400 alone=yes default=6.1
 """Each boot says what it saw on its serial port; consoles and counters become artefacts."""
 import json
 import os
