@@ -5,6 +5,7 @@
  * The first byte chooses the device, then come steps: raw writes into the rings, chains that are
  * well-formed with contents that are not, rings of the bell, resets, and what the host does.
  */
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -135,10 +136,11 @@ static void step(struct machine *m, struct fuzz_input *in)
 			uint32_t at = (uint32_t) (fuzz_take(in, 1) % (device->config_size - n + 1));
 
 			device->ops->config_read(device, at, bytes, n);
-			for (size_t i = 0; i < n; i++)
-				bytes[i] = (uint8_t) fuzz_take(in, 1);
-			if (device->ops->config_write)
-				device->ops->config_write(device, at, bytes, n);
+			if (device->ops->config_write) {
+				uint64_t value = htole64(fuzz_take(in, (unsigned int) n));
+
+				device->ops->config_write(device, at, &value, n);
+			}
 		}
 		break;
 	case 6:
