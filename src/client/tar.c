@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <uthash.h>
@@ -13,18 +12,13 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "codec/tar_put.h"
 
 enum {
-	TAR_BLOCK = 512,
-	TAR_NAME_MAX = 100,
 	TAR_DEPTH_MAX = 64,
 	TAR_TREE_DEPTH_MAX = 500,
 	TAR_LINK_MAX = 4096,
-	TAR_ID_MAX = 07777777,
 };
-
-/* What the eleven octal digits of ustar can say. */
-#define TAR_OCTAL_MAX UINT64_C(077777777777)
 
 struct tar_entry {
 	char *path;       /* relative to the folder */
@@ -265,114 +259,51 @@ int tar_new_tree(const char *path, const char *name, bool follow, struct tar **r
 	return 0;
 }
 
-static void tar_put_header(struct tar *tar, const char *name, const char *link, char type,
-			   const struct tar_entry *entry, uint64_t size)
-{
-	char *header = strbuf_reserve(&tar->ready, TAR_BLOCK);
-	unsigned int sum = 0;
-
-	memset(header, 0, TAR_BLOCK);
-	memcpy(header, name, strnlen(name, TAR_NAME_MAX));
-	snprintf(header + 100, 8, "%07o", (unsigned int) (entry->mode & 07777));
-	snprintf(header + 108, 8, "%07o", entry->uid > TAR_ID_MAX ? 0 : entry->uid);
-	snprintf(header + 116, 8, "%07o", entry->gid > TAR_ID_MAX ? 0 : entry->gid);
-	snprintf(header + 124, 12, "%011llo",
-		 (unsigned long long) (size > TAR_OCTAL_MAX ? TAR_OCTAL_MAX : size));
-	snprintf(header + 136, 12, "%011llo", (unsigned long long) entry->mtime & TAR_OCTAL_MAX);
-	memset(header + 148, ' ', 8);
-	header[156] = type;
-	memcpy(header + 157, link, strnlen(link, TAR_NAME_MAX));
-	memcpy(header + 257, "ustar\00000", 8);
-	for (int i = 0; i < TAR_BLOCK; i++)
-		sum += (unsigned char) header[i];
-	snprintf(header + 148, 8, "%06o", sum);
-	strbuf_grown(&tar->ready, TAR_BLOCK);
-}
-
-static void tar_put_padding(struct tar *tar, size_t size)
+static void tar_put_zeros(struct tar *tar, size_t size)
 {
 	memset(strbuf_reserve(&tar->ready, size + 1), 0, size);
 	strbuf_grown(&tar->ready, size);
 }
 
-/* "LENGTH KEY=VALUE\n", where LENGTH counts itself. */
-static void tar_put_pax_record(struct strbuf *pax, const char *key, const char *value)
-{
-	size_t rest = strlen(key) + strlen(value) + 3, size = rest, before;
-
-	do {
-		before = size;
-		size = rest + (size_t) snprintf(NULL, 0, "%zu", size);
-	} while (size != before);
-	strbuf_printf(pax, "%zu %s=%s\n", size, key, value);
-}
-
-static void tar_put_pax_number(struct strbuf *pax, const char *key, uint64_t value)
-{
-	AUTO(free) char *text = mem_printf("%llu", (unsigned long long) value);
-
-	tar_put_pax_record(pax, key, text);
-}
-
-/* What ustar has no room for. */
-static void tar_put_pax(struct strbuf *pax, const struct tar_entry *entry, const char *link)
-{
-	if (strlen(entry->name) > TAR_NAME_MAX)
-		tar_put_pax_record(pax, "path", entry->name);
-	if (strlen(link) > TAR_NAME_MAX)
-		tar_put_pax_record(pax, "linkpath", link);
-	if (entry->size > TAR_OCTAL_MAX)
-		tar_put_pax_number(pax, "size", entry->size);
-	if (entry->uid > TAR_ID_MAX)
-		tar_put_pax_number(pax, "uid", entry->uid);
-	if (entry->gid > TAR_ID_MAX)
-		tar_put_pax_number(pax, "gid", entry->gid);
-	if (entry->mtime_ns > 0) {
-		AUTO(free)
-		char *text = mem_printf("%lld.%09u", (long long) entry->mtime, entry->mtime_ns);
-
-		tar_put_pax_record(pax, "mtime", text);
-	}
-}
-
 static char tar_type(const struct tar_entry *entry)
 {
 	if (entry->link)
-		return '1';
+		return TAR_HARDLINK;
 	switch (entry->mode & S_IFMT) {
 	case S_IFDIR:
-		return '5';
+		return TAR_FOLDER;
 	case S_IFLNK:
-		return '2';
+		return TAR_SYMLINK;
 	case S_IFIFO:
-		return '6';
+		return TAR_FIFO;
 	default:
-		return '0';
+		return TAR_FILE;
 	}
 }
 
 static int tar_put_entry(struct tar *tar, const struct tar_entry *entry, struct error *err)
 {
-	static const struct tar_entry plain = { .mode = 0644 };
-	AUTO(strbuf_done) struct strbuf pax = {};
 	char target[TAR_LINK_MAX + 1] = "";
-	const char *link = entry->link ? entry->link : target;
+	struct tar_put put = { .type = tar_type(entry),
+			       .name = entry->name,
+			       .link = entry->link,
+			       .size = entry->size,
+			       .mode = entry->mode,
+			       .uid = entry->uid,
+			       .gid = entry->gid,
+			       .mtime = entry->mtime,
+			       .mtime_ns = entry->mtime_ns };
 
-	if (S_ISLNK(entry->mode) && !entry->link) {
+	if (put.type == TAR_SYMLINK) {
 		ssize_t n = readlinkat(tar->folder_fd, entry->path, target, TAR_LINK_MAX);
 
 		if (n < 0)
 			return error_set(err, -errno, "cannot read the link %s/%s", tar->folder,
 					 entry->path);
 		target[n] = '\0';
+		put.link = target;
 	}
-	tar_put_pax(&pax, entry, link);
-	if (pax.size > 0) {
-		tar_put_header(tar, "PaxHeaders/entry", "", 'x', &plain, pax.size);
-		strbuf_append(&tar->ready, pax.data, pax.size);
-		tar_put_padding(tar, (TAR_BLOCK - pax.size % TAR_BLOCK) % TAR_BLOCK);
-	}
-	tar_put_header(tar, entry->name, link, tar_type(entry), entry, entry->size);
+	tar_put_header(&tar->ready, &put);
 	return 0;
 }
 
@@ -393,7 +324,7 @@ static int tar_open_file(struct tar *tar, struct tar_entry *entry, struct error 
 		return error_say(err, -ESTALE, "%s/%s was changed while it was read", tar->folder,
 				 entry->path);
 	tar->file_left = entry->size;
-	tar->file_padding = (size_t) ((TAR_BLOCK - entry->size % TAR_BLOCK) % TAR_BLOCK);
+	tar->file_padding = tar_put_padding(entry->size);
 	if (entry->size == 0)
 		fd_close(TAKE_FD(tar->file_fd));
 	return 0;
@@ -406,12 +337,12 @@ static int tar_advance(struct tar *tar, struct error *err)
 	int r = 0;
 
 	if (tar->next == tar->count) {
-		tar_put_padding(tar, 2 * (size_t) TAR_BLOCK);
+		tar_put_zeros(tar, 2 * (size_t) TAR_BLOCK_SIZE);
 		tar->ended = true;
 		return 0;
 	}
 	entry = &tar->entries[tar->next++];
-	if (tar_type(entry) == '0' && (entry->size > 0 || tar->tree))
+	if (tar_type(entry) == TAR_FILE && (entry->size > 0 || tar->tree))
 		r = tar_open_file(tar, entry, err);
 	return r < 0 ? r : tar_put_entry(tar, entry, err);
 }
@@ -434,7 +365,7 @@ static ssize_t tar_read_file(struct tar *tar, void *data, size_t size, struct er
 	tar->file_left -= (uint64_t) n;
 	if (tar->file_left == 0) {
 		fd_close(TAKE_FD(tar->file_fd));
-		tar_put_padding(tar, tar->file_padding);
+		tar_put_zeros(tar, tar->file_padding);
 	}
 	return n;
 }

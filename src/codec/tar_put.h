@@ -3,7 +3,7 @@
  * codec/tar_put.h - writing the headers of a tar: ustar, with pax records for what it has no room
  * for.
  *
- * Used by guest/; what codec/tar.h reads.  Pure functions, thread-safe.
+ * Used by client/ and guest/; what codec/tar.h reads.  Pure functions, thread-safe.
  */
 #include <stddef.h>
 #include <stdint.h>
