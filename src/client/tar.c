@@ -7,11 +7,11 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <uthash.h>
 
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "codec/hardlinks.h"
 #include "codec/tar_put.h"
 
 enum {
@@ -32,22 +32,13 @@ struct tar_entry {
 	gid_t gid;
 };
 
-/* A file with several names. */
-struct tar_inode {
-	UT_hash_handle hh;
-	struct {
-		uint64_t dev, ino;
-	} key;
-	char *name; /* of the first one */
-};
-
 struct tar {
 	int folder_fd;
 	char *folder;
 	bool tree; /* everything that a tar can say, with owners and modes */
 	struct tar_entry *entries;
 	size_t count, capacity;
-	struct tar_inode *inodes;
+	struct hardlinks links;
 	size_t next;         /* entry whose header comes next */
 	struct strbuf ready; /* headers and padding on their way out */
 	int file_fd;         /* of the entry being copied, or -1 */
@@ -59,29 +50,9 @@ struct tar {
 static int tar_walk(struct tar *tar, int dir_fd, const char *path, const char *name,
 		    unsigned int depth, struct error *err);
 
-/* The first name of a file that has several, NULL when this is it. */
-static const char *tar_find_inode(struct tar *tar, const char *name, const struct stat *st)
-{
-	struct tar_inode *inode, look;
-
-	if (!tar->tree || S_ISDIR(st->st_mode) || st->st_nlink < 2)
-		return NULL;
-	memset(&look, 0, sizeof(look));
-	look.key.dev = st->st_dev;
-	look.key.ino = st->st_ino;
-	HASH_FIND(hh, tar->inodes, &look.key, sizeof(look.key), inode);
-	if (inode)
-		return inode->name;
-	inode = mem_new0(struct tar_inode);
-	inode->key = look.key;
-	inode->name = mem_strdup(name);
-	HASH_ADD(hh, tar->inodes, key, sizeof(inode->key), inode);
-	return NULL;
-}
-
 static void tar_add(struct tar *tar, const char *path, char *name, const struct stat *st)
 {
-	const char *link = tar_find_inode(tar, name, st);
+	const char *link = tar->tree ? hardlinks_first(&tar->links, st, name) : NULL;
 
 	if (tar->count == tar->capacity) {
 		tar->capacity = tar->capacity ? tar->capacity * 2 : 64;
@@ -183,6 +154,7 @@ static struct tar *tar_alloc(const char *folder, bool tree)
 	tar->file_fd = tar->folder_fd = -1;
 	tar->folder = mem_strdup(folder);
 	tar->tree = tree;
+	tar->links.count_max = TAR_TREE_ENTRIES_MAX;
 	return tar;
 }
 
@@ -394,8 +366,6 @@ ssize_t tar_read(struct tar *tar, void *data, size_t size, struct error *err)
 
 void tar_free(struct tar *tar)
 {
-	struct tar_inode *inode, *next;
-
 	if (!tar)
 		return;
 	for (size_t i = 0; i < tar->count; i++) {
@@ -403,12 +373,7 @@ void tar_free(struct tar *tar)
 		free(tar->entries[i].path);
 	}
 	free(tar->entries);
-	HASH_ITER(hh, tar->inodes, inode, next)
-	{
-		HASH_DEL(tar->inodes, inode);
-		free(inode->name);
-		free(inode);
-	}
+	hardlinks_done(&tar->links);
 	free(tar->folder);
 	strbuf_done(&tar->ready);
 	fd_close(tar->file_fd);

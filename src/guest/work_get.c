@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -17,23 +16,14 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
+#include "codec/hardlinks.h"
 #include "codec/tar_put.h"
 #include "guest/work.h"
 
 enum { OUT_FD = 1, COPY_SIZE = 256 << 10, DEPTH_MAX = 1000, LINKS_MAX = 1 << 20, LINK_MAX = 4096 };
 
-/* A file with several names: where the first one went. */
-struct seen {
-	UT_hash_handle hh;
-	struct {
-		uint64_t dev, ino;
-	} key;
-	char *name;
-};
-
 struct get {
-	struct seen *seen;
-	size_t seen_count;
+	struct hardlinks links;
 	char *buffer;
 	struct error *err;
 };
@@ -43,27 +33,6 @@ static int put_out(struct get *get, const void *data, size_t size)
 	int r = file_write_all(OUT_FD, data, size);
 
 	return r < 0 ? error_set(get->err, r, "write to the stream") : 0;
-}
-
-/* The name under which a file with several names came before; NULL: it is the first one. */
-static const char *seen_before(struct get *get, const struct stat *st, const char *name)
-{
-	struct seen *seen, look;
-
-	if (S_ISDIR(st->st_mode) || st->st_nlink < 2 || get->seen_count >= LINKS_MAX)
-		return NULL;
-	memset(&look, 0, sizeof(look));
-	look.key.dev = st->st_dev;
-	look.key.ino = st->st_ino;
-	HASH_FIND(hh, get->seen, &look.key, sizeof(look.key), seen);
-	if (seen)
-		return seen->name;
-	seen = mem_new0(struct seen);
-	seen->key = look.key;
-	seen->name = mem_strdup(name);
-	HASH_ADD(hh, get->seen, key, sizeof(seen->key), seen);
-	get->seen_count++;
-	return NULL;
 }
 
 /* Exactly `size` bytes and the padding: what is missing in the end is zeros. */
@@ -116,7 +85,7 @@ static int put_entry(struct get *get, int dir_fd, const char *file, const char *
 	char target[LINK_MAX + 1] = "";
 	struct tar_put entry = { .type = type_of(st),
 				 .name = name,
-				 .link = seen_before(get, st, name),
+				 .link = hardlinks_first(&get->links, st, name),
 				 .mode = st->st_mode & 07777,
 				 .uid = st->st_uid,
 				 .gid = st->st_gid,
@@ -201,7 +170,7 @@ static int put_name(struct get *get, int dir_fd, const char *file, const char *n
 int work_get(const struct work_files *files, const char *name, struct error *err)
 {
 	AUTO(free) char *buffer = mem_zalloc(COPY_SIZE);
-	struct get get = { .buffer = buffer, .err = err };
+	struct get get = { .links.count_max = LINKS_MAX, .buffer = buffer, .err = err };
 	int r = put_name(&get, AT_FDCWD, files->path, name, files->follow, 0);
 
 	if (r < 0)

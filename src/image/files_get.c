@@ -15,9 +15,9 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "codec/hardlinks.h"
 #include "image/archive_internal.h"
 #include "image/files_internal.h"
-#include "image/hardlinks_internal.h"
 #include "image/names_internal.h"
 #include "image/worker.h"
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "image/hardlinks_internal.h"
+#include "codec/hardlinks.h"
 
 static struct stat file(dev_t dev, ino_t ino)
 {

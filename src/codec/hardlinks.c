@@ -1,10 +1,11 @@
+#include "codec/hardlinks.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
 
 #include "base/mem.h"
-#include "image/hardlinks_internal.h"
 
 struct hardlink {
 	UT_hash_handle hh;

@@ -1,9 +1,9 @@
 #pragma once
 /*
- * image/hardlinks_internal.h - which file of a tree came before under another name.
+ * codec/hardlinks.h - which file of a tree came before under another name.
  *
- * Used by the workers that write a tree as a tar, on their one thread.  Remembers at most as many
- * files as it is told to: those that come later are written once for each name.
+ * Used by those who write a tree as a tar (image/, client/, guest/), each on one thread.  Remembers
+ * at most as many files as it is told to: those that come later are written once for each name.
  */
 #include <stddef.h>
 #include <sys/stat.h>
