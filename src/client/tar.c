@@ -296,7 +296,7 @@ static int tar_open_file(struct tar *tar, struct tar_entry *entry, struct error 
 		return error_say(err, -ESTALE, "%s/%s was changed while it was read", tar->folder,
 				 entry->path);
 	tar->file_left = entry->size;
-	tar->file_padding = tar_put_padding(entry->size);
+	tar->file_padding = tar_padding(entry->size);
 	if (entry->size == 0)
 		fd_close(TAKE_FD(tar->file_fd));
 	return 0;

@@ -352,8 +352,7 @@ static bool is_records(char type)
 static void begin_data(struct untar *untar, enum state state)
 {
 	untar->left = untar->header.size;
-	untar->padding =
-		(size_t) ((TAR_BLOCK_SIZE - untar->header.size % TAR_BLOCK_SIZE) % TAR_BLOCK_SIZE);
+	untar->padding = tar_padding(untar->header.size);
 	untar->state = state;
 }
 

@@ -9,6 +9,11 @@
 
 enum { DIGITS_MAX = 20, NANOSECOND_DIGITS = 9 };
 
+size_t tar_padding(uint64_t size)
+{
+	return (size_t) ((TAR_BLOCK_SIZE - size % TAR_BLOCK_SIZE) % TAR_BLOCK_SIZE);
+}
+
 /* Octal text, or 0x80 and a big-endian number (GNU). */
 static int read_number(const unsigned char *field, size_t size, uint64_t *ret)
 {

@@ -2,8 +2,8 @@
 /*
  * codec/tar.h - reading the headers of a tar: ustar, pax records, and what GNU tar adds.
  *
- * Pure functions over bytes that a stranger may have made.  Used by client/untar.c.  What stands in
- * a header block and what the records before it say is put together by the caller.
+ * Pure functions over bytes that a stranger may have made.  Used by client/ and guest/.  What
+ * stands in a header block and what the records before it say is put together by the caller.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,6 +38,9 @@ struct tar_header {
 	int64_t mtime;
 	char name[257], link[101]; /* what ustar has room for */
 };
+
+/* How many zeros follow that many bytes of a file. */
+size_t tar_padding(uint64_t size);
 
 /* 0; 1: a block of zeros, the end; -EBADMSG: not a header. */
 int tar_header_decode(const void *block, struct tar_header *ret, struct error *err);

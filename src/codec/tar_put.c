@@ -52,11 +52,6 @@ static void put_records(struct strbuf *pax, const struct tar_put *entry, const c
 	}
 }
 
-size_t tar_put_padding(uint64_t size)
-{
-	return (size_t) ((TAR_BLOCK_SIZE - size % TAR_BLOCK_SIZE) % TAR_BLOCK_SIZE);
-}
-
 static void put_zeros(struct strbuf *out, size_t size)
 {
 	memset(strbuf_reserve(out, size + 1), 0, size);
@@ -105,7 +100,7 @@ void tar_put_header(struct strbuf *out, const struct tar_put *entry)
 
 		put_block(out, &records, "");
 		strbuf_append(out, pax.data, pax.size);
-		put_zeros(out, tar_put_padding(pax.size));
+		put_zeros(out, tar_padding(pax.size));
 	}
 	put_block(out, entry, link);
 }

@@ -26,6 +26,3 @@ struct tar_put {
 
 /* Appends the header, behind one of pax records where it needs them. */
 void tar_put_header(struct strbuf *out, const struct tar_put *entry);
-
-/* How many zeros follow that many bytes of a file. */
-size_t tar_put_padding(uint64_t size);

@@ -57,7 +57,7 @@ static int put_data(struct get *get, int fd, uint64_t size, const char *name)
 		left -= (uint64_t) n;
 	}
 	memset(get->buffer, 0, TAR_BLOCK_SIZE);
-	return put_out(get, get->buffer, tar_put_padding(size));
+	return put_out(get, get->buffer, tar_padding(size));
 }
 
 static char type_of(const struct stat *st)

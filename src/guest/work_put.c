@@ -91,11 +91,6 @@ static int skip(struct put *put, uint64_t size)
 	return 0;
 }
 
-static uint64_t padding(uint64_t size)
-{
-	return (TAR_BLOCK_SIZE - size % TAR_BLOCK_SIZE) % TAR_BLOCK_SIZE;
-}
-
 /* What stands behind a header that describes the next one. */
 static int read_text(struct put *put, uint64_t size, size_t max, char **ret)
 {
@@ -108,7 +103,7 @@ static int read_text(struct put *put, uint64_t size, size_t max, char **ret)
 	text = mem_zalloc((size_t) size + 1);
 	r = read_exactly(put, text, (size_t) size);
 	if (r == 0)
-		r = skip(put, padding(size));
+		r = skip(put, tar_padding(size));
 	if (r != 0)
 		return r < 0 ? r : error_say(put->err, -EBADMSG, "the tar is cut off");
 	free(*ret);
@@ -244,7 +239,7 @@ static int put_file(struct put *put, const struct entry *entry)
 		return fail(put, entry->name);
 	r = copy_data(put, fd, entry->size, entry->name);
 	if (r == 0)
-		r = skip(put, padding(entry->size));
+		r = skip(put, tar_padding(entry->size));
 	if (r < 0)
 		return r;
 	if (fchown(fd, entry->uid, entry->gid) < 0 || fchmod(fd, entry->header.mode & 07777) < 0 ||
@@ -317,7 +312,7 @@ static int put_entry(struct put *put, struct entry *entry)
 		return r;
 	/* The folder itself is there already, and stays as it is. */
 	if (!entry->name[0])
-		return skip(put, entry->size + padding(entry->size));
+		return skip(put, entry->size + tar_padding(entry->size));
 	r = make_way(put, entry->name);
 	if (r < 0)
 		return r;
@@ -361,7 +356,7 @@ static int take(struct put *put, struct entry *entry)
 	case TAR_PAX:
 		return read_records(put, entry, entry->header.size);
 	case TAR_PAX_GLOBAL:
-		return skip(put, entry->header.size + padding(entry->header.size));
+		return skip(put, entry->header.size + tar_padding(entry->header.size));
 	case TAR_LONG_NAME:
 		return read_text(put, entry->header.size, TAR_TEXT_MAX, &entry->long_name);
 	case TAR_LONG_LINK:

@@ -35,6 +35,13 @@ static void make(char *block)
 	sign(block);
 }
 
+static void test_padding(void **state)
+{
+	(void) state;
+	assert_int_equal(tar_padding(513), 511);
+	assert_int_equal(tar_padding(1024), 0);
+}
+
 static void test_header(void **state)
 {
 	char block[TAR_BLOCK_SIZE];
@@ -147,9 +154,8 @@ static void test_bad_records(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_header),
-		cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_records),
+		cmocka_unit_test(test_padding),     cmocka_unit_test(test_header),
+		cmocka_unit_test(test_numbers),     cmocka_unit_test(test_records),
 		cmocka_unit_test(test_bad_records),
 	};
 

@@ -31,8 +31,6 @@ static void test_short(void **test_state)
 	assert_int_equal(header.uid, 7);
 	assert_int_equal(header.gid, 8);
 	assert_int_equal(header.mtime, 1234567890);
-	assert_int_equal(tar_put_padding(513), 511);
-	assert_int_equal(tar_put_padding(1024), 0);
 }
 
 /* What ustar has no room for stands in records before it. */
