@@ -18,10 +18,10 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/limitname.h"
 #include "base/mem.h"
 #include "base/strv.h"
 #include "container/lsm.h"
-#include "container/process_internal.h"
 #include "container/self.h"
 #include "kern/sock.h"
 
@@ -35,7 +35,7 @@ static bool keeps_admin(const struct process_plan *plan)
 
 static int raise_hard_limit(const struct process_limit *limit, pid_t pid, struct error *err)
 {
-	const char *name = process_limit_name(limit->resource);
+	const char *name = limitname(limit->resource);
 	struct rlimit old;
 	int r;
 
@@ -471,7 +471,7 @@ static int set_limits(const struct process_plan *plan, struct error *err)
 		if (setrlimit((enum __rlimit_resource) plan->limits[i].resource,
 			      &plan->limits[i].limit) < 0)
 			return error_set(err, -errno, "process.rlimits: %s",
-					 process_limit_name(plan->limits[i].resource));
+					 limitname(plan->limits[i].resource));
 	return 0;
 }
 

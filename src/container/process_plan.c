@@ -4,41 +4,11 @@
 
 #include "base/capname.h"
 #include "base/error.h"
+#include "base/limitname.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "container/lsm.h"
 #include "container/process.h"
-#include "container/process_internal.h"
-
-static const struct {
-	const char *name;
-	int resource;
-} limit_names[] = {
-	{ "RLIMIT_AS", RLIMIT_AS },
-	{ "RLIMIT_CORE", RLIMIT_CORE },
-	{ "RLIMIT_CPU", RLIMIT_CPU },
-	{ "RLIMIT_DATA", RLIMIT_DATA },
-	{ "RLIMIT_FSIZE", RLIMIT_FSIZE },
-	{ "RLIMIT_LOCKS", RLIMIT_LOCKS },
-	{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK },
-	{ "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE },
-	{ "RLIMIT_NICE", RLIMIT_NICE },
-	{ "RLIMIT_NOFILE", RLIMIT_NOFILE },
-	{ "RLIMIT_NPROC", RLIMIT_NPROC },
-	{ "RLIMIT_RSS", RLIMIT_RSS },
-	{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO },
-	{ "RLIMIT_RTTIME", RLIMIT_RTTIME },
-	{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING },
-	{ "RLIMIT_STACK", RLIMIT_STACK },
-};
-
-const char *process_limit_name(int resource)
-{
-	for (size_t i = 0; i < ARRAY_COUNT(limit_names); i++)
-		if (limit_names[i].resource == resource)
-			return limit_names[i].name;
-	return "?";
-}
 
 static int plan_limits(struct process_plan *plan, struct error *err)
 {
@@ -47,17 +17,14 @@ static int plan_limits(struct process_plan *plan, struct error *err)
 	plan->limits = mem_new0_array(struct process_limit, process->rlimit_count + 1);
 	for (size_t i = 0; i < process->rlimit_count; i++) {
 		const struct oci_rlimit *limit = &process->rlimits[i];
-		size_t n = 0;
+		int number = limitname_number(limit->type);
 
-		while (n < ARRAY_COUNT(limit_names) &&
-		       strcmp(limit_names[n].name, limit->type) != 0)
-			n++;
-		if (n == ARRAY_COUNT(limit_names))
+		if (number < 0)
 			return error_say(err, -EINVAL,
 					 "process.rlimits[%zu].type: \"%.40s\" is not a limit like "
 					 "RLIMIT_NOFILE",
 					 i, limit->type);
-		plan->limits[i].resource = limit_names[n].resource;
+		plan->limits[i].resource = number;
 		plan->limits[i].limit.rlim_cur = limit->soft;
 		plan->limits[i].limit.rlim_max = limit->hard;
 		plan->limit_count++;

@@ -19,6 +19,7 @@
 #include "base/capname.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/limitname.h"
 #include "base/mem.h"
 #include "base/strv.h"
 #include "codec/oci_spec.h"
@@ -107,41 +108,16 @@ static char **make_env(const struct spawn *spawn, const struct identity *identit
 
 /* -- in the child ------------------------------------------------------------------------------ */
 
-static const struct {
-	const char *name;
-	int number;
-} limit_names[] = {
-	{ "RLIMIT_AS", RLIMIT_AS },
-	{ "RLIMIT_CORE", RLIMIT_CORE },
-	{ "RLIMIT_CPU", RLIMIT_CPU },
-	{ "RLIMIT_DATA", RLIMIT_DATA },
-	{ "RLIMIT_FSIZE", RLIMIT_FSIZE },
-	{ "RLIMIT_LOCKS", RLIMIT_LOCKS },
-	{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK },
-	{ "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE },
-	{ "RLIMIT_NICE", RLIMIT_NICE },
-	{ "RLIMIT_NOFILE", RLIMIT_NOFILE },
-	{ "RLIMIT_NPROC", RLIMIT_NPROC },
-	{ "RLIMIT_RSS", RLIMIT_RSS },
-	{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO },
-	{ "RLIMIT_RTTIME", RLIMIT_RTTIME },
-	{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING },
-	{ "RLIMIT_STACK", RLIMIT_STACK },
-};
-
 static int set_limits(const struct oci_process *process, struct error *err)
 {
 	for (size_t i = 0; i < process->rlimit_count; i++) {
 		const struct oci_rlimit *limit = &process->rlimits[i];
 		struct rlimit value = { .rlim_cur = limit->soft, .rlim_max = limit->hard };
-		size_t k = 0;
+		int number = limitname_number(limit->type);
 
-		while (k < ARRAY_COUNT(limit_names) &&
-		       strcmp(limit_names[k].name, limit->type) != 0)
-			k++;
-		if (k == ARRAY_COUNT(limit_names))
+		if (number < 0)
 			return error_say(err, -EINVAL, "%.32s: is not a limit", limit->type);
-		if (setrlimit((__rlimit_resource_t) limit_names[k].number, &value) < 0)
+		if (setrlimit((__rlimit_resource_t) number, &value) < 0)
 			return error_set(err, -errno, "set %s", limit->type);
 	}
 	return 0;
