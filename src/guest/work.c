@@ -19,7 +19,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
-#include "base/strv.h"
 #include "codec/users.h"
 #include "kern/proc.h"
 
@@ -69,30 +68,6 @@ const char *work_kernel_fs(int fd)
 		if ((unsigned long) fs.f_type == known[i].magic)
 			return known[i].name;
 	return NULL;
-}
-
-static int compare(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-char **work_names(int dir_fd)
-{
-	AUTO(fd_close) int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	char **names = NULL;
-
-	if (!dir)
-		return NULL;
-	(void) TAKE_FD(fd);
-	while ((entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			strv_append(&names, entry->d_name);
-	closedir(dir);
-	if (names)
-		qsort(names, strv_count(names), sizeof(*names), compare);
-	return names;
 }
 
 /* The last component; "." for the root. */

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "codec/hardlinks.h"
@@ -116,7 +117,7 @@ static int put_name(struct get *get, int dir_fd, const char *file, const char *n
 static int put_folder(struct get *get, int fd, const char *name, unsigned int depth)
 {
 	AUTO(strv_free) char **names = NULL;
-	int r = 0;
+	int r;
 
 	if (depth >= DEPTH_MAX)
 		return error_say(get->err, -ELOOP, "'%.300s' is deeper than %d folders", name,
@@ -124,8 +125,8 @@ static int put_folder(struct get *get, int fd, const char *name, unsigned int de
 	/* What the kernel makes up is not a file: endless ones are among it. */
 	if (work_kernel_fs(fd))
 		return 0;
-	names = work_names(fd);
-	for (size_t i = 0; r == 0 && names && names[i]; i++) {
+	r = names_list(fd, name, &names, get->err);
+	for (size_t i = 0; r == 0 && names[i]; i++) {
 		AUTO(free) char *inside = mem_printf("%s/%s", name, names[i]);
 
 		r = put_name(get, fd, names[i], inside, false, depth + 1);

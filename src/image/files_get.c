@@ -14,11 +14,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "base/strv.h"
 #include "codec/hardlinks.h"
 #include "image/archive_internal.h"
 #include "image/files_internal.h"
-#include "image/names_internal.h"
 #include "image/worker.h"
 
 enum {

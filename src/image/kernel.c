@@ -15,9 +15,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "base/strv.h"
 #include "image/kernel_internal.h"
-#include "image/names_internal.h"
 
 enum { META_MAX = 64 << 10 };
 

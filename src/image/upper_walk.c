@@ -14,9 +14,9 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "base/strv.h"
 #include "image/files_internal.h"
-#include "image/names_internal.h"
 #include "image/rootfs.h"
 #include "image/upper_internal.h"
 

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * image/names_internal.h - the names in a folder, sorted, and how far we go with them.
+ * base/names.h - the names in a folder, sorted, and how far we go with them.
  *
- * Used by the workers that read trees.
+ * Used by those who read trees that are strangers' (image/, guest/).  No state, thread-safe.
  */
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-#include "image/names_internal.h"
+#include "base/names.h"
 
 #include <dirent.h>
 #include <errno.h>
