@@ -3,12 +3,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -21,6 +19,7 @@
 #include "base/strbuf.h"
 #include "codec/users.h"
 #include "kern/proc.h"
+#include "kern/statfs.h"
 
 enum { OUT_FD = 1, LINK_MAX = 4096, PROCESSES_MAX = 1024, USER_SIZE = 64, PROC_MAX = 64 << 10 };
 
@@ -49,26 +48,6 @@ static json_t *text_json(const char *text)
 
 /* -- files --------------------------------------------------------------------------------------
  */
-
-const char *work_kernel_fs(int fd)
-{
-	static const struct {
-		unsigned long magic;
-		const char *name;
-	} known[] = {
-		{ PROC_SUPER_MAGIC, "proc" },       { SYSFS_MAGIC, "sysfs" },
-		{ CGROUP_SUPER_MAGIC, "cgroup" },   { CGROUP2_SUPER_MAGIC, "cgroup2" },
-		{ DEVPTS_SUPER_MAGIC, "devpts" },   { 0x19800202, "mqueue" },
-		{ DEBUGFS_MAGIC, "debugfs" },       { TRACEFS_MAGIC, "tracefs" },
-		{ SECURITYFS_MAGIC, "securityfs" }, { BPF_FS_MAGIC, "bpf" },
-	};
-	struct statfs fs;
-
-	for (size_t i = 0; fstatfs(fd, &fs) == 0 && i < ARRAY_COUNT(known); i++)
-		if ((unsigned long) fs.f_type == known[i].magic)
-			return known[i].name;
-	return NULL;
-}
 
 /* The last component; "." for the root. */
 static char *name_of(const char *path)
@@ -118,10 +97,10 @@ static int describe(const struct work_files *files, const char *name, struct err
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_set(err, -errno, "%.300s", files->path);
-	if (work_kernel_fs(fd) && !S_ISDIR(st.st_mode))
+	if (statfs_made_up(fd) && !S_ISDIR(st.st_mode))
 		return error_say(err, -EINVAL,
 				 "%.300s is made by the kernel (%s): read it with exec and cat",
-				 files->path, work_kernel_fs(fd));
+				 files->path, statfs_made_up(fd));
 	AUTO(json_decref)
 	json_t *line = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I}", "name", text_json(name), "type",
 				 type_of(st.st_mode), "mode", (int) (st.st_mode & 07777), "uid",

@@ -27,5 +27,3 @@ int work_stats(void *data, struct error *err);
 /* The parts of work_files(). */
 int work_get(const struct work_files *files, const char *name, struct error *err);
 int work_put(const struct work_files *files, struct error *err);
-/* The name of the kernel's file system that this is on ("proc"), or NULL. */
-const char *work_kernel_fs(int fd);

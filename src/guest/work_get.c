@@ -20,6 +20,7 @@
 #include "codec/hardlinks.h"
 #include "codec/tar_put.h"
 #include "guest/work.h"
+#include "kern/statfs.h"
 
 enum { OUT_FD = 1, COPY_SIZE = 256 << 10, DEPTH_MAX = 1000, LINKS_MAX = 1 << 20, LINK_MAX = 4096 };
 
@@ -123,7 +124,7 @@ static int put_folder(struct get *get, int fd, const char *name, unsigned int de
 		return error_say(get->err, -ELOOP, "'%.300s' is deeper than %d folders", name,
 				 DEPTH_MAX);
 	/* What the kernel makes up is not a file: endless ones are among it. */
-	if (work_kernel_fs(fd))
+	if (statfs_made_up(fd))
 		return 0;
 	r = names_list(fd, name, &names, get->err);
 	for (size_t i = 0; r == 0 && names[i]; i++) {

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "codec/tar.h"
 #include "guest/work.h"
+#include "kern/statfs.h"
 
 enum { IN_FD = 0, COPY_SIZE = 256 << 10, FOLDERS_MAX = 1 << 20, ID_COUNT = 65536 };
 
@@ -391,10 +392,10 @@ int work_put(const struct work_files *files, struct error *err)
 		return error_set(err, -errno, "%.300s", files->path);
 	if (!S_ISDIR(st.st_mode))
 		return error_say(err, -EINVAL, "%.300s is not a folder", files->path);
-	if (work_kernel_fs(dir_fd))
+	if (statfs_made_up(dir_fd))
 		return error_say(err, -EINVAL,
 				 "%.300s is made by the kernel (%s): nothing is copied there",
-				 files->path, work_kernel_fs(dir_fd));
+				 files->path, statfs_made_up(dir_fd));
 	if (fchdir(dir_fd) < 0)
 		return error_set(err, -errno, "%.300s", files->path);
 	umask(0);

@@ -20,6 +20,7 @@
 #include "image/archive_internal.h"
 #include "image/files_internal.h"
 #include "image/worker.h"
+#include "kern/statfs.h"
 
 enum {
 	COPY_SIZE = 256 << 10,
@@ -169,7 +170,7 @@ static int put_folder(struct get *get, int fd, const struct stat *st, const char
 	if (r < 0)
 		return r;
 	/* What the kernel makes up is not a file: endless ones are among it. */
-	if (files_kernel_fs(fd))
+	if (statfs_made_up(fd))
 		return 0;
 	r = names_list(fd, name, &names, get->err);
 	for (size_t i = 0; r == 0 && names[i]; i++) {

@@ -37,6 +37,3 @@ int files_open(int root_fd, const char *path, int flags);
 
 /* The same for one name in a folder, which must not be a link. */
 int files_open_child(int dir_fd, const char *name, int flags);
-
-/* The name of the kernel's file system that this is on ("proc"), or NULL. */
-const char *files_kernel_fs(int fd);

@@ -18,6 +18,7 @@
 #include "image/rootfs.h"
 #include "image/tree_internal.h"
 #include "image/worker.h"
+#include "kern/statfs.h"
 
 enum { READ_SIZE = 256 << 10, HOLE_SIZE = 4096, FOLDERS_MAX = 1 << 20 };
 
@@ -437,10 +438,10 @@ int files_put(const struct files_work *work, struct error *err)
 		return error_set(err, dest_fd < 0 ? dest_fd : -errno, "%.300s", work->path);
 	if (!S_ISDIR(st.st_mode))
 		return error_say(err, -EINVAL, "%.300s is not a folder", work->path);
-	if (files_kernel_fs(dest_fd))
+	if (statfs_made_up(dest_fd))
 		return error_say(err, -EINVAL,
 				 "%.300s is made by the kernel (%s): nothing is copied there",
-				 work->path, files_kernel_fs(dest_fd));
+				 work->path, statfs_made_up(dest_fd));
 	put->work = work;
 	put->archive = archive;
 	put->last_fd = -1;

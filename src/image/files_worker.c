@@ -2,13 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +17,7 @@
 #include "base/mem.h"
 #include "image/sandbox_internal.h"
 #include "image/worker.h"
+#include "kern/statfs.h"
 
 enum { LINK_MAX = 4096 };
 
@@ -42,26 +41,6 @@ int files_open(int root_fd, const char *path, int flags)
 int files_open_child(int dir_fd, const char *name, int flags)
 {
 	return open_how(dir_fd, name, flags | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-}
-
-const char *files_kernel_fs(int fd)
-{
-	static const struct {
-		unsigned long magic;
-		const char *name;
-	} known[] = {
-		{ PROC_SUPER_MAGIC, "proc" },       { SYSFS_MAGIC, "sysfs" },
-		{ CGROUP_SUPER_MAGIC, "cgroup" },   { CGROUP2_SUPER_MAGIC, "cgroup2" },
-		{ DEVPTS_SUPER_MAGIC, "devpts" },   { 0x19800202, "mqueue" },
-		{ DEBUGFS_MAGIC, "debugfs" },       { TRACEFS_MAGIC, "tracefs" },
-		{ SECURITYFS_MAGIC, "securityfs" }, { BPF_FS_MAGIC, "bpf" },
-	};
-	struct statfs fs;
-
-	for (size_t i = 0; fstatfs(fd, &fs) == 0 && i < ARRAY_COUNT(known); i++)
-		if ((unsigned long) fs.f_type == known[i].magic)
-			return known[i].name;
-	return NULL;
 }
 
 /*
@@ -196,10 +175,10 @@ static int describe(const struct files_work *work, const char *name, struct erro
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_set(err, fd < 0 ? fd : -errno, "%.300s", work->path);
-	if (files_kernel_fs(fd) && !S_ISDIR(st.st_mode))
+	if (statfs_made_up(fd) && !S_ISDIR(st.st_mode))
 		return error_say(err, -EINVAL,
 				 "%.300s is made by the kernel (%s): read it with exec and cat",
-				 work->path, files_kernel_fs(fd));
+				 work->path, statfs_made_up(fd));
 	AUTO(json_decref)
 	json_t *line = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I}", "name", text_json(name), "type",
 				 type_of(st.st_mode), "mode", (int) (st.st_mode & 07777), "uid",
