@@ -17,76 +17,31 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "codec/file_stat.h"
 #include "codec/users.h"
 #include "kern/proc.h"
 #include "kern/statfs.h"
 
 enum { OUT_FD = 1, LINK_MAX = 4096, PROCESSES_MAX = 1024, USER_SIZE = 64, PROC_MAX = 64 << 10 };
 
-static int answer(json_t *document, const char *end, struct error *err)
+static int answer(const char *text, struct error *err)
 {
-	AUTO(free) char *text = json_text(document);
-	AUTO(free) char *whole = mem_printf("%s%s", text, end);
-	int r = file_write_all(OUT_FD, whole, strlen(whole));
+	int r = file_write_all(OUT_FD, text, strlen(text));
 
 	return r < 0 ? error_set(err, r, "write to the stream") : 0;
 }
 
-/* Text for people: what is not UTF-8 becomes '?'. */
-static json_t *text_json(const char *text)
+static int answer_json(const json_t *document, struct error *err)
 {
-	json_t *value = json_string(text);
+	AUTO(free) char *text = json_text(document);
 
-	if (value)
-		return value;
-	AUTO(free) char *copy = mem_strdup(text);
-	for (char *p = copy; *p; p++)
-		if ((unsigned char) *p >= 0x80)
-			*p = '?';
-	return json_string(copy);
+	return answer(text, err);
 }
 
 /* -- files --------------------------------------------------------------------------------------
  */
 
-/* The last component; "." for the root. */
-static char *name_of(const char *path)
-{
-	size_t size = strlen(path), start;
-
-	for (;;) {
-		while (size > 0 && path[size - 1] == '/')
-			size--;
-		if (size < 2 || path[size - 1] != '.' || path[size - 2] != '/')
-			break;
-		size--;
-	}
-	for (start = size; start > 0 && path[start - 1] != '/'; start--)
-		;
-	if (size == start || (size - start == 2 && memcmp(path + start, "..", 2) == 0))
-		return mem_strdup(".");
-	return mem_strndup(path + start, size - start);
-}
-
-static const char *type_of(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "file";
-	case S_IFDIR:
-		return "folder";
-	case S_IFLNK:
-		return "symlink";
-	case S_IFIFO:
-		return "fifo";
-	case S_IFSOCK:
-		return "socket";
-	default:
-		return "device";
-	}
-}
-
-/* The line that says what the path is: as image/files.h has it for containers. */
+/* Writes the line that says what the path is. */
 static int describe(const struct work_files *files, const char *name, struct error *err)
 {
 	AUTO(fd_close)
@@ -101,25 +56,16 @@ static int describe(const struct work_files *files, const char *name, struct err
 		return error_say(err, -EINVAL,
 				 "%.300s is made by the kernel (%s): read it with exec and cat",
 				 files->path, statfs_made_up(fd));
-	AUTO(json_decref)
-	json_t *line = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I}", "name", text_json(name), "type",
-				 type_of(st.st_mode), "mode", (int) (st.st_mode & 07777), "uid",
-				 (json_int_t) st.st_uid, "gid", (json_int_t) st.st_gid,
-				 "size_bytes", (json_int_t) st.st_size);
-	json_put_time(line, "mtime",
-		      (int64_t) st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000);
 	n = S_ISLNK(st.st_mode) ? readlinkat(fd, "", target, LINK_MAX) : 0;
-	if (n > 0) {
-		target[n] = '\0';
-		json_object_set_new(line, "link_target", text_json(target));
-	}
-	return answer(line, "\n", err);
+	target[n > 0 ? n : 0] = '\0';
+	AUTO(free) char *line = file_stat_line(name, &st, n > 0 ? target : NULL);
+	return answer(line, err);
 }
 
 int work_files(void *data, struct error *err)
 {
 	const struct work_files *files = data;
-	AUTO(free) char *name = name_of(files->path);
+	AUTO(free) char *name = file_stat_name(files->path);
 	int r;
 
 	if (files->action == WORK_PUT)
@@ -194,7 +140,7 @@ int work_top(void *data, struct error *err)
 		return error_set(err, -errno, "open /proc");
 	closedir(dir);
 	document = json_pack("{s:O, s:I}", "processes", processes, "count", count);
-	return answer(document, "", err);
+	return answer_json(document, err);
 }
 
 /* -- statistics ---------------------------------------------------------------------------------
@@ -240,5 +186,5 @@ int work_stats(void *data, struct error *err)
 		(json_int_t) ((idle + iowait) * 1000 / (unsigned long long) hz), "disk",
 		"size_bytes", (json_int_t) (disk.f_blocks * disk.f_frsize), "used_bytes",
 		(json_int_t) ((disk.f_blocks - disk.f_bfree) * disk.f_frsize));
-	return answer(document, "", err);
+	return answer_json(document, err);
 }

@@ -16,7 +16,7 @@ struct error;
 struct image_store;
 
 enum image_files_action {
-	IMAGE_FILES_STAT, /* one line of JSON about the path */
+	IMAGE_FILES_STAT, /* one line of JSON about the path (codec/file_stat.h) */
 	IMAGE_FILES_GET,  /* that line, and then a tar of the path */
 	IMAGE_FILES_PUT,  /* unpacks a tar (plain, gzip, zstd) below the folder */
 };
@@ -34,8 +34,4 @@ struct image_files {
 	int cancel_fd;    /* readable: stop; or -1 */
 };
 
-/*
- * The line of JSON: {"name", "type": "file" | "folder" | "symlink" | "fifo" | "socket" | "device",
- * "mode" (permissions), "uid", "gid", "size_bytes", "mtime" (RFC 3339), "link_target"?}.
- */
 int image_files(struct image_store *store, const struct image_files *files, struct error *err);

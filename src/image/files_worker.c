@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sched.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -14,7 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/mem.h"
+#include "codec/file_stat.h"
 #include "image/sandbox_internal.h"
 #include "image/worker.h"
 #include "kern/statfs.h"
@@ -112,57 +111,6 @@ static int read_request(struct wire *wire, struct files_work *work, bool *ret_na
 	return 0;
 }
 
-/* The last component; "." for the root. */
-static char *name_of(const char *path)
-{
-	size_t size = strlen(path), start;
-
-	for (;;) {
-		while (size > 0 && path[size - 1] == '/')
-			size--;
-		if (size < 2 || path[size - 1] != '.' || path[size - 2] != '/')
-			break;
-		size--;
-	}
-	for (start = size; start > 0 && path[start - 1] != '/'; start--)
-		;
-	if (size == start || (size - start == 2 && memcmp(path + start, "..", 2) == 0))
-		return mem_strdup(".");
-	return mem_strndup(path + start, size - start);
-}
-
-/* Text for people: what is not UTF-8 becomes '?'. */
-static json_t *text_json(const char *text)
-{
-	json_t *value = json_string(text);
-
-	if (value)
-		return value;
-	AUTO(free) char *copy = mem_strdup(text);
-	for (char *p = copy; *p; p++)
-		if ((unsigned char) *p >= 0x80)
-			*p = '?';
-	return json_string(copy);
-}
-
-static const char *type_of(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "file";
-	case S_IFDIR:
-		return "folder";
-	case S_IFLNK:
-		return "symlink";
-	case S_IFIFO:
-		return "fifo";
-	case S_IFSOCK:
-		return "socket";
-	default:
-		return "device";
-	}
-}
-
 /* Writes the line that says what the path is. */
 static int describe(const struct files_work *work, const char *name, struct error *err)
 {
@@ -179,21 +127,10 @@ static int describe(const struct files_work *work, const char *name, struct erro
 		return error_say(err, -EINVAL,
 				 "%.300s is made by the kernel (%s): read it with exec and cat",
 				 work->path, statfs_made_up(fd));
-	AUTO(json_decref)
-	json_t *line = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I}", "name", text_json(name), "type",
-				 type_of(st.st_mode), "mode", (int) (st.st_mode & 07777), "uid",
-				 (json_int_t) st.st_uid, "gid", (json_int_t) st.st_gid,
-				 "size_bytes", (json_int_t) st.st_size);
-	json_put_time(line, "mtime",
-		      (int64_t) st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000);
 	n = S_ISLNK(st.st_mode) ? readlinkat(fd, "", target, LINK_MAX) : 0;
-	if (n > 0) {
-		target[n] = '\0';
-		json_object_set_new(line, "link_target", text_json(target));
-	}
-	AUTO(free) char *text = json_text(line);
-	AUTO(free) char *whole = mem_printf("%s\n", text);
-	r = file_write_all(WORKER_INPUT_FD, whole, strlen(whole));
+	target[n > 0 ? n : 0] = '\0';
+	AUTO(free) char *line = file_stat_line(name, &st, n > 0 ? target : NULL);
+	r = file_write_all(WORKER_INPUT_FD, line, strlen(line));
 	return r < 0 ? error_set(err, r, "write to the stream") : 0;
 }
 
@@ -210,7 +147,7 @@ int files_worker(struct wire *wire, const char *action, struct error *err)
 		return r;
 	if (strcmp(action, "put") == 0)
 		return files_put(&work, err);
-	name = name_of(work.path);
+	name = file_stat_name(work.path);
 	r = describe(&work, name, err);
 	if (r == 0 && strcmp(action, "get") == 0)
 		r = files_get(&work, name, err);
