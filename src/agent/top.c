@@ -54,32 +54,10 @@ static void top_free(void *data)
 	free(top);
 }
 
-static char *command_of(const struct proc *proc)
-{
-	AUTO(strbuf_done) struct strbuf out = {};
-
-	if (proc->command_size == 0) {
-		strbuf_puts(&out, "[");
-		strbuf_put_printable(&out, proc->name, strlen(proc->name));
-		strbuf_puts(&out, "]");
-		return strbuf_take(&out);
-	}
-	for (size_t i = 0; i < proc->command_size;) {
-		size_t size = strnlen(proc->command + i, proc->command_size - i);
-
-		strbuf_puts(&out, i > 0 ? " " : "");
-		strbuf_put_printable(&out, proc->command + i, size);
-		i += size + 1;
-	}
-	if (proc->command_size == sizeof(proc->command))
-		strbuf_puts(&out, "…");
-	return strbuf_take(&out);
-}
-
 static json_t *encode(const struct proc *proc, uint32_t first_uid, const char *passwd)
 {
 	bool mapped = proc->uid >= first_uid && proc->uid - first_uid < LAYER_UID_COUNT;
-	AUTO(free) char *command = command_of(proc);
+	AUTO(free) char *command = proc_command(proc);
 	AUTO(strbuf_done) struct strbuf user = {};
 	char name[USER_SIZE], state[2] = { proc->state, '\0' };
 

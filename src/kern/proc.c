@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/strbuf.h"
 
 enum { TEXT_SIZE = 8192, MS_PER_S = 1000 };
 
@@ -104,4 +105,26 @@ int proc_read(int proc_fd, pid_t pid, struct proc *ret)
 	proc.command_size = n > 0 ? (size_t) n : 0;
 	*ret = proc;
 	return 0;
+}
+
+char *proc_command(const struct proc *proc)
+{
+	AUTO(strbuf_done) struct strbuf out = {};
+
+	if (proc->command_size == 0) {
+		strbuf_puts(&out, "[");
+		strbuf_put_printable(&out, proc->name, strlen(proc->name));
+		strbuf_puts(&out, "]");
+		return strbuf_take(&out);
+	}
+	for (size_t i = 0; i < proc->command_size;) {
+		size_t size = strnlen(proc->command + i, proc->command_size - i);
+
+		strbuf_puts(&out, i > 0 ? " " : "");
+		strbuf_put_printable(&out, proc->command + i, size);
+		i += size + 1;
+	}
+	if (proc->command_size == sizeof(proc->command))
+		strbuf_puts(&out, "…");
+	return strbuf_take(&out);
 }

@@ -3,7 +3,8 @@
  * kern/proc.h - what the kernel tells about a process in /proc.
  *
  * The texts carry what the process itself chose (its name, its command line): they are bounded here
- * and must be made harmless before they are shown.  Used by agent/top.c.  No state, thread-safe.
+ * and must be made harmless before they are shown.  Used by agent/top.c and guest/.  No state,
+ * thread-safe.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -29,3 +30,9 @@ int proc_read(int proc_fd, pid_t pid, struct proc *ret);
 /* The texts of /proc/PID/stat and /proc/PID/status; -EINVAL when they are not understood. */
 int proc_parse_stat(const char *text, struct proc *proc);
 int proc_parse_status(const char *text, struct proc *proc);
+
+/*
+ * The command line for people, as it was typed; "[name]" when there is none.  The caller frees.
+ * What is not printable is escaped.
+ */
+char *proc_command(const struct proc *proc);

@@ -62,12 +62,35 @@ static void reads_ourselves(void **state)
 	assert_int_equal(proc_read(proc_fd, 0x7fffffff, &proc), -ESRCH);
 }
 
+static void command_is(const struct proc *proc, const char *text)
+{
+	AUTO(free) char *command = proc_command(proc);
+
+	assert_string_equal(command, text);
+}
+
+static void command_is_made_harmless(void **state)
+{
+	struct proc proc = { .name = "k\nworker" };
+
+	(void) state;
+	command_is(&proc, "[k\\x0aworker]");
+	memcpy(proc.command, "sh\0-c\0a\x1b", 9);
+	proc.command_size = 9;
+	command_is(&proc, "sh -c a\\x1b");
+	memset(proc.command, 'a', sizeof(proc.command));
+	proc.command_size = sizeof(proc.command);
+	AUTO(free) char *cut = proc_command(&proc);
+	assert_int_equal(strlen(cut), sizeof(proc.command) + strlen("…"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stat_is_read_behind_the_name),
 		cmocka_unit_test(status_tells_user_and_number_inside),
 		cmocka_unit_test(reads_ourselves),
+		cmocka_unit_test(command_is_made_harmless),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
