@@ -114,6 +114,7 @@ static int choose(struct plan_vm *vm)
 				    .memory_bytes = vm_memory_bytes(spec) };
 	vm->spec = (struct machine_spec){ .backend = vm->choice.backend,
 					  .kvm = vm->choice.kvm,
+					  .no_xsave = vm->choice.no_xsave,
 					  .architecture = architecture,
 					  .cpus = vm_cpus(spec),
 					  .memory_bytes = vm_memory_bytes(spec),
@@ -409,9 +410,15 @@ static const char *cause_of(int64_t exit_code)
 char *instance_vm_epitaph(const struct instance_task *task)
 {
 	AUTO(machine_record_done) struct machine_record record = {};
+	AUTO(free) char *run_dir = agent_run_path(task->agent, task->uid, "machine");
+	const char *cause = cause_of(task->monitor_code);
+	struct error said = {};
+	int code;
 
+	/* The monitor may know it better. */
+	if (machine_exit_code(run_dir, &code, &said) < 0)
+		cause = said.msg;
 	if (machine_record_read(task->agent, task->uid, &record, NULL) < 0)
-		return mem_strdup(cause_of(task->monitor_code));
-	return machine_console(task->agent, task->uid, record.backend,
-			       cause_of(task->monitor_code));
+		return mem_strdup(cause);
+	return machine_console(task->agent, task->uid, record.backend, cause);
 }

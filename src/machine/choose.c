@@ -56,6 +56,7 @@ int machine_choose(const char *architecture, bool emulate, struct machine_choice
 	} else {
 		probe_host(&facts, &verdict);
 		choice.kvm = verdict.usable && have_vmm();
+		choice.no_xsave = facts.xsetbv_lost;
 		choice.backend = choice.kvm ? MACHINE_BRUME_VMM : MACHINE_QEMU;
 		snprintf(choice.why, sizeof(choice.why), "%s",
 			 verdict.usable && !choice.kvm ? "brume-vmm is not installed"

@@ -108,8 +108,13 @@ int command_vmm(const struct machine_spec *spec, struct machine_command *ret, st
 	add_kernel(spec, ret);
 	strv_append(&ret->argv, "--cpus");
 	command_add(ret, "%u", spec->cpus);
+	if (spec->no_xsave) {
+		/* The baseline without it. */
+		strv_append(&ret->argv, "--cpu-baseline");
+		strv_append(&ret->argv, "x86-64-v2");
+	}
 	strv_append(&ret->argv, "--memory");
-	command_add(ret, "%lluM,overcommit", (unsigned long long) (spec->memory_bytes >> 20));
+	command_add(ret, "%lluM,overcommit,thp", (unsigned long long) (spec->memory_bytes >> 20));
 	for (unsigned int i = 0; r == 0 && i < spec->disk_count; i++)
 		r = add_disk(&spec->disks[i], ret, err);
 	for (unsigned int i = 0; i < spec->nic_count; i++)

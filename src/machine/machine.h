@@ -24,6 +24,7 @@ const char *machine_backend_name(enum machine_backend backend); /* "brume-vmm", 
 struct machine_choice {
 	enum machine_backend backend;
 	bool kvm;
+	bool no_xsave; /* guests must not see XSAVE here (machine/probe.h) */
 	char why[160]; /* one line: "ring 0 runs at 0.6 million instructions a second here" */
 };
 
@@ -44,7 +45,7 @@ struct machine_host {
 	char why[160];
 };
 
-/* Measures the first time, 15 milliseconds (at most 2 s); then the same answer. */
+/* Measures the first time, 10 milliseconds (at most 4 s); then the same answer. */
 void machine_host(struct machine_host *ret);
 
 /*
@@ -84,6 +85,7 @@ struct machine_nic {
 struct machine_spec {
 	enum machine_backend backend;
 	bool kvm;                 /* QEMU: -accel kvm, otherwise tcg */
+	bool no_xsave;            /* brume-vmm: as machine_choose() says */
 	const char *architecture; /* OCI's: "amd64", "arm64" */
 	uint32_t cpus;
 	uint64_t memory_bytes;
@@ -149,8 +151,9 @@ int machine_do(enum machine_backend backend, const char *run_dir, enum machine_a
 	       struct error *err);
 
 /*
- * How the guest's command ended: 1 and its code; 0 when the guest has not told (it crashed).  -EIO
- * when it could not be started or the machine not be run: the message is the reason.
+ * How the guest's command ended: 1 and its code; 0 when the guest has not told (it crashed).
+ * Otherwise the message is the reason: -ENOENT when there is no such program, -ENOEXEC when it
+ * cannot be executed, -EIO when the guest could not get that far or the machine not be run.
  */
 int machine_exit_code(const char *run_dir, int *ret_code, struct error *err);
 

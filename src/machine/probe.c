@@ -12,10 +12,32 @@
 #include "base/mem.h"
 
 enum {
-	/* Below that QEMU's translator is faster than KVM. */
-	RING0_MIPS_MIN = 50,
+	/*
+	 * QEMU's translator has a tenth of a processor's speed, whichever that is.  KVM with less
+	 * than that in ring 0 is the slower one.
+	 */
+	RING0_SHARE = 10,
+	/* Nothing that a system could be booted with. */
+	RING0_MIPS_MIN = 5,
+	/* Of processor time, in a round that tells something. */
+	ROUND_NS_MIN = 200 * 1000,
 	FILE_BYTES_MAX = 1 << 20,
 };
+
+/* A round that is not faster by a quarter than the best one so far. */
+#define SPEED_SETTLED 1.25
+
+bool probe_speed_add(struct probe_speed *speed, uint64_t instructions, uint64_t cpu_ns)
+{
+	double mips, best = speed->mips;
+
+	if (cpu_ns < ROUND_NS_MIN || instructions == 0)
+		return false;
+	mips = (double) instructions * 1000 / (double) cpu_ns;
+	if (mips > best)
+		speed->mips = mips;
+	return best > 0 && mips <= best * SPEED_SETTLED;
+}
 
 static void decide_unusable(const struct probe_facts *facts, char *why)
 {
@@ -43,13 +65,15 @@ void probe_decide(const struct probe_facts *facts, struct probe_verdict *ret)
 {
 	*ret = (struct probe_verdict){};
 	ret->usable = facts->open_error == 0 && facts->run_error == 0 &&
-		      facts->ring0_mips >= RING0_MIPS_MIN;
+		      facts->ring0_mips >= RING0_MIPS_MIN &&
+		      facts->ring0_mips * RING0_SHARE >= facts->ring3_mips;
 	if (!ret->usable)
 		decide_unusable(facts, ret->why);
 	else
 		snprintf(ret->why, sizeof(ret->why),
-			 "/dev/kvm runs ring 0 at %.0f million instructions a second%s",
-			 facts->ring0_mips, facts->nested_paging ? ", with nested paging" : "");
+			 "/dev/kvm runs ring 0 at %.0f million instructions a second%s%s",
+			 facts->ring0_mips, facts->nested_paging ? ", with nested paging" : "",
+			 facts->xsetbv_lost ? "; guests see no XSAVE, this KVM loses it" : "");
 }
 
 /* -- what the processor and the kernel say ------------------------------------------------------

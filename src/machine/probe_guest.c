@@ -1,5 +1,6 @@
 /*
- * The tiny guest of machine/probe.h: `inc rcx` in a loop, in 64-bit mode, in ring 0 and in ring 3.
+ * The tiny guest of machine/probe.h: `inc rcx` in a loop, in 64-bit mode, in ring 0 and in ring 3;
+ * and one XSETBV.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,15 +20,17 @@
 #include "machine/probe.h"
 
 enum {
-	ROUND_US = 4000,         /* a timer ends each round */
-	ROUNDS_MAX = 8,          /* until there was enough processor time */
-	CPU_NS_MIN = 1000000,    /* that much is enough */
-	CHILD_TIMEOUT_MS = 2000, /* the machine may be busy; the guest never takes that long */
+	ROUND_FIRST_US = 1000, /* a timer ends each round; the next one takes twice as long */
+	ROUNDS_MAX = 7,        /* 127 ms in all, of which a real processor needs 3 */
+	XSETBV_US = 100000,    /* more than enough */
+	/* The machine may be busy, or emulated and cold; the guest never takes that long. */
+	CHILD_TIMEOUT_MS = 4000,
 };
 
 struct result {
 	int open_error, run_error;
 	double ring0_mips, ring3_mips;
+	bool xsetbv_lost;
 };
 
 #if defined(__x86_64__)
@@ -40,7 +43,12 @@ enum {
 	GUEST_CODE = 0x8000,
 	PTE_USER_PAGE = 0x7, /* present, writable, user */
 	PTE_LARGE_PAGE = 0x80,
+	GUEST_XSETBV = 0x9000,
 	CR4_PAE = 1 << 5,
+	CR4_OSFXSR = 1 << 9,
+	CR4_OSXSAVE = 1 << 18,
+	XCR0_X87_SSE = 3,
+	CPUID_1_ECX_XSAVE = 1 << 26,
 	EFER_LME_LMA = 1 << 8 | 1 << 10,
 	INSTRUCTIONS_PER_ROUND = 2,
 	SEGMENT_CODE = 0xb,
@@ -63,6 +71,9 @@ static void fill_guest(char *memory)
 {
 	/* 1: inc rcx; jmp 1b */
 	static const unsigned char code[] = { 0x48, 0xff, 0xc1, 0xeb, 0xfb };
+	/* xor ecx,ecx; xor edx,edx; mov eax,3; xsetbv; hlt */
+	static const unsigned char xsetbv[] = { 0x31, 0xc9, 0x31, 0xd2, 0xb8, 0x03, 0x00,
+						0x00, 0x00, 0x0f, 0x01, 0xd1, 0xf4 };
 	const uint64_t tables[][2] = {
 		{ GUEST_PML4, GUEST_PDPT | PTE_USER_PAGE },
 		{ GUEST_PDPT, GUEST_PD | PTE_USER_PAGE },
@@ -72,6 +83,7 @@ static void fill_guest(char *memory)
 	for (size_t i = 0; i < ARRAY_COUNT(tables); i++)
 		memcpy(memory + tables[i][0], &tables[i][1], sizeof(uint64_t));
 	memcpy(memory + GUEST_CODE, code, sizeof(code));
+	memcpy(memory + GUEST_XSETBV, xsetbv, sizeof(xsetbv));
 }
 
 static struct kvm_segment segment(unsigned int type, unsigned int ring)
@@ -88,9 +100,9 @@ static struct kvm_segment segment(unsigned int type, unsigned int ring)
 				     .g = 1 };
 }
 
-static int set_state(int vcpu_fd, unsigned int ring)
+static int set_state(int vcpu_fd, unsigned int ring, uint64_t rip, uint64_t cr4)
 {
-	struct kvm_regs regs = { .rip = GUEST_CODE, .rflags = 2 };
+	struct kvm_regs regs = { .rip = rip, .rflags = 2 };
 	struct kvm_sregs sregs = {};
 	int r = kvm_ioctl(vcpu_fd, KVM_GET_SREGS, &sregs);
 
@@ -98,7 +110,7 @@ static int set_state(int vcpu_fd, unsigned int ring)
 		return r;
 	sregs.cr3 = GUEST_PML4;
 	sregs.cr0 = CR0_PE_ET_PG;
-	sregs.cr4 = CR4_PAE;
+	sregs.cr4 = cr4;
 	sregs.efer = EFER_LME_LMA;
 	sregs.cs = segment(SEGMENT_CODE, ring);
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment(SEGMENT_DATA, ring);
@@ -115,29 +127,76 @@ static uint64_t cpu_ns(void)
 }
 
 /*
- * Lets it count until the alarm; what counts is processor time, of which a busy host gives little.
+ * The guest has what KVM shows here: some kernels know no long mode before.  *ret_xsave: XSAVE is
+ * among it.
  */
+static int show_features(int kvm_fd, int vcpu_fd, bool *ret_xsave)
+{
+	/* Not the heap's: this is the child of a process with threads. */
+	static union {
+		struct kvm_cpuid2 cpuid;
+		char room[sizeof(struct kvm_cpuid2) +
+			  KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2)];
+	} all;
+	struct kvm_cpuid2 *cpuid = &all.cpuid;
+	int r;
+
+	cpuid->nent = KVM_CPUID_MAX;
+	r = kvm_ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid);
+	for (uint32_t i = 0; r == 0 && i < cpuid->nent && i < KVM_CPUID_MAX; i++)
+		if (cpuid->entries[i].function == 1)
+			*ret_xsave = cpuid->entries[i].ecx & CPUID_1_ECX_XSAVE;
+	return r == 0 ? kvm_cpuid_set(vcpu_fd, cpuid) : r;
+}
+
+/* Until the alarm, or an exit: 0, or -ENOEXEC for an exit. */
+static int run_for(int vcpu_fd, struct kvm_run *run, unsigned int us)
+{
+	const struct itimerval timer = { .it_value = { .tv_usec = us } };
+	int r;
+
+	run->immediate_exit = 0;
+	setitimer(ITIMER_REAL, &timer, NULL);
+	r = ioctl(vcpu_fd, KVM_RUN, 0) < 0 ? -errno : -ENOEXEC;
+	return r == -EINTR || r == -EAGAIN ? 0 : r;
+}
+
+/* What counts is processor time, of which a busy host gives little. */
 static int measure(int vcpu_fd, struct kvm_run *run, unsigned int ring, double *ret_mips)
 {
-	const struct itimerval timer = { .it_value = { .tv_usec = ROUND_US } };
-	int r = set_state(vcpu_fd, ring);
+	struct probe_speed speed = {};
 	struct kvm_regs regs = {};
-	uint64_t used = 0;
+	bool known = false;
+	int r = set_state(vcpu_fd, ring, GUEST_CODE, CR4_PAE);
 
-	for (int i = 0; r == 0 && i < ROUNDS_MAX && used < CPU_NS_MIN; i++) {
-		run->immediate_exit = 0;
-		uint64_t start = cpu_ns();
-		setitimer(ITIMER_REAL, &timer, NULL);
-		r = ioctl(vcpu_fd, KVM_RUN, 0) < 0 ? -errno : -ENOEXEC;
-		used += cpu_ns() - start;
-		if (r == -EINTR || r == -EAGAIN)
-			r = 0;
+	for (int i = 0; r == 0 && !known && i < ROUNDS_MAX; i++) {
+		uint64_t start = cpu_ns(), before = regs.rcx;
+
+		r = run_for(vcpu_fd, run, ROUND_FIRST_US << i);
+		uint64_t used = cpu_ns() - start;
+		if (r == 0)
+			r = kvm_ioctl(vcpu_fd, KVM_GET_REGS, &regs);
+		if (r == 0)
+			known = probe_speed_add(&speed,
+						(regs.rcx - before) * INSTRUCTIONS_PER_ROUND, used);
 	}
-	if (r == 0)
-		r = kvm_ioctl(vcpu_fd, KVM_GET_REGS, &regs);
-	if (r == 0 && regs.rcx > 0 && used > 0)
-		*ret_mips = (double) regs.rcx * INSTRUCTIONS_PER_ROUND * 1000 / (double) used;
+	*ret_mips = speed.mips;
 	return r;
+}
+
+/* The register as KVM knows it, after the guest has set it. */
+static bool loses_xsetbv(int vcpu_fd, struct kvm_run *run)
+{
+	struct kvm_xcrs xcrs = {};
+
+	if (set_state(vcpu_fd, 0, GUEST_XSETBV, CR4_PAE | CR4_OSFXSR | CR4_OSXSAVE) < 0 ||
+	    run_for(vcpu_fd, run, XSETBV_US) != -ENOEXEC || run->exit_reason != KVM_EXIT_HLT ||
+	    kvm_ioctl(vcpu_fd, KVM_GET_XCRS, &xcrs) < 0)
+		return false;
+	for (uint32_t i = 0; i < xcrs.nr_xcrs && i < KVM_MAX_XCRS; i++)
+		if (xcrs.xcrs[i].xcr == 0)
+			return xcrs.xcrs[i].value != XCR0_X87_SSE;
+	return false;
 }
 
 static int run_guest(int kvm_fd, struct result *result)
@@ -145,6 +204,7 @@ static int run_guest(int kvm_fd, struct result *result)
 	AUTO(fd_close) int vm_fd = kvm_vm_new(kvm_fd);
 	AUTO(fd_close) int vcpu_fd = vm_fd < 0 ? -1 : kvm_vcpu_new(vm_fd, 0);
 	int size = kvm_run_size(kvm_fd);
+	bool xsave = false;
 	int r;
 
 	if (vcpu_fd < 0)
@@ -160,9 +220,13 @@ static int run_guest(int kvm_fd, struct result *result)
 	r = kvm_memory_set(vm_fd, 0, 0, GUEST_SIZE, memory, 0);
 	interrupted_run = run;
 	if (r == 0)
+		r = show_features(kvm_fd, vcpu_fd, &xsave);
+	if (r == 0)
 		r = measure(vcpu_fd, run, 3, &result->ring3_mips);
 	if (r == 0)
 		r = measure(vcpu_fd, run, 0, &result->ring0_mips);
+	if (r == 0)
+		result->xsetbv_lost = xsave && loses_xsetbv(vcpu_fd, run);
 	return r;
 }
 
@@ -242,4 +306,5 @@ void probe_measure(struct probe_facts *facts)
 	facts->run_error = r < 0 ? r : result.run_error;
 	facts->ring0_mips = result.ring0_mips;
 	facts->ring3_mips = result.ring3_mips;
+	facts->xsetbv_lost = result.xsetbv_lost;
 }

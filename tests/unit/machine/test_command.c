@@ -212,6 +212,22 @@ static void vmm_says_what_it_cannot_do(void **state)
 	assert_refused(&spec, "it needs a kernel");
 }
 
+static void vmm_hides_what_this_kvm_loses(void **state)
+{
+	struct world *world = *state;
+	AUTO(machine_command_done) struct machine_command with = {}, without = {};
+
+	if (access("/dev/kvm", R_OK | W_OK) < 0)
+		skip();
+	world->spec.backend = MACHINE_BRUME_VMM;
+	AUTO(free) char *text = command_text(&world->spec, &with);
+	assert_words(text, "\n--memory\n512M,overcommit,thp\n");
+	assert_null(strstr(text, "baseline"));
+	world->spec.no_xsave = true;
+	AUTO(free) char *other = command_text(&world->spec, &without);
+	assert_words(other, "\n--cpu-baseline\nx86-64-v2\n");
+}
+
 static void needs_more_than_its_memory(void **state)
 {
 	struct world *world = *state;
@@ -233,6 +249,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(qemu_of_another_architecture, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_makes_no_machine, setup, teardown),
 		cmocka_unit_test_setup_teardown(vmm_says_what_it_cannot_do, setup, teardown),
+		cmocka_unit_test_setup_teardown(vmm_hides_what_this_kvm_loses, setup, teardown),
 		cmocka_unit_test_setup_teardown(needs_more_than_its_memory, setup, teardown),
 	};
 

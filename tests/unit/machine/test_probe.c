@@ -35,8 +35,66 @@ static void decides_by_the_numbers(void **state)
 	assert_true(verdict.usable);
 	assert_string_equal(verdict.why, "/dev/kvm runs ring 0 at 3100 million instructions a "
 					 "second, with nested paging");
-	assert_true(decide((struct probe_facts){ .ring0_mips = 414 }).usable);
-	assert_false(decide((struct probe_facts){ .ring0_mips = 49 }).usable);
+	verdict = decide(
+		(struct probe_facts){ .ring0_mips = 190, .ring3_mips = 205, .xsetbv_lost = true });
+	assert_true(verdict.usable);
+	assert_non_null(strstr(verdict.why, "no XSAVE"));
+}
+
+/* It is the share of ring 3's speed that tells hardware from an emulation of ring 0. */
+static void compares_the_rings(void **state)
+{
+	static const struct {
+		double ring0_mips, ring3_mips;
+		bool usable;
+	} rows[] = {
+		{ 3100, 3100, true }, { 414, 3100, true }, { 49, 3100, false },
+		{ 0.6, 2200, false }, { 180, 210, true },  { 21, 150, true },
+		{ 14, 150, false },   { 4.9, 4.9, false }, { 5.1, 4.9, true },
+		{ 414, 0, true },     { 2000, 150, true },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(decide((struct probe_facts){ .ring0_mips = rows[i].ring0_mips,
+							      .ring3_mips = rows[i].ring3_mips })
+					 .usable,
+				 rows[i].usable);
+}
+
+/* Rounds of {thousand instructions, microseconds}, and after which of them it is known. */
+static void finds_the_speed(void **state)
+{
+	static const struct {
+		unsigned int kilo[8], us[8], rounds;
+		double mips;
+	} rows[] = {
+		/* a real processor: the first one has paid for the cold caches */
+		{ { 2000, 6100 }, { 1000, 2000 }, 0, 3050 },
+		{ { 2800, 6100 }, { 1000, 2000 }, 2, 3050 },
+		/* ring 0 emulated */
+		{ { 0, 1 }, { 1000, 2000 }, 0, 0.5 },
+		{ { 1, 1 }, { 1500, 1800 }, 2, 0.667 },
+		/* an emulated processor: nothing at all, then slowly warm */
+		{ { 0, 0, 0, 400, 2400, 5600 }, { 1000, 2000, 4000, 8000, 16000, 32000 }, 6, 175 },
+		/* a busy host: rounds without processor time tell nothing */
+		{ { 300, 10, 0, 23000 }, { 100, 10, 0, 8000 }, 0, 2875 },
+		/* another program in between */
+		{ { 3000, 1000 }, { 1000, 2000 }, 2, 3000 },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct probe_speed speed = {};
+		unsigned int known = 0;
+
+		for (unsigned int n = 0; n < 8 && known == 0; n++)
+			if (probe_speed_add(&speed, rows[i].kilo[n] * 1000ull,
+					    rows[i].us[n] * 1000ull))
+				known = n + 1;
+		assert_int_equal(known, rows[i].rounds);
+		assert_true(speed.mips > rows[i].mips * 0.99 && speed.mips < rows[i].mips * 1.01);
+	}
 }
 
 static void says_what_is_missing(void **state)
@@ -121,6 +179,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(decides_by_the_numbers),
+		cmocka_unit_test(compares_the_rings),
+		cmocka_unit_test(finds_the_speed),
 		cmocka_unit_test(says_what_is_missing),
 		cmocka_unit_test(reads_flags),
 		cmocka_unit_test(the_host_has_an_answer),
