@@ -287,6 +287,7 @@ bool instance_machine_ended(const struct instance_actor *actor, int64_t *exit_co
 			    char **ret_error)
 {
 	AUTO(free) char *run_dir = agent_run_path(actor->agent, actor->uid, "machine");
+	AUTO(free) char *booted = booted_path(actor);
 	struct error err = {};
 	int code = -1, r;
 
@@ -295,10 +296,13 @@ bool instance_machine_ended(const struct instance_actor *actor, int64_t *exit_co
 		*exit_code = code;
 		return true;
 	}
-	if (r < 0 && r != -ENOENT) {
+	if (r < 0 && access(booted, F_OK) < 0) {
+		if (r == -ENOENT || r == -ENOEXEC)
+			*exit_code = r == -ENOENT ? EXIT_CODE_MISSING : EXIT_CODE_UNUSABLE;
 		*ret_error = mem_strdup(err.msg);
 		return true;
 	}
+	/* What fails after its command has run is a crash, whatever the monitor calls it. */
 	if (*exit_code < EXIT_CODE_SIGNAL)
 		*exit_code = EXIT_UNKNOWN;
 	return false;

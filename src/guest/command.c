@@ -141,13 +141,14 @@ static int open_stdio(struct command *command, int stdio[3], struct error *err)
 	return r;
 }
 
-int command_start(struct guest *guest, struct error *err)
+int command_start(struct guest *guest, int *ret_code, struct error *err)
 {
 	const struct guest_config *config = &guest->config;
 	struct command *command = mem_new0(struct command);
 	int stdio[3] = { -1, -1, -1 };
-	int r, code = 1;
+	int r;
 
+	*ret_code = 1;
 	command->guest = guest;
 	command->terminal_fd = -1;
 	guest->command = command;
@@ -161,7 +162,7 @@ int command_start(struct guest *guest, struct error *err)
 				 .first = true,
 				 .reap = config->reap,
 				 .limited = config->pids_max > 0 };
-	r = spawn(&options, &command->pid, &code, err);
+	r = spawn(&options, &command->pid, ret_code, err);
 	fd_close(stdio[0]);
 	if (stdio[1] != stdio[0]) {
 		fd_close(stdio[1]);

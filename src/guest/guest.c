@@ -20,6 +20,7 @@
 #include "guest/poller.h"
 #include "guest/port.h"
 #include "guest/setup.h"
+#include "guest/spawn.h"
 #include "kern/mount.h"
 
 enum { STATUS_MAX = 512, STATUS_WAIT_MS = 3000 };
@@ -96,7 +97,7 @@ static int boot(struct guest *guest, struct error *err)
 }
 
 /* Everything that is spawned from here on lives in a pid namespace of its own. */
-static int start(struct guest *guest, struct error *err)
+static int start(struct guest *guest, int *ret_code, struct error *err)
 {
 	int r;
 
@@ -104,7 +105,7 @@ static int start(struct guest *guest, struct error *err)
 		return error_set(err, -errno, "a pid namespace for the command");
 	r = channel_listen(guest, err);
 	if (r == 0)
-		r = command_start(guest, err);
+		r = command_start(guest, ret_code, err);
 	if (r < 0)
 		return r;
 	guest->boot_ms = uptime_ms();
@@ -150,7 +151,7 @@ static void end_machine(struct guest *guest)
 	reboot(guest->reboot ? RB_AUTOBOOT : RB_POWER_OFF);
 }
 
-static int run(struct guest *guest, struct error *err)
+static int run(struct guest *guest, int *ret_code, struct error *err)
 {
 	struct signals signals = { .guest = guest, .fd = -1 };
 	int r = boot_mounts(err);
@@ -162,7 +163,7 @@ static int run(struct guest *guest, struct error *err)
 	if (r == 0)
 		r = boot(guest, err);
 	if (r == 0)
-		r = start(guest, err);
+		r = start(guest, ret_code, err);
 	if (r == 0) {
 		r = poller_run(guest->poller);
 		if (r < 0)
@@ -176,6 +177,7 @@ int guest_main(int argc, char **argv)
 	struct guest guest = { .proc_fd = -1, .upper_fd = -1 };
 	struct error err = {};
 	char line[STATUS_MAX + 16];
+	int code = 1;
 
 	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
 		puts("brume-init " BRUME_VERSION);
@@ -186,9 +188,12 @@ int guest_main(int argc, char **argv)
 				"started by hand\n");
 		return 2;
 	}
-	if (run(&guest, &err) < 0) {
+	if (run(&guest, &code, &err) < 0) {
 		fprintf(stderr, "brume-init: %s\n", err.msg);
-		snprintf(line, sizeof(line), "error %s\n", err.msg);
+		if (code == SPAWN_MISSING || code == SPAWN_UNUSABLE)
+			snprintf(line, sizeof(line), "refused %d %s\n", code, err.msg);
+		else
+			snprintf(line, sizeof(line), "error %s\n", err.msg);
 	} else {
 		snprintf(line, sizeof(line), "exit %d\n", command_exit_code(&guest));
 	}

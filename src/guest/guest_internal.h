@@ -32,7 +32,8 @@ struct guest {
 /* -- command.c: the image's command and its standard streams ------------------------------------
  */
 
-int command_start(struct guest *guest, struct error *err);
+/* *ret_code is 127 or 126 when it fails because of the program, as shells have it; else 1. */
+int command_start(struct guest *guest, int *ret_code, struct error *err);
 void command_signal(struct guest *guest, int number);
 void command_resize(struct guest *guest, uint32_t width, uint32_t height);
 pid_t command_pid(const struct guest *guest);

@@ -51,7 +51,8 @@ static void on_status_line(struct qemu *qemu, const char *line, size_t size)
 	AUTO(strbuf_done) struct strbuf text = {};
 
 	if (qemu->status_count >= STATUS_LINES_MAX ||
-	    (strncmp(line, "exit ", 5) != 0 && strncmp(line, "error ", 6) != 0))
+	    (strncmp(line, "exit ", 5) != 0 && strncmp(line, "error ", 6) != 0 &&
+	     strncmp(line, "refused ", 8) != 0))
 		return;
 	qemu->status_count++;
 	strbuf_put_printable(&text, line, size);

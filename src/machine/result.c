@@ -42,6 +42,16 @@ static int read_file(const char *run_dir, const char *name, size_t max, char **r
 	return 0;
 }
 
+/* "refused 127 TEXT": the program's own fault. */
+static int read_refusal(const char *text, struct error *err)
+{
+	if (strncmp(text, "127 ", 4) == 0)
+		return error_say(err, -ENOENT, "%s", text + 4);
+	if (strncmp(text, "126 ", 4) == 0)
+		return error_say(err, -ENOEXEC, "%s", text + 4);
+	return error_say(err, -EPROTO, "the machine's status is not understood: refused %s", text);
+}
+
 int machine_exit_code(const char *run_dir, int *ret_code, struct error *err)
 {
 	AUTO(strbuf_done) struct strbuf reason = {};
@@ -50,7 +60,8 @@ int machine_exit_code(const char *run_dir, int *ret_code, struct error *err)
 	char *end;
 	int r = read_file(run_dir, "status", STATUS_MAX, &text, &size, err);
 
-	if (r == -ENOENT)
+	/* brume-vmm makes the file before there is something to say. */
+	if (r == -ENOENT || (r == 0 && size == 0))
 		return 0;
 	if (r < 0)
 		return r;
@@ -67,6 +78,8 @@ int machine_exit_code(const char *run_dir, int *ret_code, struct error *err)
 	if (strncmp(text, "error ", 6) == 0)
 		return error_say(err, -EIO, "the guest could not start: %s",
 				 strbuf_str(&reason) + 6);
+	if (strncmp(text, "refused ", 8) == 0)
+		return read_refusal(strbuf_str(&reason) + 8, err);
 	if (strncmp(text, "monitor ", 8) == 0)
 		return error_say(err, -EIO, "the machine could not run: %s",
 				 strbuf_str(&reason) + 8);

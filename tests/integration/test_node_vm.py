@@ -101,10 +101,14 @@ def test_a_terminal(vms):
 
 
 def test_a_program_that_is_not_there(vms):
-    done = vms.node.cli("launch", "--vm", vms.reference, "wrong", "--", "/no/such/program", code=1,
+    for kind in ([], ["--vm"]):
+        done = vms.node.cli("launch", "-a", "--rm", *kind, vms.reference, "wrong", "--", "/no/such/program",
+                            code=127, timeout=BOOT)
+        assert "/no/such/program" in done.stderr
+        assert vms.node.api("GET", "/1.0/instances/wrong", raw=True)[0] == 404
+    done = vms.node.cli("launch", "-a", "--rm", "--vm", vms.reference, "wrong", "--", "/etc", code=126,
                         timeout=BOOT)
-    assert "/no/such/program" in done.stderr
-    assert vms.node.api("GET", "/1.0/instances/wrong", raw=True)[0] == 404
+    assert "/etc" in done.stderr
 
 
 # -- one that serves -----------------------------------------------------------------------------

@@ -59,13 +59,20 @@ static void tells_how_the_command_ended(void **state)
 	assert_int_equal(exit_code(*state, "monitor QEMU was ended by signal 9\n", &code, &err),
 			 -EIO);
 	assert_string_equal(err.msg, "the machine could not run: QEMU was ended by signal 9");
+	assert_int_equal(exit_code(*state, "refused 127 /no: No such file\n", &code, &err),
+			 -ENOENT);
+	assert_string_equal(err.msg, "/no: No such file");
+	assert_int_equal(exit_code(*state, "refused 126 /etc: Is a folder\n", &code, &err),
+			 -ENOEXEC);
 	assert_int_equal(code, 137);
+	/* As brume-vmm leaves it when it was killed. */
+	assert_int_equal(exit_code(*state, "", &code, &err), 0);
 }
 
 static void believes_no_nonsense(void **state)
 {
-	static const char *const wrong[] = { "exit 256\n", "exit -1\n", "exit \n", "exit 1x\n",
-					     "",           "\n",        "hello\n" };
+	static const char *const wrong[] = { "exit 256\n",    "exit -1\n", "exit \n", "exit 1x\n",
+					     "refused 0 x\n", "\n",        "hello\n" };
 	AUTO(free) char *huge = mem_zalloc(1 << 20);
 	struct error err = {};
 	int code = -1;
