@@ -1,6 +1,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,48 +56,76 @@ struct rng *rng_system(void)
 	return &rng;
 }
 
-void clock_format_rfc3339(int64_t realtime_ms, char ret[CLOCK_RFC3339_SIZE])
-{
-	time_t seconds = realtime_ms / 1000;
-	struct tm tm;
+/*
+ * Dates by hand.  What the C library has for them weighs 60 KB in brume-init, and timegm() reads
+ * the machine's time zone first.  Years begin in March here, so that the leap day is a year's last.
+ */
+enum { DAYS_ERA = 146097, DAYS_TO_1970 = 719468 };
 
-	ret[0] = '\0';
-	if (realtime_ms <= 0 || !gmtime_r(&seconds, &tm) || tm.tm_year > 8099)
-		return;
-	size_t n = strftime(ret, CLOCK_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(ret + n, CLOCK_RFC3339_SIZE - n, ".%03dZ", (int) (realtime_ms % 1000));
+static int64_t days_of(int64_t year, int64_t month, int64_t day)
+{
+	/* One era more, so that no division is of a negative number. */
+	year += 400 - (month <= 2);
+	month = (month + 9) % 12;
+	return 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 -
+	       DAYS_ERA - DAYS_TO_1970;
 }
 
-/* timegm() would read the machine's time zone first, a file and a page of heap, to do without it.
- */
-static int64_t seconds_of(const struct tm *tm)
+void clock_format_rfc3339(int64_t realtime_ms, char ret[CLOCK_RFC3339_SIZE])
 {
-	/* Years begin in March here, so that the leap day is a year's last; 400 years keep them
-	 * above 0. */
-	int64_t month = (tm->tm_mon + 10) % 12, year = 2300 + tm->tm_year - (month >= 10);
-	int64_t days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 +
-		       tm->tm_mday - 1 - 865565;
+	static const int64_t max_ms = INT64_C(253402300800000); /* the year 10000 */
+	int64_t seconds = realtime_ms / 1000, days = seconds / 86400 + DAYS_TO_1970;
+	int64_t of_era = days % DAYS_ERA;
+	int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / (DAYS_ERA - 1)) / 365;
+	int64_t of_year = of_era - (365 * year + year / 4 - year / 100);
+	int64_t month = (5 * of_year + 2) / 153, day = of_year - (153 * month + 2) / 5 + 1;
 
-	return ((days * 24 + tm->tm_hour) * 60 + tm->tm_min) * 60 + tm->tm_sec;
+	ret[0] = '\0';
+	if (realtime_ms <= 0 || realtime_ms >= max_ms)
+		return;
+	month = month < 10 ? month + 3 : month - 9;
+	year += days / DAYS_ERA * 400 + (month <= 2);
+	snprintf(ret, CLOCK_RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
+		 (unsigned int) year, (unsigned int) month, (unsigned int) day,
+		 (unsigned int) (seconds / 3600 % 24), (unsigned int) (seconds / 60 % 60),
+		 (unsigned int) (seconds % 60), (unsigned int) (realtime_ms % 1000));
+}
+
+/* `count` digits at *at, and `end` behind them, which is not there when it is NUL. */
+static bool read_part(const char **at, int count, char end, int64_t min, int64_t max, int64_t *ret)
+{
+	int64_t value = 0;
+
+	for (int i = 0; i < count; i++, ++*at) {
+		if (**at < '0' || **at > '9')
+			return false;
+		value = value * 10 + **at - '0';
+	}
+	if (end && *(*at)++ != end)
+		return false;
+	*ret = value;
+	return value >= min && value <= max;
 }
 
 int clock_parse_rfc3339(const char *text, int64_t *ret_realtime_ms)
 {
-	struct tm tm = {};
-	int64_t ms = 0;
-	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	int64_t year, month, day, hour, minute, second, ms = 0;
 
-	if (!rest)
+	if (!read_part(&text, 4, '-', 0, 9999, &year) || !read_part(&text, 2, '-', 1, 12, &month) ||
+	    !read_part(&text, 2, 'T', 1, 31, &day) || !read_part(&text, 2, ':', 0, 23, &hour) ||
+	    !read_part(&text, 2, ':', 0, 59, &minute) ||
+	    !read_part(&text, 2, '\0', 0, 60 /* a leap second */, &second))
 		return -EINVAL;
-	if (*rest == '.') {
+	if (*text == '.') {
 		int scale = 100;
 
-		for (rest++; *rest >= '0' && *rest <= '9'; rest++, scale /= 10)
-			ms += (*rest - '0') * scale;
+		for (text++; *text >= '0' && *text <= '9'; text++, scale /= 10)
+			ms += (*text - '0') * scale;
 	}
-	if (strcmp(rest, "Z") != 0)
+	if (strcmp(text, "Z") != 0)
 		return -EINVAL;
-	*ret_realtime_ms = seconds_of(&tm) * 1000 + ms;
+	*ret_realtime_ms =
+		(((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms;
 	return 0;
 }
 

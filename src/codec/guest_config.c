@@ -1,5 +1,6 @@
 #include "codec/guest_config.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,23 +98,29 @@ static void read_list(struct guest_config *config, struct json_reader *in, const
 	*ret_count = count;
 }
 
+/* By hand: sscanf() weighs 80 KB in brume-init. */
+static bool parse_mac(const char *text, uint8_t *ret)
+{
+	if (strlen(text) != 3 * GUEST_MAC_SIZE - 1)
+		return false;
+	for (size_t i = 0; i < GUEST_MAC_SIZE; i++) {
+		const char *byte = text + 3 * i;
+
+		if (!isxdigit((unsigned char) byte[0]) || !isxdigit((unsigned char) byte[1]) ||
+		    (byte[2] != ':' && byte[2] != '\0'))
+			return false;
+		ret[i] = (uint8_t) strtoul(byte, NULL, 16);
+	}
+	return true;
+}
+
 static void read_mac(struct json_reader *in, const json_t *object, uint8_t *ret)
 {
 	const char *text = NULL;
-	unsigned int b[GUEST_MAC_SIZE];
-	char rest;
 
 	oci_read_text(in, object, "mac", &text);
-	if (in->result < 0)
-		return;
-	if (!text || strlen(text) != 17 ||
-	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-		   &rest) != GUEST_MAC_SIZE) {
+	if (in->result == 0 && (!text || !parse_mac(text, ret)))
 		oci_fail(in, "mac", "must be an address like 02:00:00:00:00:01");
-		return;
-	}
-	for (size_t i = 0; i < GUEST_MAC_SIZE; i++)
-		ret[i] = (uint8_t) b[i];
 }
 
 static void decode_nic(struct guest_config *config, struct json_reader *in, const json_t *object,

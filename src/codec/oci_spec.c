@@ -1,7 +1,6 @@
 #include "codec/oci_spec.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -76,16 +75,21 @@ static int decode_hooks(struct oci_spec *spec, const json_t *object, struct erro
 /* The specification is versioned by SemVer: everything of major version 1 is for us. */
 static int check_version(struct json_reader *in, const char *version)
 {
-	unsigned int major, minor, patch;
-	int used = 0;
+	static const char digits[] = "0123456789";
+	const char *at = version;
 
 	if (!version)
 		return oci_fail(in, "ociVersion", "is missing; like \"1.0.2\"");
-	if (sscanf(version, "%9u.%9u.%9u%n", &major, &minor, &patch, &used) != 3 ||
-	    (version[used] && version[used] != '-' && version[used] != '+'))
-		return oci_fail(in, "ociVersion", "\"%.32s\" is not a version like \"1.0.2\"",
-				version);
-	if (major != 1)
+	for (int part = 0; part < 3; part++) {
+		size_t size = strspn(at, digits);
+
+		at += size;
+		if (size == 0 || (part < 2 && *at++ != '.') ||
+		    (part == 2 && *at && *at != '-' && *at != '+'))
+			return oci_fail(in, "ociVersion",
+					"\"%.32s\" is not a version like \"1.0.2\"", version);
+	}
+	if (strncmp(version, "1.", 2) != 0)
 		return oci_fail(in, "ociVersion", "%.32s is not supported, 1.x is", version);
 	return 0;
 }

@@ -132,9 +132,24 @@ static json_int_t meminfo(const char *text, const char *name)
 	return at ? (json_int_t) strtoull(at + strlen(name), NULL, 10) * 1024 : 0;
 }
 
+enum { CPU_USER, CPU_NICE, CPU_SYSTEM, CPU_IDLE, CPU_IOWAIT, CPU_FIELDS };
+
+/* The first line of /proc/stat, "cpu  USER NICE ...". */
+static void read_cpu(const char *text, uint64_t ret[CPU_FIELDS])
+{
+	const char *at = strncmp(text, "cpu ", 4) == 0 ? text + 4 : "";
+
+	for (size_t i = 0; i < CPU_FIELDS; i++) {
+		char *end;
+
+		ret[i] = strtoull(at, &end, 10);
+		at = end;
+	}
+}
+
 int work_stats(void *data, struct error *err)
 {
-	unsigned long long user = 0, nice = 0, system = 0, idle = 0, iowait = 0;
+	uint64_t cpu_ticks[CPU_FIELDS] = {};
 	AUTO(json_decref) json_t *document = NULL;
 	AUTO(free) char *memory = NULL;
 	AUTO(free) char *cpu = NULL;
@@ -149,7 +164,7 @@ int work_stats(void *data, struct error *err)
 		r = file_read(AT_FDCWD, "/proc/stat", PROC_MAX * 16, &cpu, NULL);
 	if (r < 0)
 		return error_set(err, r, "read /proc");
-	(void) sscanf(cpu, "cpu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &iowait);
+	read_cpu(cpu, cpu_ticks);
 	(void) !getloadavg(load, 3);
 	sysinfo(&info);
 	statvfs("/", &disk);
@@ -159,10 +174,11 @@ int work_stats(void *data, struct error *err)
 		meminfo(memory, "MemAvailable:"), "free_bytes", meminfo(memory, "MemFree:"),
 		"cached_bytes", meminfo(memory, "\nCached:"), "load", load[0], load[1], load[2],
 		"processes", (int) info.procs, "uptime_ms", (json_int_t) info.uptime * 1000, "cpu",
-		"user_ms", (json_int_t) ((user + nice) * 1000 / (unsigned long long) hz),
-		"system_ms", (json_int_t) (system * 1000 / (unsigned long long) hz), "idle_ms",
-		(json_int_t) ((idle + iowait) * 1000 / (unsigned long long) hz), "disk",
-		"size_bytes", (json_int_t) (disk.f_blocks * disk.f_frsize), "used_bytes",
+		"user_ms",
+		(json_int_t) ((cpu_ticks[CPU_USER] + cpu_ticks[CPU_NICE]) * 1000 / (uint64_t) hz),
+		"system_ms", (json_int_t) (cpu_ticks[CPU_SYSTEM] * 1000 / (uint64_t) hz), "idle_ms",
+		(json_int_t) ((cpu_ticks[CPU_IDLE] + cpu_ticks[CPU_IOWAIT]) * 1000 / (uint64_t) hz),
+		"disk", "size_bytes", (json_int_t) (disk.f_blocks * disk.f_frsize), "used_bytes",
 		(json_int_t) ((disk.f_blocks - disk.f_bfree) * disk.f_frsize));
 	return answer_json(document, err);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,28 +13,47 @@
 
 enum { TEXT_SIZE = 8192, MS_PER_S = 1000 };
 
+/* As proc(5) numbers the fields; the first one behind name and state. */
+enum { STAT_FIRST = 4, STAT_UTIME = 14, STAT_STIME = 15, STAT_RSS = 24 };
+
+/* The next of the numbers at *at, which moves behind it.  No sscanf() here: it weighs 80 KB in
+ * brume-init. */
+static bool next_number(const char **at, uint64_t *ret)
+{
+	char *end;
+
+	*ret = strtoull(*at, &end, 10);
+	if (end == *at)
+		return false;
+	*at = end;
+	return true;
+}
+
 /*
  * "1 (name) S 0 ...": the name may hold anything, also parentheses and line ends, so the numbers
  * are looked for behind the last one.
  */
 int proc_parse_stat(const char *text, struct proc *proc)
 {
-	const char *open = strchr(text, '('), *close = strrchr(text, ')');
-	unsigned long long utime, stime;
-	long long rss_pages;
+	const char *open = strchr(text, '('), *close = strrchr(text, ')'), *at;
+	uint64_t numbers[STAT_RSS + 1];
+	int64_t rss_pages;
 	size_t size;
 
-	if (!open || !close || close < open ||
-	    sscanf(close + 1,
-		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d "
-		   "%*u %*u %lld",
-		   &proc->state, &utime, &stime, &rss_pages) != 4)
+	if (!open || !close || close < open || close[1] != ' ' || close[2] == '\0')
 		return -EINVAL;
+	at = close + 3;
+	for (size_t i = STAT_FIRST; i <= STAT_RSS; i++)
+		if (!next_number(&at, &numbers[i]))
+			return -EINVAL;
+	proc->state = close[2];
+	rss_pages = (int64_t) numbers[STAT_RSS];
 	size = (size_t) (close - open - 1);
 	size = size < sizeof(proc->name) ? size : sizeof(proc->name) - 1;
 	memcpy(proc->name, open + 1, size);
 	proc->name[size] = '\0';
-	proc->cpu_ms = (utime + stime) * MS_PER_S / (unsigned long long) sysconf(_SC_CLK_TCK);
+	proc->cpu_ms = (numbers[STAT_UTIME] + numbers[STAT_STIME]) * MS_PER_S /
+		       (uint64_t) sysconf(_SC_CLK_TCK);
 	proc->rss_bytes =
 		rss_pages > 0 ? (uint64_t) rss_pages * (uint64_t) sysconf(_SC_PAGESIZE) : 0;
 	return 0;
@@ -57,14 +77,13 @@ int proc_parse_status(const char *text, struct proc *proc)
 {
 	/* The name stands first and its line ends are escaped by the kernel. */
 	const char *uids = line_of(text, "Uid"), *pids = line_of(text, "NSpid");
-	unsigned int uid;
-	int outer, inner;
+	uint64_t real_uid, uid, outer, inner;
 
-	if (!uids || sscanf(uids, "%*u %u", &uid) != 1)
+	if (!uids || !next_number(&uids, &real_uid) || !next_number(&uids, &uid))
 		return -EINVAL;
-	proc->uid = uid;
-	if (pids && sscanf(pids, "%d %d", &outer, &inner) == 2)
-		proc->inside_pid = inner;
+	proc->uid = (uid_t) uid;
+	if (pids && next_number(&pids, &outer) && next_number(&pids, &inner))
+		proc->inside_pid = (pid_t) inner;
 	return 0;
 }
 

@@ -49,7 +49,7 @@ static void agrees_with_the_library(void **state)
 	for (int64_t seconds = -62167219200; seconds < 253402300800; seconds += 86400 * 9 + 12345) {
 		time_t time = (time_t) seconds;
 		struct tm tm;
-		char text[40];
+		char text[40], formatted[CLOCK_RFC3339_SIZE];
 		int64_t ms = 0;
 
 		assert_non_null(gmtime_r(&time, &tm));
@@ -57,6 +57,11 @@ static void agrees_with_the_library(void **state)
 			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 		assert_int_equal(clock_parse_rfc3339(text, &ms), 0);
 		assert_int_equal(ms, seconds * 1000);
+		if (seconds <= 0)
+			continue;
+		strcpy(text + strlen("yyyy-mm-ddThh:mm:ss"), ".007Z");
+		clock_format_rfc3339(ms + 7, formatted);
+		assert_string_equal(formatted, text);
 	}
 }
 
@@ -67,7 +72,11 @@ static void refuses_nonsense(void **state)
 					   "2026-11-20",
 					   "2026-11-20T01:30:00",
 					   "2026-11-20T01:30:00+02:00",
-					   "2026-11-20T01:30:00Zx" };
+					   "2026-11-20T01:30:00Zx",
+					   "2026-13-20T01:30:00Z",
+					   "2026-11-20T24:30:00Z",
+					   "26-11-20T01:30:00Z",
+					   "2026-11-20T 1:30:00Z" };
 	int64_t ms = 7;
 
 	(void) state;

@@ -123,6 +123,8 @@ static void test_refusals(void **state)
 		{ "{}", "ociVersion" },
 		{ "{\"ociVersion\":\"one\"}", "like \"1.0.2\"" },
 		{ "{\"ociVersion\":\"1.0.2x\"}", "1.0.2" },
+		{ "{\"ociVersion\":\"1..2\"}", "like \"1.0.2\"" },
+		{ "{\"ociVersion\":\"1.0\"}", "like \"1.0.2\"" },
 		{ "{\"ociVersion\":\"2.0.0\"}", "not supported" },
 		{ HEAD "\"root\":{}}", "root.path" },
 		{ HEAD "\"process\":{\"cwd\":\"/\"}}", "process.args" },
