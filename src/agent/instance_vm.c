@@ -218,8 +218,8 @@ static int open_kernel(struct plan_vm *vm)
 	const struct agent_options *options = task->agent->options;
 	AUTO(free) char *dir = mem_printf("%s/kernels", options->state);
 	AUTO(kernel_files_done) struct kernel_files files = { -1, -1, -1, "" };
-	int r = kernel_open(dir, task->instance->spec.vm.kernel, options->guest_init, &files,
-			    &task->err);
+	const struct kernel_tools tools = { options->guest_init, options->image_worker };
+	int r = kernel_open(dir, task->instance->spec.vm.kernel, &tools, &files, &task->err);
 
 	if (r < 0)
 		return r;

@@ -19,7 +19,7 @@ struct kernel_work {
 	struct kernels *kernels; /* NULL: the stream is gone */
 	char *dir;
 	char *action, *name, *source, *modules;
-	const char *init;
+	struct kernel_tools tools;
 	struct strbuf text;
 	int result;
 	struct error err;
@@ -57,7 +57,7 @@ static int import(struct kernel_work *work, json_t **ret)
 	const struct kernel_import args = { .name = work->name,
 					    .source = work->source,
 					    .modules = work->modules,
-					    .init = work->init };
+					    .tools = &work->tools };
 
 	return kernel_import(work->dir, &args, ret, &work->err);
 }
@@ -175,7 +175,8 @@ int kernels_open(struct stream *stream, const json_t *arguments, const struct st
 	kernels->work = work;
 	work->kernels = kernels;
 	work->dir = mem_printf("%s/kernels", agent->options->state);
-	work->init = agent->options->guest_init;
+	work->tools =
+		(struct kernel_tools){ agent->options->guest_init, agent->options->image_worker };
 	pool_submit(agent->slow_pool, run, done, work);
 	*ret_ops = &kernels_ops;
 	*ret_data = kernels;

@@ -56,11 +56,12 @@ static int run_worker(struct image_store *store, int root_fd, int out_fd, int ca
 	if (r < 0)
 		return error_set(err, r, "user namespace for a disk");
 	const struct helper helper = {
-		.store = store,
+		.worker = store->worker,
 		.action = "disk",
 		.stream_fd = out_fd,
 		.root_fd = root_fd,
 		.extra_fd = userns_fd,
+		.more_fd = -1,
 		.cancel_fd = cancel_fd,
 	};
 	return helper_run(&helper, json_object(), NULL, err);

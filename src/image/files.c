@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "image/helper_internal.h"
 #include "image/rootfs.h"
+#include "image/store_internal.h"
 #include "image/wire_internal.h"
 #include "kern/idmap.h"
 
@@ -27,11 +28,12 @@ int image_files(struct image_store *store, const struct image_files *files, stru
 	if (r < 0)
 		return error_set(err, r, "user namespace of slot %u", files->slot);
 	const struct helper helper = {
-		.store = store,
+		.worker = store->worker,
 		.action = actions[files->action],
 		.stream_fd = files->stream_fd,
 		.root_fd = files->root_fd,
 		.extra_fd = userns_fd,
+		.more_fd = -1,
 		.cancel_fd = files->cancel_fd,
 	};
 	return helper_run(&helper,

@@ -12,7 +12,6 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "image/store_internal.h"
 #include "image/wire_internal.h"
 #include "image/worker.h"
 
@@ -20,7 +19,7 @@ enum { FIRST_SPARE_FD = 10, MESSAGES_MAX = 1000000 };
 
 /* Duplicates above the numbers that the worker gets, so that no one overwrites another. */
 struct spares {
-	int fds[4], as[4];
+	int fds[5], as[5];
 	size_t count;
 };
 
@@ -61,9 +60,10 @@ static int spawn_worker(const struct helper *helper, const struct spares *spares
 	if (r == 0)
 		r = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
 	if (r == 0)
-		r = posix_spawn_file_actions_addclosefrom_np(&actions, WORKER_EXTRA_FD + 1);
+		r = posix_spawn_file_actions_addclosefrom_np(
+			&actions, helper->more_fd >= 0 ? WORKER_MODULES_FD + 1 : WORKER_MODULES_FD);
 	if (r == 0)
-		r = posix_spawn(ret, helper->store->worker, &actions, &attr, argv, env);
+		r = posix_spawn(ret, helper->worker, &actions, &attr, argv, env);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	return -r;
@@ -88,11 +88,13 @@ static int start(const struct helper *helper, int *ret_wire_fd, pid_t *ret_pid, 
 	if (r == 0)
 		r = spare(&spares, helper->extra_fd, WORKER_EXTRA_FD);
 	if (r == 0)
+		r = spare(&spares, helper->more_fd, WORKER_MODULES_FD);
+	if (r == 0)
 		r = spawn_worker(helper, &spares, ret_pid);
 	for (size_t i = 0; i < spares.count; i++)
 		close(spares.fds[i]);
 	if (r < 0)
-		return error_set(err, r, "start %s", helper->store->worker);
+		return error_set(err, r, "start %s", helper->worker);
 	*ret_wire_fd = TAKE_FD(own_fd);
 	return 0;
 }

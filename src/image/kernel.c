@@ -142,15 +142,16 @@ int kernel_delete(const char *dir, const char *name, struct error *err)
 /* -- opening ------------------------------------------------------------------------------------
  */
 
-static int import_file(const char *dir, const char *source, const char *init, struct error *err)
+static int import_file(const char *dir, const char *source, const struct kernel_tools *tools,
+		       struct error *err)
 {
-	const struct kernel_import import = { .source = source, .init = init };
+	const struct kernel_import import = { .source = source, .tools = tools };
 	AUTO(json_decref) json_t *meta = NULL;
 
 	return kernel_import(dir, &import, &meta, err);
 }
 
-static int import_package(const char *dir, const char *init, struct error *err)
+static int import_package(const char *dir, const struct kernel_tools *tools, struct error *err)
 {
 	AUTO(free) char *folder = mem_printf("%s/.new-XXXXXX", dir);
 	AUTO(free) char *package = NULL;
@@ -160,13 +161,13 @@ static int import_package(const char *dir, const char *init, struct error *err)
 		return error_set(err, r < 0 ? r : -errno, "make %s", folder);
 	r = kernel_fetch(folder, &package, err);
 	if (r == 0)
-		r = import_file(dir, package, init, err);
+		r = import_file(dir, package, tools, err);
 	(void) file_remove_tree(AT_FDCWD, folder);
 	return r;
 }
 
 /* There is no default yet: with one kernel it is that, else the host's, else Debian's. */
-static int make_default(const char *dir, const char *init, struct error *err)
+static int make_default(const char *dir, const struct kernel_tools *tools, struct error *err)
 {
 	AUTO(json_decref) json_t *all = NULL;
 	glob_t found = {};
@@ -181,9 +182,9 @@ static int make_default(const char *dir, const char *init, struct error *err)
 				json_array_get(all, json_array_size(all) - 1), "name")),
 			err);
 	if (glob("/boot/vmlinuz-*cloud*", 0, NULL, &found) == 0)
-		r = import_file(dir, found.gl_pathv[found.gl_pathc - 1], init, err);
+		r = import_file(dir, found.gl_pathv[found.gl_pathc - 1], tools, err);
 	else
-		r = import_package(dir, init, err);
+		r = import_package(dir, tools, err);
 	globfree(&found);
 	return r < 0 ? error_wrap(err, r,
 				  "there is no kernel for virtual machines: import one with brume "
@@ -241,8 +242,8 @@ static int open_files(const char *dir, const char *name, struct kernel_files *re
 	return 0;
 }
 
-int kernel_open(const char *dir, const char *name, const char *init, struct kernel_files *ret,
-		struct error *err)
+int kernel_open(const char *dir, const char *name, const struct kernel_tools *tools,
+		struct kernel_files *ret, struct error *err)
 {
 	AUTO(fd_close) int lock_fd = -1;
 	char chosen[KERNEL_NAME_MAX + 1];
@@ -261,11 +262,11 @@ int kernel_open(const char *dir, const char *name, const char *init, struct kern
 	else
 		read_default(dir, chosen);
 	if (!chosen[0]) {
-		r = make_default(dir, init, err);
+		r = make_default(dir, tools, err);
 		read_default(dir, chosen);
 	}
 	if (r == 0)
-		r = refresh_initramfs(dir, chosen, init, err);
+		r = refresh_initramfs(dir, chosen, tools->init, err);
 	return r < 0 ? r : open_files(dir, chosen, ret, err);
 }
 

@@ -7,8 +7,8 @@
  *share), meta.json STATE/kernels/default	a symbolic link
  *
  * A kernel appears by rename(); a crash leaves a folder with a leading dot, which the next import
- * removes.  Kernels are the administrator's: what is imported is trusted like the host's own, only
- * sizes and formats are checked.  Used by the agent.  Thread-safe; the calls block.
+ * removes.  Which kernels there are is the administrator's choice, but their bytes are read by a
+ * sandboxed worker only (worker_kernel.c).  Used by the agent.  Thread-safe; the calls block.
  */
 #include <jansson.h>
 #include <stdbool.h>
@@ -20,11 +20,17 @@ enum { KERNEL_NAME_MAX = 63 };
 /* [A-Za-z0-9][A-Za-z0-9._-]*, and not "default". */
 int kernel_name_check(const char *name, struct error *err);
 
+/* Paths of our own programs. */
+struct kernel_tools {
+	const char *init;   /* brume-init */
+	const char *worker; /* brume-image-worker */
+};
+
 struct kernel_import {
 	const char *name;    /* NULL or "": its version */
 	const char *source;  /* a linux-image .deb, a vmlinuz, or an ELF vmlinux */
 	const char *modules; /* with a vmlinuz: its folder of modules; NULL: /lib/modules/VERSION */
-	const char *init;    /* path of brume-init */
+	const struct kernel_tools *tools;
 };
 
 /* *ret is meta.json's object.  The first one becomes the default. */
@@ -50,8 +56,8 @@ struct kernel_files {
  * there is apt, from Debian's package, is imported.  An initramfs with another brume-init in it is
  * made anew.
  */
-int kernel_open(const char *dir, const char *name, const char *init, struct kernel_files *ret,
-		struct error *err);
+int kernel_open(const char *dir, const char *name, const struct kernel_tools *tools,
+		struct kernel_files *ret, struct error *err);
 void kernel_files_done(struct kernel_files *files);
 static inline void kernel_files_done_autop(struct kernel_files *files)
 {

@@ -1,43 +1,42 @@
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/strbuf.h"
-#include "codec/bzimage.h"
+#include "base/names.h"
+#include "base/strv.h"
+#include "image/disk.h"
+#include "image/helper_internal.h"
 #include "image/kernel.h"
 #include "image/kernel_internal.h"
+#include "image/rootfs.h"
+#include "kern/idmap.h"
 
 #define PACKAGE "linux-image-cloud-amd64"
 #define PACKAGE_FILE "linux-image-[0-9]*-cloud-amd64_*.deb"
-
-/* What a package may unpack to: twice what Debian's largest kernel has. */
-enum { PACKAGE_BYTES_MAX = 2000 << 20 };
-
-DEFINE_AUTO(struct archive *, archive_read_free)
+#define MODULES "/lib/modules"
 
 /* One that comes into being below a folder of its own. */
 struct job {
 	const char *dir; /* of the store */
 	char *folder;    /* DIR/.new-XXXXXX */
-	int fd;
-	char *kernel; /* the file that came */
-	size_t kernel_size;
-	char version[128];
-	struct module_table *modules;
+	char *out;       /* FOLDER/out: the worker's, then ours, then DIR/NAME */
+	int fd;          /* of `out` */
+	char version[KERNEL_VERSION_SIZE];
 	struct error *err;
 };
 
@@ -47,8 +46,7 @@ static void job_done(struct job *job)
 		(void) file_remove_tree(AT_FDCWD, job->folder);
 	fd_close(job->fd);
 	free(job->folder);
-	free(job->kernel);
-	module_table_free(job->modules);
+	free(job->out);
 }
 
 static inline void job_done_autop(struct job *job)
@@ -56,207 +54,182 @@ static inline void job_done_autop(struct job *job)
 	job_done(job);
 }
 
-/* -- a package ------------------------------------------------------------------------------------
+static bool is_package(const char *source)
+{
+	size_t size = strlen(source);
+
+	return size > 4 && strcmp(source + size - 4, ".deb") == 0;
+}
+
+/* -- the worker that takes it apart ---------------------------------------------------------------
  *
- * An ar archive with a compressed tar in it: libarchive reads the one through the other.
+ * The agent opens what it was told to; every byte of it is read by brume-image-worker, as user 0 of
+ * ids that nobody else has, with nothing to write to but `out`.
  */
 
-struct member {
-	struct archive *outer;
-	char buffer[64 << 10];
-};
-
-static la_ssize_t read_member(struct archive *archive, void *data, const void **ret)
+static int open_source(struct job *job, const char *source, int *ret)
 {
-	struct member *member = data;
-	la_ssize_t n = archive_read_data(member->outer, member->buffer, sizeof(member->buffer));
+	AUTO(fd_close) int fd = open(source, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
 
-	if (n < 0)
-		archive_set_error(archive, EIO, "%s", archive_error_string(member->outer));
-	*ret = member->buffer;
-	return n;
-}
-
-/* The kernel is kept in memory, modules go to `all`, flat. */
-static int take_entry(struct job *job, struct archive *tar, struct archive_entry *entry,
-		      uint64_t *total)
-{
-	const char *name = archive_entry_pathname(entry);
-	const char *slash = name ? strrchr(name, '/') : NULL;
-	bool kernel = name && strstr(name, "boot/vmlinuz-");
-	bool module = slash && strstr(name, "lib/modules/") && strstr(slash, ".ko");
-	AUTO(strbuf_done) struct strbuf data = {};
-	la_ssize_t n;
-
-	if (archive_entry_filetype(entry) != AE_IFREG || (!kernel && !module))
-		return 0;
-	for (;;) {
-		n = archive_read_data(tar, strbuf_reserve(&data, 64 << 10), 64 << 10);
-		if (n < 0)
-			return error_say(job->err, -EBADMSG, "the package is damaged: %.200s",
-					 archive_error_string(tar));
-		if (n == 0)
-			break;
-		strbuf_grown(&data, (size_t) n);
-		*total += (uint64_t) n;
-		if (data.size > BZIMAGE_MAX || *total > PACKAGE_BYTES_MAX)
-			return error_say(job->err, -EFBIG, "the package is too large");
-	}
-	if (kernel) {
-		free(job->kernel);
-		job->kernel_size = data.size;
-		job->kernel = strbuf_take(&data);
-		return 0;
-	}
-	AUTO(free) char *path = mem_printf("%s/all/%s", job->folder, slash + 1);
-	int r = file_write_atomic(AT_FDCWD, path, data.data, data.size, 0644, 0);
-
-	if (r < 0)
-		return error_set(job->err, r, "write %s", path);
-	module_table_add(job->modules, path);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set(job->err, -errno, "read %s", source);
+	if (!S_ISREG(st.st_mode))
+		return error_say(job->err, -EINVAL, "%s is not a file", source);
+	*ret = TAKE_FD(fd);
 	return 0;
 }
 
-static int read_tar(struct job *job, struct archive *outer)
+/* A mount of its own of what is below `path`: no ".." leads out of it. */
+static int clone_mount(const char *path, uint64_t attr, int *ret)
 {
-	AUTO(archive_read_free) struct archive *tar = archive_read_new();
-	AUTO(free) struct member *member = mem_new0(struct member);
-	struct archive_entry *entry;
-	uint64_t total = 0;
+	struct mount_attr change = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+						 MOUNT_ATTR_NOEXEC | attr };
+	AUTO(fd_close) int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &change, sizeof(change)) < 0)
+		return -errno;
+	*ret = TAKE_FD(fd);
+	return 0;
+}
+
+/* Where modules are; a folder that is not there is a kernel that needs none. */
+static int open_modules(struct job *job, const struct kernel_import *import, int *ret)
+{
+	bool given = import->modules && import->modules[0];
+	const char *path = given ? import->modules : MODULES;
+	int r = clone_mount(path, MOUNT_ATTR_RDONLY, ret);
+
+	return r < 0 && r != -ENOENT ? error_set(job->err, r, "the modules in %s", path) : 0;
+}
+
+static int take_version(struct job *job, const json_t *done)
+{
+	struct json_reader in = { .err = job->err, .where = "kernel" };
+	AUTO(free) char *version = NULL;
 	int r;
 
-	member->outer = outer;
-	archive_read_support_format_tar(tar);
-	archive_read_support_filter_all(tar);
-	if (archive_read_open(tar, member, NULL, read_member, NULL) != ARCHIVE_OK)
-		return error_say(job->err, -EBADMSG, "the package is damaged: %.200s",
-				 archive_error_string(tar));
-	while ((r = archive_read_next_header(tar, &entry)) != ARCHIVE_EOF) {
-		if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
-			return error_say(job->err, -EBADMSG, "the package is damaged: %.200s",
-					 archive_error_string(tar));
-		r = take_entry(job, tar, entry, &total);
-		if (r < 0)
-			return r;
-	}
+	json_read_any(&in, done, "type", NULL);
+	json_read_string(&in, done, "version", &version);
+	r = json_reader_finish(&in, done);
+	if (r < 0)
+		return r;
+	snprintf(job->version, sizeof(job->version), "%s", version ? version : "");
+	for (const char *p = job->version; *p; p++)
+		if (*p <= ' ' || *p >= 0x7f)
+			return error_say(job->err, -EBADMSG, "the kernel has no proper version");
 	return 0;
 }
 
-static int read_package(struct job *job, const char *source)
+static int run_worker(struct job *job, const struct kernel_import *import)
 {
-	AUTO(archive_read_free) struct archive *outer = archive_read_new();
-	struct archive_entry *entry;
-
-	if (mkdirat(job->fd, "all", 0700) < 0)
-		return error_set(job->err, -errno, "make %s/all", job->folder);
-	archive_read_support_format_ar(outer);
-	if (archive_read_open_filename(outer, source, 64 << 10) != ARCHIVE_OK)
-		return error_say(job->err, -EBADMSG, "%s: %.200s", source,
-				 archive_error_string(outer));
-	while (archive_read_next_header(outer, &entry) == ARCHIVE_OK) {
-		const char *name = archive_entry_pathname(entry);
-
-		if (name && strncmp(name, "data.tar", 8) == 0)
-			return read_tar(job, outer);
-	}
-	return error_say(job->err, -EBADMSG, "%s is not a Debian package", source);
-}
-
-/* -- files ------------------------------------------------------------------------------------ */
-
-static int read_kernel(struct job *job, const struct kernel_import *import)
-{
-	int r = file_read(AT_FDCWD, import->source, BZIMAGE_MAX, &job->kernel, &job->kernel_size);
-
-	if (r < 0)
-		return error_set(job->err, r, "read %s", import->source);
-	return 0;
-}
-
-static void add_modules(struct job *job, const struct kernel_import *import)
-{
-	AUTO(free)
-	char *folder = import->modules && import->modules[0]
-			       ? mem_strdup(import->modules)
-			       : mem_printf("/lib/modules/%s", job->version);
-
-	module_table_add_tree(job->modules, folder);
-}
-
-/* The version of an ELF stands in its text. */
-static void find_version(struct job *job, const char *vmlinux, size_t size)
-{
-	static const char key[] = "Linux version ";
-	const char *at = memmem(vmlinux, size, key, strlen(key));
-	size_t n = 0;
-
-	if (!at)
-		return;
-	at += strlen(key);
-	while (at + n < vmlinux + size && at[n] > ' ' && at[n] < 0x7f &&
-	       n < sizeof(job->version) - 1)
-		n++;
-	memcpy(job->version, at, n);
-	job->version[n] = '\0';
-}
-
-static int write_out(struct job *job, const char *name, const void *data, size_t size)
-{
-	int r = file_write_atomic(job->fd, name, data, size, 0444, 1);
-
-	return r < 0 ? error_set(job->err, r, "write %s/%s", job->folder, name) : 0;
-}
-
-static int unwrap(struct job *job, const char *source)
-{
-	AUTO(free) void *vmlinux = NULL;
-	struct bzimage header;
-	size_t size;
-	int r;
-
-	if (bzimage_is_elf(job->kernel, job->kernel_size)) {
-		find_version(job, job->kernel, job->kernel_size);
-		return write_out(job, "vmlinux", job->kernel, job->kernel_size);
-	}
-	r = bzimage_decode(job->kernel, job->kernel_size, &header, job->err);
-	if (r == 0)
-		r = bzimage_unwrap(job->kernel, job->kernel_size, &vmlinux, &size, job->err);
-	if (r < 0)
-		return error_wrap(job->err, r, "%s", source);
-	snprintf(job->version, sizeof(job->version), "%.*s", (int) strcspn(header.version, " "),
-		 header.version);
-	r = write_out(job, "vmlinux", vmlinux, size);
-	return r < 0 ? r : write_out(job, "bzImage", job->kernel, job->kernel_size);
-}
-
-static int finish(struct job *job, const struct kernel_import *import)
-{
+	uint32_t owner = rootfs_slot_uid(IMAGE_DISK_SLOT);
+	const struct idmap_range range = { 0, owner, LAYER_UID_COUNT };
+	bool package = is_package(import->source), given = import->modules && import->modules[0];
+	AUTO(fd_close) int source_fd = -1;
+	AUTO(fd_close) int userns_fd = -1;
 	AUTO(fd_close) int modules_fd = -1;
-	int r = 0;
+	AUTO(fd_close) int out_fd = -1;
+	AUTO(json_decref) json_t *done = NULL;
+	json_t *request;
+	int r = open_source(job, import->source, &source_fd);
 
-	if (mkdirat(job->fd, "modules", 0755) < 0)
-		return error_set(job->err, -errno, "make %s/modules", job->folder);
-	modules_fd = openat(job->fd, "modules", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (modules_fd < 0)
-		return error_set(job->err, -errno, "open %s/modules", job->folder);
-	r = kernel_modules_copy(job->modules, modules_fd, job->err);
+	if (r == 0 && !package)
+		r = open_modules(job, import, &modules_fd);
+	if (r < 0)
+		return r;
+	if (fchown(job->fd, owner, owner) < 0)
+		return error_set(job->err, -errno, "make %s", job->out);
+	r = clone_mount(job->out, 0, &out_fd);
 	if (r == 0)
-		r = kernel_initramfs_write(job->fd, import->init, job->err);
-	(void) file_remove_tree(job->fd, "all");
+		r = idmap_userns_new(&range, 1, &userns_fd);
+	if (r < 0)
+		return error_set(job->err, r, "prepare the import");
+	request = json_pack("{s:s, s:b, s:b, s:b}", "source", import->source, "package", package,
+			    "modules", modules_fd >= 0, "versions", !given);
+	if (!request)
+		return error_say(job->err, -EINVAL, "source: is not valid UTF-8");
+	const struct helper helper = { .worker = import->tools->worker,
+				       .action = "kernel",
+				       .stream_fd = source_fd,
+				       .root_fd = out_fd,
+				       .extra_fd = userns_fd,
+				       .more_fd = modules_fd,
+				       .cancel_fd = -1 };
+	r = helper_run(&helper, request, &done, job->err);
+	return r < 0 ? r : take_version(job, done);
+}
+
+/* -- what it left ------------------------------------------------------------------------------ */
+
+static int refuse(struct job *job, const char *name)
+{
+	return error_say(job->err, -EBADMSG,
+			 "the worker left '%.80s', which is no part of a kernel", name);
+}
+
+/* It becomes root's. */
+static int take_file(struct job *job, int dir_fd, const char *name)
+{
+	AUTO(fd_close)
+	int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return refuse(job, name);
+	if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0444) < 0 || fsync(fd) < 0)
+		return error_set(job->err, -errno, "keep %s", name);
+	return 0;
+}
+
+static int take_modules(struct job *job)
+{
+	AUTO(fd_close)
+	int fd = openat(job->fd, "modules", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO(strv_free) char **names = NULL;
+	int r = fd < 0 ? refuse(job, "modules") : names_list(fd, "modules", &names, job->err);
+
+	for (size_t i = 0; r == 0 && names && names[i]; i++)
+		r = kernel_module_name_ok(names[i]) || strcmp(names[i], "order") == 0
+			    ? take_file(job, fd, names[i])
+			    : refuse(job, names[i]);
+	if (r == 0 && (fchown(fd, 0, 0) < 0 || fchmod(fd, 0755) < 0))
+		r = error_set(job->err, -errno, "keep the modules");
 	return r;
 }
+
+/* The worker is dead: nobody changes anything any more. */
+static int take_over(struct job *job)
+{
+	AUTO(strv_free) char **names = NULL;
+	int r = names_list(job->fd, job->out, &names, job->err);
+
+	for (size_t i = 0; r == 0 && names && names[i]; i++) {
+		if (strcmp(names[i], "vmlinux") == 0 || strcmp(names[i], "bzImage") == 0)
+			r = take_file(job, job->fd, names[i]);
+		else
+			r = strcmp(names[i], "modules") == 0 ? take_modules(job)
+							     : refuse(job, names[i]);
+	}
+	if (r == 0 && (fchown(job->fd, 0, 0) < 0 || fchmod(job->fd, 0755) < 0))
+		r = error_set(job->err, -errno, "keep %s", job->out);
+	return r;
+}
+
+/* -- the folder ---------------------------------------------------------------------------------
+ */
 
 static int write_meta(struct job *job, const struct kernel_import *import, const char *name,
 		      json_t **ret)
 {
-	AUTO(free) char *path = mem_printf("%s/vmlinux", job->folder);
+	AUTO(free) char *path = mem_printf("%s/vmlinux", job->out);
 	char hex[KERNEL_HEX_SIZE], init[KERNEL_HEX_SIZE], created[CLOCK_RFC3339_SIZE];
 	AUTO(json_decref) json_t *meta = NULL;
 	AUTO(free) char *text = NULL;
 	int r = kernel_file_digest(path, hex, job->err);
 
 	if (r == 0)
-		r = kernel_file_digest(import->init, init, job->err);
+		r = kernel_file_digest(import->tools->init, init, job->err);
 	if (r < 0)
 		return r;
 	clock_format_rfc3339(clock_realtime_ms(clock_system()), created);
@@ -266,10 +239,11 @@ static int write_meta(struct job *job, const struct kernel_import *import, const
 	if (!meta)
 		return error_say(job->err, -EINVAL, "source: is not valid UTF-8");
 	text = json_text(meta);
-	r = write_out(job, "meta.json", text, strlen(text));
-	if (r == 0)
-		*ret = TAKE_PTR(meta);
-	return r;
+	r = file_write_atomic(job->fd, "meta.json", text, strlen(text), 0444, 1);
+	if (r < 0)
+		return error_set(job->err, r, "write %s/meta.json", job->out);
+	*ret = TAKE_PTR(meta);
+	return 0;
 }
 
 static int begin(struct job *job)
@@ -291,20 +265,13 @@ static int begin(struct job *job)
 		}
 	globfree(&leftovers);
 	job->folder = mem_printf("%s/.new-XXXXXX", job->dir);
-	if (!mkdtemp(job->folder) || chmod(job->folder, 0755) < 0)
+	if (!mkdtemp(job->folder))
 		return error_set(job->err, -errno, "make %s", job->folder);
-	job->fd = open(job->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (job->fd < 0)
-		return error_set(job->err, -errno, "open %s", job->folder);
-	job->modules = module_table_new();
-	return 0;
-}
-
-static bool is_package(const char *source)
-{
-	size_t size = strlen(source);
-
-	return size > 4 && strcmp(source + size - 4, ".deb") == 0;
+	job->out = mem_printf("%s/out", job->folder);
+	if (mkdir(job->out, 0700) < 0)
+		return error_set(job->err, -errno, "make %s", job->out);
+	job->fd = open(job->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return job->fd < 0 ? error_set(job->err, -errno, "open %s", job->out) : 0;
 }
 
 /* Into the store, under its name. */
@@ -312,11 +279,10 @@ static int put(struct job *job, const char *name)
 {
 	AUTO(free) char *path = mem_printf("%s/%s", job->dir, name);
 
-	if (renameat2(AT_FDCWD, job->folder, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
+	if (renameat2(AT_FDCWD, job->out, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
 		return error_say(job->err, -errno,
 				 "a kernel %s is there already: delete it, or give another name",
 				 name);
-	free(TAKE_PTR(job->folder));
 	return 0;
 }
 
@@ -336,21 +302,15 @@ int kernel_import(const char *dir, const struct kernel_import *import, json_t **
 		return r;
 	r = begin(&job);
 	if (r == 0)
-		r = is_package(import->source) ? read_package(&job, import->source)
-					       : read_kernel(&job, import);
-	if (r == 0 && !job.kernel)
-		r = error_say(err, -EBADMSG, "%s has no boot/vmlinuz-VERSION in it",
-			      import->source);
+		r = run_worker(&job, import);
 	if (r == 0)
-		r = unwrap(&job, import->source);
+		r = take_over(&job);
 	if (r < 0)
 		return r;
-	if (!is_package(import->source))
-		add_modules(&job, import);
 	name = import->name && import->name[0] ? import->name : job.version;
 	r = kernel_name_check(name, err);
 	if (r == 0)
-		r = finish(&job, import);
+		r = kernel_initramfs_write(job.fd, import->tools->init, err);
 	if (r == 0)
 		r = write_meta(&job, import, name, &meta);
 	if (r == 0)

@@ -4,27 +4,37 @@
  *
  *	kernel.c		the store: names, the default, opening
  *	kernel_import.c		from a package or files to a folder of the store
- *	kernel_modules.c	which modules, in which order; the shared initramfs
+ *	kernel_initramfs.c	the shared initramfs
+ *	kernel_modules.c	which modules, in which order; in the worker
+ *	worker_kernel.c		takes packages, kernels and modules apart; in the worker
  */
+#include <stdbool.h>
 #include <stddef.h>
 
 struct error;
 
-/* Files are flat: `modules_fd` has NAME.ko, plain, for all names in `order`. */
-enum { KERNEL_MODULE_MAX = 64 << 20, KERNEL_ORDER_MAX = 64 << 10, KERNEL_INIT_MAX = 16 << 20 };
+/* Files are flat: `modules` has NAME.ko, plain, for all names in `order`. */
+enum {
+	KERNEL_MODULE_MAX = 64 << 20,
+	KERNEL_ORDER_MAX = 64 << 10,
+	KERNEL_INIT_MAX = 16 << 20,
+	KERNEL_VERSION_SIZE = 128,
+};
+
+/* NAME.ko, and nothing that leads elsewhere: the names come from a worker. */
+bool kernel_module_name_ok(const char *name);
 
 /* A table of the modules of a kernel: where each is. */
 struct module_table;
 struct module_table *module_table_new(void);
 void module_table_free(struct module_table *table);
-static inline void module_table_free_autop(struct module_table **table)
-{
-	module_table_free(*table);
-}
-/* `path` ends in .ko, .ko.xz, .ko.gz or .ko.zst; anything else is passed over. */
-void module_table_add(struct module_table *table, const char *path);
+/*
+ * `path` below the folder `dir_fd` (which stays open) ends in .ko, .ko.xz, .ko.gz or .ko.zst;
+ * anything else is passed over.
+ */
+void module_table_add(struct module_table *table, int dir_fd, const char *path);
 /* All below a folder. */
-void module_table_add_tree(struct module_table *table, const char *folder);
+int module_table_add_tree(struct module_table *table, int dir_fd, struct error *err);
 
 /* Copies what machines need, and what that needs, to `modules_fd`, with `order`. */
 int kernel_modules_copy(struct module_table *table, int modules_fd, struct error *err);

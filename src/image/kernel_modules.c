@@ -1,10 +1,11 @@
 #include <archive.h>
 #include <archive_entry.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uthash.h>
 
@@ -14,12 +15,10 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
-#include "codec/digest.h"
 #include "codec/kmod.h"
-#include "image/initramfs.h"
 #include "image/kernel_internal.h"
 
-enum { DEPTH_MAX = 64, TREE_FDS = 32 };
+enum { DEPTH_MAX = 64 };
 
 DEFINE_AUTO(struct archive *, archive_read_free)
 
@@ -37,6 +36,7 @@ static const char *const wanted[] = {
 struct module {
 	UT_hash_handle hh;
 	char *name;
+	int dir_fd; /* borrowed */
 	char *path;
 	bool copied;
 };
@@ -66,7 +66,7 @@ void module_table_free(struct module_table *table)
 	free(table);
 }
 
-void module_table_add(struct module_table *table, const char *path)
+void module_table_add(struct module_table *table, int dir_fd, const char *path)
 {
 	static const char *const endings[] = { ".ko", ".ko.xz", ".ko.gz", ".ko.zst" };
 	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
@@ -88,33 +88,64 @@ void module_table_add(struct module_table *table, const char *path)
 		}
 		module = mem_new0(struct module);
 		module->name = name;
+		module->dir_fd = dir_fd;
 		module->path = mem_strdup(path);
 		HASH_ADD_KEYPTR(hh, table->modules, module->name, strlen(module->name), module);
 		return;
 	}
 }
 
-/* nftw() has no argument for its callback. */
-static __thread struct module_table *walked;
+static int walk(struct module_table *table, int dir_fd, const char *path, unsigned int depth);
 
-static int on_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
+static int walk_entry(struct module_table *table, int dir_fd, const char *path,
+		      const struct dirent *entry, unsigned int depth)
 {
-	(void) st;
-	if (type == FTW_F)
-		module_table_add(walked, path);
-	return ftw->level > DEPTH_MAX;
+	AUTO(free)
+	char *below =
+		path[0] ? mem_printf("%s/%s", path, entry->d_name) : mem_strdup(entry->d_name);
+	struct stat st;
+
+	if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+	    fstatat(dir_fd, below, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	if (S_ISREG(st.st_mode))
+		module_table_add(table, dir_fd, below);
+	return S_ISDIR(st.st_mode) ? walk(table, dir_fd, below, depth + 1) : 0;
 }
 
-void module_table_add_tree(struct module_table *table, const char *folder)
+static int walk(struct module_table *table, int dir_fd, const char *path, unsigned int depth)
 {
-	walked = table;
-	nftw(folder, on_file, TREE_FDS, FTW_PHYS);
-	walked = NULL;
+	AUTO(fd_close)
+	int fd = openat(dir_fd, path[0] ? path : ".",
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct dirent *entry;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int r = 0;
+
+	if (!dir)
+		return -errno;
+	fd = -1;
+	if (depth > DEPTH_MAX)
+		r = -ELOOP;
+	while (r == 0 && (entry = readdir(dir)))
+		r = walk_entry(table, dir_fd, path, entry, depth);
+	closedir(dir);
+	return r;
+}
+
+int module_table_add_tree(struct module_table *table, int dir_fd, struct error *err)
+{
+	int r = walk(table, dir_fd, "", 0);
+
+	if (r == -EACCES)
+		return error_say(err, r, "the folder of modules must be readable for everybody");
+	return r < 0 ? error_set(err, r, "the folder of modules") : 0;
 }
 
 /* The plain contents of a file that may be compressed. */
-static int read_plain(const char *path, struct strbuf *ret, struct error *err)
+static int read_plain(int dir_fd, const char *path, struct strbuf *ret, struct error *err)
 {
+	AUTO(fd_close) int fd = openat(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	AUTO(archive_read_free) struct archive *archive = archive_read_new();
 	struct archive_entry *entry;
 	la_ssize_t n;
@@ -123,7 +154,9 @@ static int read_plain(const char *path, struct strbuf *ret, struct error *err)
 	archive_read_support_filter_xz(archive);
 	archive_read_support_filter_gzip(archive);
 	archive_read_support_filter_zstd(archive);
-	if (archive_read_open_filename(archive, path, 64 << 10) != ARCHIVE_OK ||
+	if (fd < 0)
+		return error_set(err, -errno, "open %s", path);
+	if (archive_read_open_fd(archive, fd, 64 << 10) != ARCHIVE_OK ||
 	    archive_read_next_header(archive, &entry) != ARCHIVE_OK)
 		return error_say(err, -EBADMSG, "%s: %.200s", path, archive_error_string(archive));
 	for (;;) {
@@ -163,7 +196,7 @@ static int copy_module(struct module_table *table, const char *name, int modules
 		return 0;
 	if (depth > DEPTH_MAX)
 		return error_say(err, -ELOOP, "the module %s needs itself", name);
-	r = read_plain(module->path, &data, err);
+	r = read_plain(module->dir_fd, module->path, &data, err);
 	if (r == 0)
 		r = kmod_depends(data.data, data.size, &depends, err);
 	if (r < 0)
@@ -186,70 +219,4 @@ int kernel_modules_copy(struct module_table *table, int modules_fd, struct error
 	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(wanted); i++)
 		r = copy_module(table, wanted[i], modules_fd, &order, 0, err);
 	return r < 0 ? r : write_file(modules_fd, "order", strbuf_str(&order), order.size, err);
-}
-
-static int add_modules(struct strbuf *out, int kernel_fd, struct error *err)
-{
-	AUTO(free) char *order = NULL;
-	char *rest, *name;
-	size_t size;
-	int r = file_read(kernel_fd, "modules/order", KERNEL_ORDER_MAX, &order, &size);
-
-	if (r < 0)
-		return error_set(err, r, "read modules/order");
-	initramfs_add_folder(out, "modules");
-	initramfs_add_file(out, "modules/order", 0644, order, size);
-	rest = order;
-	while ((name = strsep(&rest, "\n"))) {
-		AUTO(free) char *path = mem_printf("modules/%s", name);
-		AUTO(free) char *data = NULL;
-
-		if (!name[0])
-			continue;
-		r = file_read(kernel_fd, path, KERNEL_MODULE_MAX, &data, &size);
-		if (r < 0)
-			return error_set(err, r, "read %s", path);
-		initramfs_add_file(out, path, 0644, data, size);
-	}
-	return 0;
-}
-
-int kernel_initramfs_write(int kernel_fd, const char *init, struct error *err)
-{
-	AUTO(strbuf_done) struct strbuf out = {};
-	AUTO(free) char *program = NULL;
-	size_t size;
-	int r = file_read(AT_FDCWD, init, KERNEL_INIT_MAX, &program, &size);
-
-	if (r < 0)
-		return error_set(err, r, "read %s", init);
-	initramfs_add_folder(&out, "dev");
-	initramfs_add_file(&out, "init", 0755, program, size);
-	r = add_modules(&out, kernel_fd, err);
-	if (r < 0)
-		return r;
-	initramfs_end(&out);
-	return write_file(kernel_fd, "initramfs", out.data, out.size, err);
-}
-
-int kernel_file_digest(const char *path, char ret[KERNEL_HEX_SIZE], struct error *err)
-{
-	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct digest_stream *stream = digest_stream_new(DIGEST_SHA256);
-	AUTO(free) char *buffer = mem_zalloc(1 << 20);
-	char hex[DIGEST_TEXT_SIZE];
-	struct digest digest;
-	ssize_t n = fd < 0 ? -1 : 0;
-
-	while (fd >= 0 && (n = read(fd, buffer, 1 << 20)) > 0)
-		digest_stream_add(stream, buffer, (size_t) n);
-	if (n < 0) {
-		digest_stream_free(stream);
-		return error_set(err, -errno, "read %s", path);
-	}
-	digest_stream_end(stream, &digest);
-	digest_stream_free(stream);
-	digest_hex(&digest, hex);
-	memcpy(ret, hex, KERNEL_HEX_SIZE);
-	return 0;
 }

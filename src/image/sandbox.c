@@ -1,5 +1,6 @@
 #include "image/sandbox_internal.h"
 
+#include <asm/prctl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -283,6 +284,15 @@ static const int network_calls[] = {
 	SCMP_SYS(shutdown),   SCMP_SYS(recvmmsg),
 };
 
+/* What the C library's start and the makers of file systems need beside that. */
+static const int program_calls[] = {
+	SCMP_SYS(set_tid_address), SCMP_SYS(getxattr),   SCMP_SYS(lgetxattr),
+	SCMP_SYS(listxattr),       SCMP_SYS(llistxattr), SCMP_SYS(chdir),
+	SCMP_SYS(fchdir),          SCMP_SYS(dup2),       SCMP_SYS(rmdir),
+};
+
+static const int waiter_calls[] = { SCMP_SYS(wait4), SCMP_SYS(waitid) };
+
 static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -333,17 +343,46 @@ static int build_filter(scmp_filter_ctx filter, bool network)
 	return r < 0 ? r : allow(filter, network_calls, ARRAY_COUNT(network_calls));
 }
 
-static int limit_calls(bool network, struct error *err)
+static int build_program_filter(scmp_filter_ctx filter, const char *path)
+{
+	int r = allow(filter, program_calls, ARRAY_COUNT(program_calls));
+
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(execve), 1,
+				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) (uintptr_t) path));
+	return r < 0 ? r
+		     : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(arch_prctl), 1,
+					SCMP_A0(SCMP_CMP_EQ, ARCH_SET_FS));
+}
+
+enum caller { CALLER_WORKER, CALLER_WORKER_NETWORK, CALLER_WAITER, CALLER_PROGRAM };
+
+/* `path`: CALLER_PROGRAM only. */
+static int limit_calls(enum caller caller, const char *path, struct error *err)
 {
 	AUTO(seccomp_release) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int r;
 
 	if (!filter)
 		return error_set(err, -ENOMEM, "sandbox: seccomp");
-	r = build_filter(filter, network);
+	r = build_filter(filter, caller == CALLER_WORKER_NETWORK);
+	if (r == 0 && caller == CALLER_WAITER)
+		r = allow(filter, waiter_calls, ARRAY_COUNT(waiter_calls));
+	if (r == 0 && caller == CALLER_PROGRAM)
+		r = build_program_filter(filter, path);
 	if (r == 0)
 		r = seccomp_load(filter);
 	return r < 0 ? error_set(err, r, "sandbox: seccomp") : 0;
+}
+
+int sandbox_limit_waiter(struct error *err)
+{
+	return limit_calls(CALLER_WAITER, NULL, err);
+}
+
+int sandbox_limit_program(const char *path, struct error *err)
+{
+	return limit_calls(CALLER_PROGRAM, path, err);
 }
 
 static int set_limit(int resource, rlim_t value, struct error *err)
@@ -396,7 +435,7 @@ static int close_sandbox(const cap_value_t *kept, int count, bool network, struc
 	r = set_limits(err);
 	if (r == 0)
 		r = drop_capabilities(kept, count, err);
-	return r < 0 ? r : limit_calls(network, err);
+	return r < 0 ? r : limit_calls(network ? CALLER_WORKER_NETWORK : CALLER_WORKER, NULL, err);
 }
 
 int sandbox_enter(const struct sandbox *sandbox, struct error *err)

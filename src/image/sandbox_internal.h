@@ -37,5 +37,14 @@ int sandbox_enter_instance(int userns_fd, struct error *err);
  */
 int sandbox_enter_reader(struct error *err);
 
+/*
+ * For a worker that lets a program of the host's read what a stranger made, when everything else
+ * has been given away: the same list of system calls, for the process that waits
+ * (sandbox_limit_waiter()) and for the one that becomes the program.  There execve() works with
+ * `path` - the very pointer - and nothing else, and there are no other processes.
+ */
+int sandbox_limit_waiter(struct error *err);
+int sandbox_limit_program(const char *path, struct error *err);
+
 /* No file may become larger: called when the limits are known. */
 int sandbox_limit_files(uint64_t bytes, struct error *err);

@@ -85,9 +85,10 @@ static int run(struct image_store *store, const struct image_upper *upper, struc
 
 		json_array_append_new(points, json_string(encoded));
 	}
-	helper->store = store;
+	helper->worker = store->worker;
 	helper->root_fd = upper_fd;
 	helper->extra_fd = layers_fd;
+	helper->more_fd = -1;
 	helper->cancel_fd = upper->cancel_fd;
 	return helper_run(helper,
 			  json_pack("{s:O, s:o, s:I}", "layers", layers, "mount_points", points,

@@ -285,6 +285,7 @@ static const struct {
 } instance_actions[] = {
 	{ "stat", files_worker },    { "get", files_worker },   { "put", files_worker },
 	{ "changes", upper_worker }, { "layer", upper_worker }, { "disk", disk_worker },
+	{ "kernel", kernel_worker },
 };
 
 static int run_action(struct worker *worker, const char *action, struct error *err)

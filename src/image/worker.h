@@ -9,11 +9,18 @@
  * Started for one instance ("stat", "get", "put", see files.h; "changes", "layer", see upper.h): 4
  * is the stream, 5 the instance's root or changed files, 6 its user namespace or the folder of
  * layers.  Started for a disk of an image ("disk", see disk.h): 4 is its file, 5 the merged layers,
- * 6 the user namespace.
+ * 6 the user namespace.  Started for a kernel ("kernel", see kernel.h): 4 is the package or file, 5
+ * the folder for what it consists of, 6 the user namespace, 7 a folder of modules, if any.
  */
 #include <stdbool.h>
 
-enum { WORKER_WIRE_FD = 3, WORKER_INPUT_FD = 4, WORKER_JOB_FD = 5, WORKER_EXTRA_FD = 6 };
+enum {
+	WORKER_WIRE_FD = 3,
+	WORKER_INPUT_FD = 4,
+	WORKER_JOB_FD = 5,
+	WORKER_EXTRA_FD = 6,
+	WORKER_MODULES_FD = 7
+};
 
 /* Is this one of the words for an action? */
 bool image_worker_knows(const char *action);

@@ -2,8 +2,9 @@
  * The worker that makes a disk: mkfs.erofs (or mke2fs) over the merged layers of an image.
  *
  * The program is the host's, what it reads is a stranger's.  It gets a root with the host's /usr
- * (read-only), the tree at /image (read-only) and the result at /disk, no network, and is user 0 of
- * a user namespace with nothing but the right to read every file of the tree.
+ * (read-only), the tree at /image (read-only) and the result at /disk, no network, is user 0 of a
+ * user namespace with nothing but the right to read every file of the tree, and has the system
+ * calls of the sandbox (sandbox_internal.h): it starts nothing else, and mounts nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "image/sandbox_internal.h"
 #include "image/wire_internal.h"
 #include "image/worker.h"
 #include "image/worker_internal.h"
@@ -143,11 +145,16 @@ static int become_nobody(struct error *err)
 static void execute(const char *const *argv, int words_fd)
 {
 	static const char *const env[] = { "PATH=/usr/sbin:/usr/bin", "LC_ALL=C", NULL };
+	struct error err = {};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(words_fd, STDOUT_FILENO);
 	dup2(words_fd, STDERR_FILENO);
 	close_range(3, ~0u, 0);
+	if (sandbox_limit_program(argv[0], &err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		_exit(127);
+	}
 	execve(argv[0], (char *const *) (uintptr_t) argv, (char *const *) (uintptr_t) env);
 	_exit(127);
 }
@@ -157,7 +164,7 @@ static int run_program(const char *const *argv, struct error *err)
 {
 	char words[WORDS_MAX + 1], *line;
 	size_t size = 0;
-	int fds[2], status;
+	int fds[2], status, r;
 	ssize_t n;
 	pid_t pid;
 
@@ -170,6 +177,11 @@ static int run_program(const char *const *argv, struct error *err)
 	if (pid < 0) {
 		close(fds[0]);
 		return error_set(err, -errno, "disk: start %s", argv[0]);
+	}
+	r = sandbox_limit_waiter(err);
+	if (r < 0) {
+		kill(pid, SIGKILL);
+		return r;
 	}
 	while ((n = read(fds[0], words + size, WORDS_MAX - size)) > 0) {
 		size += (size_t) n;

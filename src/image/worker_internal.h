@@ -72,6 +72,8 @@ void worker_layer_close(struct worker_layer *work);
 
 /* worker_disk.c: a disk of an image, see disk.h. */
 int disk_worker(struct wire *wire, const char *action, struct error *err);
+/* worker_kernel.c: a kernel is taken apart, see kernel.h. */
+int kernel_worker(struct wire *wire, const char *action, struct error *err);
 
 int worker_pull(struct worker *worker, struct error *err);
 int worker_import(struct worker *worker, struct error *err);

@@ -194,10 +194,12 @@ static int disk(struct image_store *store, char **argv, struct error *err)
 static int kernels(int argc, char **argv, struct error *err)
 {
 	const char *dir = argv[0], *action = argv[1];
+	const struct kernel_tools tools = { getenv("IMAGE_DRIVER_INIT"),
+					    getenv("IMAGE_DRIVER_WORKER") };
 	const struct kernel_import args = { .source = argc > 2 ? argv[2] : "",
 					    .name = argc > 3 ? argv[3] : "",
 					    .modules = argc > 4 ? argv[4] : NULL,
-					    .init = getenv("IMAGE_DRIVER_INIT") };
+					    .tools = &tools };
 	AUTO(kernel_files_done)
 	struct kernel_files files = { .vmlinux_fd = -1, .bzimage_fd = -1, .initramfs_fd = -1 };
 	json_t *answer = NULL;
@@ -212,7 +214,7 @@ static int kernels(int argc, char **argv, struct error *err)
 	else if (strcmp(action, "delete") == 0)
 		r = kernel_delete(dir, args.source, err);
 	else
-		r = kernel_open(dir, args.source, args.init, &files, err);
+		r = kernel_open(dir, args.source, &tools, &files, err);
 	if (r == 0)
 		show(answer ? answer : json_string(files.name));
 	return r;

@@ -1,6 +1,6 @@
 /*
- * kernel-driver FOLDER VMLINUZ MODULES INIT - imports a kernel into a node's store, for tests of
- * virtual machines: no network, no daemon.
+ * kernel-driver FOLDER VMLINUZ MODULES INIT WORKER - imports a kernel into a node's store, for
+ * tests of virtual machines: no network, no daemon.
  */
 #include <stdio.h>
 
@@ -13,9 +13,10 @@ int main(int argc, char **argv)
 	AUTO(json_decref) json_t *meta = NULL;
 	struct error err = {};
 
-	if (argc != 5)
+	if (argc != 6)
 		return 2;
-	struct kernel_import import = { .source = argv[2], .modules = argv[3], .init = argv[4] };
+	const struct kernel_tools tools = { argv[4], argv[5] };
+	struct kernel_import import = { .source = argv[2], .modules = argv[3], .tools = &tools };
 	if (kernel_import(argv[1], &import, &meta, &err) < 0) {
 		fprintf(stderr, "kernel-driver: %s\n", err.msg);
 		return 1;

@@ -13,5 +13,6 @@ def give_kernel(node):
         pytest.skip("Debian's cloud kernel is not here and cannot be fetched")
     subprocess.run([node.build / "tests" / "kernel-driver", node.state / "kernels",
                     glob.glob(folder + "/boot/vmlinuz-*")[0],
-                    glob.glob(folder + "/lib/modules/*")[0], node.build / "brume-init"],
+                    glob.glob(folder + "/lib/modules/*")[0], node.build / "brume-init",
+                    node.build / "brume-image-worker"],
                    check=True, capture_output=True, timeout=120)
