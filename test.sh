@@ -57,15 +57,16 @@ verdict() { # NAME CODE
 	fi
 }
 
-# Adds what tools/count_results finds in a file of results.
-collect() { # SUITE FILE
-	local numbers line
-	numbers=$(tools/count_results "$2" "$results/failures") || numbers="0 1 0"
+# Adds what tools/count_results finds in files of results.
+collect() { # SUITE FILE...
+	local suite=$1 numbers line
+	shift
+	numbers=$(tools/count_results "$results/failures" "$@") || numbers="0 1 0"
 	# shellcheck disable=SC2086 # three numbers
 	count $numbers
-	while read -r line; do failures+=("$1: $line"); done <"$results/failures"
+	while read -r line; do failures+=("$suite: $line"); done <"$results/failures"
 	# shellcheck disable=SC2086
-	printf '%s: %d passed, %d failed, %d skipped\n' "$1" $numbers
+	printf '%s: %d passed, %d failed, %d skipped\n' "$suite" $numbers
 }
 
 wanted() { # SUITE
@@ -168,13 +169,14 @@ for name in "${names[@]}"; do
 done
 if [ $built = 0 ] && { wanted integration || [ ${#files[@]} != 0 ]; }; then
 	step "integration tests"
-	wanted integration && files=(tests/integration)
-	marks=()
-	[ $fast = yes ] && marks=(-m "not slow")
-	BRUME_BUILD=$PWD/build PYTHONDONTWRITEBYTECODE=1 apart \
-		/usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short -ra \
-		--junitxml="$results/integration.xml" "${marks[@]}" "${files[@]}"
-	collect integration "$results/integration.xml"
+	wanted integration && files=(tests/integration/test_*.py)
+	slow=()
+	[ $fast = yes ] && slow=(--fast)
+	mkdir "$results/integration"
+	BRUME_BUILD=$PWD/build tools/run_integration "${slow[@]}" --results "$results/integration" "${files[@]}"
+	found=()
+	for file in "${files[@]}"; do found+=("$results/integration/$(basename "$file" .py).xml"); done
+	collect integration "${found[@]}"
 fi
 
 # Virtual servers on Debian's kernels.  One processor each, side by side: most of a case is serial.

@@ -41,7 +41,9 @@ for what in $($b cat /proc/cmdline); do
 		$b dd if=/dev/vda of=/dev/null bs=4096 count=1; echo written | $b dd of=/dev/vda conv=fsync;;
 	test.flood) $b yes "a line of the console" | $b head -c 300000 > /dev/hvc0; echo "the last line" > /dev/hvc0;;
 	test.status) echo "rubbish" > $(port brume.status); echo "exit 7" > $(port brume.status);;
-	test.guest) exec 3<> $(port brume.guest); echo ready > $(port brume.out); read line <&3
+	test.guest) exec 3<> $(port brume.guest); echo ready > $(port brume.out)
+		# Without a reader on the other side there is nothing but an end.
+		until read line <&3; do $b sleep 0.05; done
 		echo "guest says $line" >&3; $b sleep 0.2;;
 	test.button) exec 4< "$(input 'Power Button')"; echo ready > $(port brume.out); $b dd of=/dev/null bs=24 count=1 <&4;;
 	test.ready) echo ready > $(port brume.out); read line < $(port brume.in); echo "got $line" > $(port brume.out);;
