@@ -30,35 +30,33 @@ enum {
 	OPT_CONSOLE_FD,
 };
 
+/*
+ * Restoring is making, too.  We never leave children to be adopted, so runc's choice about that is
+ * no choice here.
+ */
+#define MAKE_OPTIONS                                                                               \
+	{ "bundle", required_argument, NULL, 'b' },                                                \
+		{ "console-socket", required_argument, NULL, OPT_CONSOLE },                        \
+		{ "pid-file", required_argument, NULL, OPT_PID_FILE },                             \
+		{ "detach", no_argument, NULL, 'd' },                                              \
+		{ "no-pivot", no_argument, NULL, OPT_NO_PIVOT },                                   \
+		{ "rootfs-fd", required_argument, NULL, OPT_ROOTFS_FD },                           \
+		{ "console-fd", required_argument, NULL, OPT_CONSOLE_FD },                         \
+		{ "pidfd-socket", required_argument, NULL, OPT_PIDFD_SOCKET },                     \
+		{ "keep", no_argument, NULL, OPT_KEEP },                                           \
+	{                                                                                          \
+		"no-subreaper", no_argument, NULL, OPT_NO_SUBREAPER                                \
+	}
+
 static const struct option longs[] = {
-	{ "bundle", required_argument, NULL, 'b' },
-	{ "console-socket", required_argument, NULL, OPT_CONSOLE },
-	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
-	{ "detach", no_argument, NULL, 'd' },
-	{ "no-pivot", no_argument, NULL, OPT_NO_PIVOT },
+	MAKE_OPTIONS,
 	{ "preserve-fds", required_argument, NULL, OPT_PRESERVE },
 	{ "no-new-keyring", no_argument, NULL, OPT_NO_KEYRING },
-	{ "rootfs-fd", required_argument, NULL, OPT_ROOTFS_FD },
-	{ "console-fd", required_argument, NULL, OPT_CONSOLE_FD },
-	{ "pidfd-socket", required_argument, NULL, OPT_PIDFD_SOCKET },
-	{ "keep", no_argument, NULL, OPT_KEEP },
-	/* We never leave children to be adopted, so runc's choice about that is no choice here. */
-	{ "no-subreaper", no_argument, NULL, OPT_NO_SUBREAPER },
 	{},
 };
 
-/* Restoring is making, too. */
 static const struct option restore_longs[] = {
-	{ "bundle", required_argument, NULL, 'b' },
-	{ "console-socket", required_argument, NULL, OPT_CONSOLE },
-	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
-	{ "detach", no_argument, NULL, 'd' },
-	{ "no-pivot", no_argument, NULL, OPT_NO_PIVOT },
-	{ "rootfs-fd", required_argument, NULL, OPT_ROOTFS_FD },
-	{ "console-fd", required_argument, NULL, OPT_CONSOLE_FD },
-	{ "pidfd-socket", required_argument, NULL, OPT_PIDFD_SOCKET },
-	{ "keep", no_argument, NULL, OPT_KEEP },
-	{ "no-subreaper", no_argument, NULL, OPT_NO_SUBREAPER },
+	MAKE_OPTIONS,
 	CLI_CRIU_OPTIONS,
 	CLI_CRIU_RESTORE_OPTIONS,
 	{},
