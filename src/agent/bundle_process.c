@@ -202,16 +202,42 @@ static json_t *rlimits(const struct run_options *run, bool in_guest)
 	return array;
 }
 
+const char *bundle_user(const struct bundle *bundle)
+{
+	const char *user = bundle->spec->user;
+
+	return user && user[0] ? user : bundle->image->user;
+}
+
+/* What the process is told, whoever runs it. */
+static int add_words(const struct bundle *bundle, char **args, const char *hostname,
+		     const char *home, json_t *process, struct error *err)
+{
+	const char *own = bundle->spec->workdir;
+	const char *workdir = own && own[0] ? own : bundle->image->workdir;
+	AUTO(strv_free) char **env = make_env(bundle, hostname, home);
+	AUTO(json_decref) json_t *args_json = NULL, *env_json = NULL;
+	int r = bundle_texts(args, "command", &args_json, err);
+
+	if (r == 0)
+		r = bundle_texts(env, "env", &env_json, err);
+	if (r < 0)
+		return r;
+	json_t *cwd = json_string(workdir && workdir[0] == '/' ? workdir : "/");
+	if (!cwd)
+		return error_say(err, -EINVAL, "workdir: is not valid UTF-8");
+	json_object_update_new(process, json_pack("{s:b, s:O, s:O, s:o}", "terminal",
+						  bundle->spec->stdio.tty, "args", args_json, "env",
+						  env_json, "cwd", cwd));
+	return 0;
+}
+
 int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32_t *ret_owner,
 		       json_t *config, struct error *err)
 {
 	const struct instance_spec *spec = bundle->spec;
-	const char *workdir =
-		spec->workdir && spec->workdir[0] ? spec->workdir : bundle->image->workdir;
-	const char *user = spec->user && spec->user[0] ? spec->user : bundle->image->user;
+	AUTO(json_decref) json_t *process = NULL;
 	AUTO(strv_free) char **args = NULL;
-	AUTO(json_decref) json_t *args_json = NULL;
-	AUTO(json_decref) json_t *env_json = NULL;
 	struct users users;
 	int r;
 
@@ -221,34 +247,18 @@ int bundle_add_process(const struct bundle *bundle, const char *hostname, uint32
 	}
 	r = bundle_args(spec, bundle->image, &args, err);
 	if (r == 0)
-		r = users_resolve(bundle->root_fd, user, &users, err);
+		r = users_resolve(bundle->root_fd, bundle_user(bundle), &users, err);
 	if (r < 0)
 		return r;
-	AUTO(strv_free) char **env = make_env(bundle, hostname, users.home);
-	r = bundle_texts(args, "command", &args_json, err);
-	if (r == 0)
-		r = bundle_texts(env, "env", &env_json, err);
+	process = json_pack("{s:o, s:o, s:o, s:b}", "user", user_object(&users), "capabilities",
+			    capabilities(&spec->run, users.uid), "rlimits",
+			    rlimits(&spec->run, false), "noNewPrivileges", !spec->run.privileged);
+	r = add_words(bundle, args, hostname, users.home, process, err);
 	if (r < 0)
 		return r;
-	json_t *cwd = json_string(workdir && workdir[0] == '/' ? workdir : "/");
-	if (!cwd)
-		return error_say(err, -EINVAL, "workdir: is not valid UTF-8");
 	*ret_owner = rootfs_slot_uid(bundle->slot) + users.uid;
-	json_object_set_new(config, "process",
-			    json_pack("{s:b, s:o, s:O, s:O, s:o, s:o, s:o, s:b}", "terminal",
-				      bundle->spec->stdio.tty, "user", user_object(&users), "args",
-				      args_json, "env", env_json, "cwd", cwd, "capabilities",
-				      capabilities(&spec->run, users.uid), "rlimits",
-				      rlimits(&spec->run, false), "noNewPrivileges",
-				      !spec->run.privileged));
+	json_object_set(config, "process", process);
 	return 0;
-}
-
-const char *bundle_user(const struct bundle *bundle)
-{
-	const char *user = bundle->spec->user;
-
-	return user && user[0] ? user : bundle->image->user;
 }
 
 /* Root has all of them, and who is not root those that were asked for by name. */
@@ -264,28 +274,20 @@ static json_t *guest_capabilities(const struct run_options *run)
 int bundle_guest_process(const struct bundle *bundle, const char *hostname, json_t **ret,
 			 struct error *err)
 {
-	const char *workdir = bundle->spec->workdir && bundle->spec->workdir[0]
-				      ? bundle->spec->workdir
-				      : bundle->image->workdir;
-	AUTO(strv_free) char **env = make_env(bundle, hostname, NULL);
+	const struct run_options *run = &bundle->spec->run;
+	AUTO(json_decref) json_t *process = NULL;
 	AUTO(strv_free) char **args = NULL;
-	AUTO(json_decref) json_t *args_json = NULL, *env_json = NULL;
 	int r = bundle_args(bundle->spec, bundle->image, &args, err);
 
-	if (r == 0)
-		r = bundle_texts(args, "command", &args_json, err);
-	if (r == 0)
-		r = bundle_texts(env, "env", &env_json, err);
 	if (r < 0)
 		return r;
-	json_t *cwd = json_string(workdir && workdir[0] == '/' ? workdir : "/");
-	if (!cwd)
-		return error_say(err, -EINVAL, "workdir: is not valid UTF-8");
-	*ret = json_pack("{s:b, s:{s:i, s:i}, s:O, s:O, s:o, s:o, s:o, s:b}", "terminal",
-			 bundle->spec->stdio.tty, "user", "uid", 0, "gid", 0, "args", args_json,
-			 "env", env_json, "cwd", cwd, "capabilities",
-			 guest_capabilities(&bundle->spec->run), "rlimits",
-			 rlimits(&bundle->spec->run, true), "noNewPrivileges", 1);
+	process = json_pack("{s:{s:i, s:i}, s:o, s:o, s:b}", "user", "uid", 0, "gid", 0,
+			    "capabilities", guest_capabilities(run), "rlimits", rlimits(run, true),
+			    "noNewPrivileges", 1);
+	r = add_words(bundle, args, hostname, NULL, process, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(process);
 	return 0;
 }
 
