@@ -291,17 +291,17 @@ static void ask_guest(struct probe *probe, struct guest *guest)
 	probe->request = guest_request_new(guest, arguments, &ops, probe);
 }
 
-/* From the node: a machine has no network namespace to look from. */
-static int spawn_to_address(struct probe *probe, struct error *err)
+/* The program that connects, from where `option` says. */
+static int spawn_probe(struct probe *probe, const char *option, const char *value,
+		       struct error *err)
 {
 	const struct health_check *check = probe->check;
-	const char *address = instance_address(probe->agent, probe->uid);
 	AUTO(free) char *timeout = mem_printf("%u", check->timeout_ms);
 	AUTO(free) char *port = mem_printf("%u", check->port);
 	bool http = check->type == HEALTH_TYPE_HTTP;
 	char *argv[] = { (char *) probe->agent->options->probe,
-			 "--address",
-			 (char *) address,
+			 (char *) option,
+			 (char *) value,
 			 "--timeout-ms",
 			 timeout,
 			 http ? "http" : "tcp",
@@ -309,28 +309,23 @@ static int spawn_to_address(struct probe *probe, struct error *err)
 			 http ? check->path : NULL,
 			 NULL };
 
+	return spawn(probe, argv, KEEPER_DIRECT, err);
+}
+
+/* From the node: a machine has no network namespace to look from. */
+static int spawn_to_address(struct probe *probe, struct error *err)
+{
+	const char *address = instance_address(probe->agent, probe->uid);
+
 	if (!address)
 		return error_say(err, -ENONET, "the machine has no network to be reached in");
-	return spawn(probe, argv, KEEPER_DIRECT, err);
+	return spawn_probe(probe, "--address", address, err);
 }
 
 /* ---- on the node ---- */
 
 static int spawn_network(struct probe *probe, struct error *err)
 {
-	const struct health_check *check = probe->check;
-	AUTO(free) char *timeout = mem_printf("%u", check->timeout_ms);
-	AUTO(free) char *port = mem_printf("%u", check->port);
-	bool http = check->type == HEALTH_TYPE_HTTP;
-	char *argv[] = { (char *) probe->agent->options->probe,
-			 "--netns-fd",
-			 "3",
-			 "--timeout-ms",
-			 timeout,
-			 http ? "http" : "tcp",
-			 port,
-			 http ? check->path : NULL,
-			 NULL };
 	char path[40];
 	struct stat own, other;
 
@@ -342,7 +337,7 @@ static int spawn_network(struct probe *probe, struct error *err)
 	/* The pid may be another process's by now. */
 	if (own.st_ino == other.st_ino)
 		return error_say(err, -ESRCH, "the instance has just ended");
-	return spawn(probe, argv, KEEPER_DIRECT, err);
+	return spawn_probe(probe, "--netns-fd", "3", err);
 }
 
 static void prepare(void *data)
