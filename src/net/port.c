@@ -135,24 +135,47 @@ bool port_needs_hairpin(void)
 	       text[0] == '1';
 }
 
+int port_find_bridge(struct net *net, const struct port_spec *spec, struct link *ret,
+		     struct error *err)
+{
+	char name[IF_NAMESIZE];
+	int r;
+
+	name_bridge(net->prefix, spec->network->uid, name);
+	r = link_find(net->nl, name, ret);
+	return r < 0 ? error_set(err, r, "network %s has no bridge %s%s", spec->network->uid, name,
+				 net_detail(net->nl))
+		     : 0;
+}
+
+int port_join(struct net *net, const struct link *interface, const struct link *bridge,
+	      struct error *err)
+{
+	int r = 0;
+
+	if (interface->master != bridge->index)
+		r = link_set(net->nl, interface->index,
+			     &(struct link_change){ .master = bridge->index });
+	return r < 0 ? error_set(err, r, "cannot connect interface %s to %s%s", interface->name,
+				 bridge->name, net_detail(net->nl))
+		     : 0;
+}
+
 static int ensure_outside(struct net *net, const struct port_spec *spec,
 			  const struct port_plan *plan, int netns_fd, struct error *err)
 {
-	char bridge_name[IF_NAMESIZE], name[IF_NAMESIZE];
+	char name[IF_NAMESIZE];
 	struct link_change change = { .alias = spec->instance_uid,
 				      .no_link_local = net->ipv6,
 				      .hairpin = port_needs_hairpin(),
 				      .up = true };
 	struct link bridge, veth;
 	bool reused = false;
-	int r;
+	int r = port_find_bridge(net, spec, &bridge, err);
 
-	name_bridge(net->prefix, spec->network->uid, bridge_name);
-	name_veth(net->prefix, spec->instance_uid, name);
-	r = link_find(net->nl, bridge_name, &bridge);
 	if (r < 0)
-		return error_set(err, r, "network %s has no bridge %s%s", spec->network->uid,
-				 bridge_name, net_detail(net->nl));
+		return r;
+	name_veth(net->prefix, spec->instance_uid, name);
 	r = link_find(net->nl, name, &veth);
 	if (r == 0)
 		r = reuse_or_remove(net, spec, netns_fd, &veth, &reused, err);
@@ -165,12 +188,9 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 		return r;
 	if (reused) {
 		change.mtu = plan->network.mtu;
-		if (veth.master != bridge.index)
-			r = link_set(net->nl, veth.index,
-				     &(struct link_change){ .master = bridge.index });
+		r = port_join(net, &veth, &bridge, err);
 		if (r < 0)
-			return error_set(err, r, "cannot connect interface %s to %s%s", name,
-					 bridge_name, net_detail(net->nl));
+			return r;
 	} else {
 		r = link_add_veth(net->nl, &(struct link_veth){ .name = name,
 								.master = bridge.index,
@@ -182,7 +202,7 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 			r = link_find(net->nl, name, &veth);
 		if (r < 0)
 			return error_set(err, r, "cannot connect instance %s to %s%s",
-					 spec->instance_uid, bridge_name, net_detail(net->nl));
+					 spec->instance_uid, bridge.name, net_detail(net->nl));
 	}
 	r = link_set(net->nl, veth.index, &change);
 	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))

@@ -22,3 +22,11 @@ int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error 
 
 /* Whether a port has to send frames back to where they came from. */
 bool port_needs_hairpin(void);
+
+/* The bridge of its network. */
+int port_find_bridge(struct net *net, const struct port_spec *spec, struct link *ret,
+		     struct error *err);
+
+/* Puts the interface on the bridge, if it is not there. */
+int port_join(struct net *net, const struct link *interface, const struct link *bridge,
+	      struct error *err);

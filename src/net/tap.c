@@ -57,35 +57,30 @@ static int make(const char *name, int *ret_fd, struct error *err)
 static int join(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 		struct error *err)
 {
-	char bridge_name[IF_NAMESIZE], name[IF_NAMESIZE];
+	char name[IF_NAMESIZE];
 	struct link_change change = { .alias = spec->instance_uid,
 				      .mtu = plan->network.mtu,
 				      .no_link_local = net->ipv6,
 				      .up = true };
 	struct link bridge, tap;
-	int r;
+	int r = port_find_bridge(net, spec, &bridge, err);
 
-	name_bridge(net->prefix, spec->network->uid, bridge_name);
-	name_veth(net->prefix, spec->instance_uid, name);
-	r = link_find(net->nl, bridge_name, &bridge);
 	if (r < 0)
-		return error_set(err, r, "network %s has no bridge %s%s", spec->network->uid,
-				 bridge_name, net_detail(net->nl));
+		return r;
+	name_veth(net->prefix, spec->instance_uid, name);
 	r = link_find(net->nl, name, &tap);
 	if (r < 0)
 		return error_set(err, r, "the machine's interface %s%s", name, net_detail(net->nl));
-	if (tap.master != bridge.index)
-		r = link_set(net->nl, tap.index, &(struct link_change){ .master = bridge.index });
+	r = port_join(net, &tap, &bridge, err);
 	if (r < 0)
-		return error_set(err, r, "cannot connect interface %s to %s%s", name, bridge_name,
-				 net_detail(net->nl));
+		return r;
 	/* Only a port of a bridge can have this. */
 	change.hairpin = port_needs_hairpin();
 	r = link_set(net->nl, tap.index, &change);
 	if (r == 0)
 		r = link_settle(net->nl, name);
 	if (r == 0)
-		r = link_settle(net->nl, bridge_name);
+		r = link_settle(net->nl, bridge.name);
 	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))
 		     : 0;
 }
