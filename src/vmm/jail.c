@@ -29,15 +29,13 @@ enum {
 		SYS_rt_sigreturn, SYS_rt_sigprocmask, SYS_exit, SYS_exit_group, SYS_clock_gettime, \
 		SYS_restart_syscall
 
+/* What a thread with a loop (vmm/loop.h) needs. */
+#define LOOP COMMON, SYS_ioctl, SYS_epoll_pwait2, SYS_epoll_ctl, SYS_read, SYS_close
+
 static const int cpu_calls[] = { SYS_ioctl, COMMON };
 
 static const int main_calls[] = {
-	COMMON,
-	SYS_ioctl,
-	SYS_epoll_pwait2,
-	SYS_epoll_ctl,
-	SYS_read,
-	SYS_close,
+	LOOP,
 	SYS_accept4,
 	SYS_recvfrom,
 	SYS_sendto,
@@ -56,12 +54,7 @@ static const int main_calls[] = {
 };
 
 static const int io_calls[] = {
-	COMMON,
-	SYS_ioctl,
-	SYS_epoll_pwait2,
-	SYS_epoll_ctl,
-	SYS_read,
-	SYS_close,
+	LOOP,
 	/* disks */
 	SYS_io_uring_enter,
 	SYS_preadv,
