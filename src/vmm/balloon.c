@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_ids.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -303,27 +302,23 @@ int balloon_new(const struct balloon_options *options, const struct guest_memory
 	struct virtio_device *device = &balloon->device;
 	int r;
 
-	device->ops = &balloon_ops;
-	device->loop = loop;
+	virtio_init(device, &balloon_ops, options->id, loop);
+	virtio_init_queues(device, options->reporting ? QUEUES_MAX : QUEUES_MAX - 1, QUEUE_SIZE);
 	device->features = 1ull << VIRTIO_BALLOON_F_STATS_VQ;
 	if (options->deflate_on_oom)
 		device->features |= 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM;
 	if (options->reporting)
 		device->features |= 1ull << VIRTIO_BALLOON_F_REPORTING;
-	device->queue_count = options->reporting ? QUEUES_MAX : QUEUES_MAX - 1;
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		device->queue_size[i] = QUEUE_SIZE;
 	device->config_size = offsetof(struct virtio_balloon_config, free_page_hint_cmd_id);
-	snprintf(device->id, sizeof(device->id), "%s", options->id);
 	balloon->memory = memory;
 	balloon->interval_ns = options->statistics_interval_ms * 1000000ull;
 	clear_statistics(&balloon->statistics, 0);
-	r = loop_add_timer(loop, 0, on_work, balloon, &balloon->work_timer);
+	r = virtio_add_timer(device, on_work, balloon, &balloon->work_timer, err);
 	if (r >= 0)
-		r = loop_add_timer(loop, 0, on_interval, balloon, &balloon->statistics_timer);
+		r = virtio_add_timer(device, on_interval, balloon, &balloon->statistics_timer, err);
 	if (r < 0) {
 		balloon_free(device);
-		return error_set(err, r, "%s: adding a timer", options->id);
+		return r;
 	}
 	*ret = device;
 	return 0;

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/virtio_blk.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -519,14 +518,10 @@ int blk_new(const struct blk_options *options, struct loop *loop, struct virtio_
 		return r;
 	blk = mem_new0(struct blk);
 	device = &blk->device;
-	device->ops = &blk_ops;
-	device->loop = loop;
-	device->queue_count = options->queues ? options->queues : 1;
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		device->queue_size[i] =
-			(uint16_t) (options->queue_size ? options->queue_size : QUEUE_SIZE);
+	virtio_init(device, &blk_ops, options->id, loop);
+	virtio_init_queues(device, options->queues ? options->queues : 1,
+			   options->queue_size ? options->queue_size : QUEUE_SIZE);
 	device->config_size = sizeof(blk->config);
-	snprintf(device->id, sizeof(device->id), "%s", options->id);
 	blk->fd = options->fd;
 	blk->read_only = options->read_only;
 	blk->unsafe = options->unsafe;
@@ -542,7 +537,7 @@ int blk_new(const struct blk_options *options, struct loop *loop, struct virtio_
 				err);
 	}
 	if (r >= 0)
-		r = loop_add_timer(loop, 0, on_timer, blk, &blk->timer);
+		r = virtio_add_timer(device, on_timer, blk, &blk->timer, err);
 	if (r < 0) {
 		blk_free(device);
 		return r;

@@ -574,28 +574,20 @@ int console_new(const struct console_options *options, struct loop *loop,
 	int r;
 
 	assert(options->port_count >= 1 && options->port_count <= CONSOLE_PORTS_MAX);
-	device->ops = &console_ops;
-	device->loop = loop;
+	virtio_init(device, &console_ops, options->id, loop);
+	virtio_init_queues(device, 2 + 2 * options->port_count, QUEUE_SIZE);
 	device->features =
 		1ull << VIRTIO_CONSOLE_F_MULTIPORT | 1ull << VIRTIO_CONSOLE_F_EMERG_WRITE;
 	device->config_size = sizeof(struct virtio_console_config);
-	device->queue_count = 2 + 2 * options->port_count;
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		device->queue_size[i] = QUEUE_SIZE;
-	snprintf(device->id, sizeof(device->id), "%s", options->id);
-
 	console->port_count = options->port_count;
 	for (unsigned int i = 0; i < options->port_count; i++)
 		port_init(console, i, &options->ports[i]);
 	r = ring_init(console, options->ring_fd);
+	r = r < 0 ? error_set(err, r, "%s: the file of its last words", options->id)
+		  : virtio_add_timer(device, on_timer, console, &console->timer, err);
 	if (r < 0) {
 		console_free(device);
-		return error_set(err, r, "%s: the file of its last words", options->id);
-	}
-	r = loop_add_timer(loop, 0, on_timer, console, &console->timer);
-	if (r < 0) {
-		console_free(device);
-		return error_set(err, r, "%s: adding a timer", options->id);
+		return r;
 	}
 	*ret = device;
 	return 0;

@@ -6,7 +6,6 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -589,8 +588,7 @@ static int nic_init(struct nic *nic, const struct nic_options *options, struct e
 			return error_set(err, -errno, "%s: copying a descriptor", device->id);
 	}
 	init_features(nic, options);
-	r = loop_add_timer(device->loop, 0, on_timer, nic, &nic->timer);
-	return r < 0 ? error_set(err, r, "%s: adding a timer", device->id) : 0;
+	return virtio_add_timer(device, on_timer, nic, &nic->timer, err);
 }
 
 int nic_new(const struct nic_options *options, struct loop *loop, struct virtio_device **ret,
@@ -605,14 +603,10 @@ int nic_new(const struct nic_options *options, struct loop *loop, struct virtio_
 		return r;
 	nic = mem_new0(struct nic);
 	device = &nic->device;
-	device->ops = &nic_ops;
-	device->loop = loop;
-	device->queue_count = 2 * options->pairs + 1;
-	for (unsigned int i = 0; i < device->queue_count; i++)
-		device->queue_size[i] =
-			(uint16_t) (options->queue_size ? options->queue_size : QUEUE_SIZE);
+	virtio_init(device, &nic_ops, options->id, loop);
+	virtio_init_queues(device, 2 * options->pairs + 1,
+			   options->queue_size ? options->queue_size : QUEUE_SIZE);
 	device->config_size = offsetof(struct virtio_net_config, speed);
-	snprintf(device->id, sizeof(device->id), "%s", options->id);
 	nic->pair_count = options->pairs;
 	for (unsigned int i = 0; i < options->pairs; i++) {
 		nic->pairs[i].nic = nic;

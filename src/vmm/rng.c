@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -139,16 +138,13 @@ int rng_new(const struct rng_options *options, struct loop *loop, struct virtio_
 	};
 	int r;
 
-	rng->device.ops = &rng_ops;
-	rng->device.loop = loop;
-	rng->device.queue_count = 1;
-	rng->device.queue_size[0] = QUEUE_SIZE;
-	snprintf(rng->device.id, sizeof(rng->device.id), "%s", options->id ? options->id : "rng0");
+	virtio_init(&rng->device, &rng_ops, options->id ? options->id : "rng0", loop);
+	virtio_init_queues(&rng->device, 1, QUEUE_SIZE);
 	ratelimit_init(&rng->limit, &limit);
-	r = loop_add_timer(loop, 0, on_timer, rng, &rng->timer);
+	r = virtio_add_timer(&rng->device, on_timer, rng, &rng->timer, err);
 	if (r < 0) {
 		rng_free(&rng->device);
-		return error_set(err, r, "%s: adding a timer", options->id);
+		return r;
 	}
 	*ret = &rng->device;
 	return 0;

@@ -1,7 +1,33 @@
 #include "vmm/virtio.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "base/error.h"
+
+void virtio_init(struct virtio_device *device, const struct virtio_ops *ops, const char *id,
+		 struct loop *loop)
+{
+	device->ops = ops;
+	device->loop = loop;
+	snprintf(device->id, sizeof(device->id), "%s", id);
+}
+
+void virtio_init_queues(struct virtio_device *device, unsigned int count, unsigned int size)
+{
+	device->queue_count = count;
+	for (unsigned int i = 0; i < count; i++)
+		device->queue_size[i] = (uint16_t) size;
+}
+
+int virtio_add_timer(struct virtio_device *device, loop_timer_fn call, void *data,
+		     struct loop_source **ret, struct error *err)
+{
+	int r = loop_add_timer(device->loop, 0, call, data, ret);
+
+	return r < 0 ? error_set(err, r, "%s: adding a timer", device->id) : 0;
+}
 
 int virtio_pop(struct virtio_device *device, unsigned int queue, struct queue_chain *ret)
 {

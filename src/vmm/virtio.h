@@ -74,6 +74,15 @@ struct virtio_device {
 	struct queue queues[VIRTIO_QUEUES_MAX];
 };
 
+/* For a model's `_new`: what all devices have.  `id` is copied. */
+void virtio_init(struct virtio_device *device, const struct virtio_ops *ops, const char *id,
+		 struct loop *loop);
+/* That many queues, all of one size. */
+void virtio_init_queues(struct virtio_device *device, unsigned int count, unsigned int size);
+/* A timer of the device's loop. */
+int virtio_add_timer(struct virtio_device *device, loop_timer_fn call, void *data,
+		     struct loop_source **ret, struct error *err);
+
 /* Tells the driver of pushed chains if it wants to know. */
 void virtio_interrupt(struct virtio_device *device, unsigned int queue);
 /* The driver is told when the transport has one; harmless before that. */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_vsock.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -549,13 +548,9 @@ int vsock_new(const struct vsock_options *options, struct loop *loop, struct vir
 	vsock = mem_new0(struct vsock);
 	TAILQ_INIT(&vsock->all);
 	TAILQ_INIT(&vsock->pending);
-	vsock->device.ops = &vsock_ops;
-	vsock->device.loop = loop;
-	vsock->device.queue_count = 3;
-	for (unsigned int i = 0; i < vsock->device.queue_count; i++)
-		vsock->device.queue_size[i] = QUEUE_SIZE;
+	virtio_init(&vsock->device, &vsock_ops, options->id, loop);
+	virtio_init_queues(&vsock->device, EVENTS + 1, QUEUE_SIZE);
 	vsock->device.config_size = sizeof(struct virtio_vsock_config);
-	snprintf(vsock->device.id, sizeof(vsock->device.id), "%s", options->id);
 	vsock->guest_cid = options->guest_cid;
 	vsock->listen_fd = options->listen_fd;
 	vsock->next_port = FIRST_PORT;
