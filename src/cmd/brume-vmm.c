@@ -20,11 +20,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
-#include "vmm/control.h"
 #include "vmm/jail.h"
 #include "vmm/loop.h"
 #include "vmm/options.h"
 #include "vmm/vm.h"
+#include "vmm/vm_control.h"
 
 enum {
 	EXIT_OFF = 0,
@@ -151,7 +151,7 @@ static int start(struct program *program, struct error *err)
 
 static int run(struct program *program, struct error *err)
 {
-	AUTO(control_free) struct control *control = NULL;
+	AUTO(vm_control_free) struct vm_control *control = NULL;
 	struct options *options = &program->options;
 	int r;
 
@@ -164,8 +164,8 @@ static int run(struct program *program, struct error *err)
 	if (r == 0)
 		r = watch_signals(program, err);
 	if (r == 0 && (options->control_path || options->control_fd >= 0))
-		r = control_new(options->control_path, options->control_fd, program->loop,
-				program->vm, &control, err);
+		r = vm_control_new(options->control_path, options->control_fd, program->loop,
+				   program->vm, &control, err);
 	if (r == 0)
 		r = start(program, err);
 	if (r < 0)

@@ -2,7 +2,7 @@
 /*
  * vmm/vm.h - one virtual machine: memory, CPUs, buses and devices, put together; its life.
  *
- * Used by brume-vmm and control.c.  Thread: everything here belongs to the main thread and its
+ * Used by brume-vmm and vm_control.c.  Thread: everything here belongs to the main thread and its
  * loop; devices run on a loop of their own ("io"), CPUs on their threads, and what they report
  * arrives on the main loop.  The main loop may wait for CPUs, so no device may live on it. A crash
  * of the process is the machine's end: the kernel takes everything back.

@@ -17,9 +17,9 @@
 #include "codec/frame.h"
 #include "kern/kvm.h"
 #include "kern/sock.h"
-#include "vmm/control.h"
 #include "vmm/loop.h"
 #include "vmm/vm.h"
+#include "vmm/vm_control.h"
 
 /*
  * A whole machine without a kernel: its CPUs start at the reset vector, where nothing is, so they
@@ -82,7 +82,7 @@ static const char *ask(struct vm *vm, const char *call, json_t **ret)
 	AUTO(json_decref) json_t *request = json_loads(call, 0, NULL);
 
 	json_decref(*ret);
-	*ret = control_answer(vm, request);
+	*ret = vm_control_answer(vm, request);
 	return json_string_value(json_object_get(*ret, "error"));
 }
 
@@ -196,7 +196,7 @@ static void *client(void *path)
 
 static void speaks_on_a_socket(void **state)
 {
-	AUTO(control_free) struct control *control = NULL;
+	AUTO(vm_control_free) struct vm_control *control = NULL;
 	char path[64];
 	struct test test = {};
 	pthread_t thread;
@@ -205,14 +205,14 @@ static void speaks_on_a_socket(void **state)
 	need_kvm();
 	snprintf(path, sizeof(path), "/tmp/brume-test-control-%d", (int) getpid());
 	assert_int_equal(make(&test, NULL, NULL), 0);
-	assert_int_equal(control_new(path, -1, test.loop, test.vm, &control, NULL), 0);
+	assert_int_equal(vm_control_new(path, -1, test.loop, test.vm, &control, NULL), 0);
 	assert_int_equal(vm_start(test.vm, true, NULL), 0);
 	assert_int_equal(pthread_create(&thread, NULL, client, path), 0);
 	assert_int_equal(loop_run(test.loop), 0);
 	assert_int_equal(test.end, VM_QUIT);
 	pthread_join(thread, NULL);
 	unlink(path);
-	control_free(TAKE_PTR(control));
+	vm_control_free(TAKE_PTR(control));
 	unmake(&test);
 }
 

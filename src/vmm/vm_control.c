@@ -1,4 +1,4 @@
-#include "vmm/control.h"
+#include "vmm/vm_control.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,14 +24,14 @@ enum {
 };
 
 struct connection {
-	struct control *control;
+	struct vm_control *control;
 	struct connection *next;
 	struct loop_source *source;
 	int fd;
 	struct strbuf in, out;
 };
 
-struct control {
+struct vm_control {
 	struct loop *loop;
 	struct vm *vm;
 	int fd;
@@ -93,7 +93,7 @@ static json_t *do_balloon(struct vm *vm, const json_t *arguments)
 	return json_pack("{s:o}", "result", result);
 }
 
-json_t *control_answer(struct vm *vm, const json_t *call)
+json_t *vm_control_answer(struct vm *vm, const json_t *call)
 {
 	AUTO(free) char *method = NULL;
 	AUTO(json_decref) json_t *none = json_object();
@@ -122,7 +122,7 @@ json_t *control_answer(struct vm *vm, const json_t *call)
 
 static void connection_end(struct connection *connection)
 {
-	struct control *control = connection->control;
+	struct vm_control *control = connection->control;
 	struct connection **at = &control->connections;
 
 	while (*at != connection)
@@ -148,7 +148,7 @@ static int on_frame(const struct frame *frame, void *data, struct error *err)
 	r = frame_json(frame, &call, err);
 	if (r < 0)
 		return r;
-	answer = control_answer(connection->control->vm, call);
+	answer = vm_control_answer(connection->control->vm, call);
 	r = frame_append_json(&connection->out, FRAME_RETURN, frame->id, answer);
 	if (r == 0 && connection->out.size > OUT_BYTES_MAX)
 		r = -ENOBUFS;
@@ -207,7 +207,7 @@ static void on_connection(struct loop_source *source, int fd, uint32_t events, v
 
 static void on_listener(struct loop_source *source, int fd, uint32_t events, void *data)
 {
-	struct control *control = data;
+	struct vm_control *control = data;
 	AUTO(fd_close) int peer = sock_accept(fd);
 	struct connection *connection;
 
@@ -225,10 +225,10 @@ static void on_listener(struct loop_source *source, int fd, uint32_t events, voi
 		connection_end(connection);
 }
 
-int control_new(const char *path, int fd, struct loop *loop, struct vm *vm, struct control **ret,
-		struct error *err)
+int vm_control_new(const char *path, int fd, struct loop *loop, struct vm *vm,
+		   struct vm_control **ret, struct error *err)
 {
-	AUTO(control_free) struct control *control = mem_new0(struct control);
+	AUTO(vm_control_free) struct vm_control *control = mem_new0(struct vm_control);
 	int r;
 
 	control->loop = loop;
@@ -246,7 +246,7 @@ int control_new(const char *path, int fd, struct loop *loop, struct vm *vm, stru
 	return 0;
 }
 
-void control_free(struct control *control)
+void vm_control_free(struct vm_control *control)
 {
 	if (!control)
 		return;
