@@ -4,299 +4,20 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_ids.h>
-#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/uio.h>
 
 #include "base/error.h"
 #include "base/mem.h"
-#include "vmm/virtio.h"
+#include "vmm/nic_internal.h"
 
-enum {
-	QUEUE_SIZE = 256,
-	HEADER = sizeof(struct virtio_net_hdr_v1),
-	ETHERNET = 14 + 4,
-	PACKET_MAX = HEADER + ETHERNET + 65535,
-	BATCH = 64,
-	RX_CHAINS = 64,
-	RX_IOV = 256,
-};
+enum { QUEUE_SIZE = 256 };
 
 #define GUEST_OFFLOADS                                                                             \
 	(1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |                       \
 	 1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN)
-
-/* A buffer of the guest that waits for a packet. */
-struct rx_chain {
-	uint16_t head, iov_count;
-	uint64_t size;
-};
-
-struct pair {
-	struct nic *nic;
-	unsigned int index;
-	int fd, out_fd; /* out_fd: a copy, because epoll takes each only once */
-	bool lost;      /* the tap is gone */
-	bool blocked;   /* waits for room in the tap */
-	bool slowed;    /* waits for its time to send */
-	struct loop_source *source, *out_source;
-	/*
-	 * How large the next packet is nobody knows: buffers are taken ahead until the largest one
-	 * would fit, and stay here until they are used.
-	 */
-	unsigned int chain_count, iov_count;
-	uint64_t size;
-	struct rx_chain chains[RX_CHAINS];
-	struct iovec iov[RX_IOV];
-};
-
-struct nic {
-	struct virtio_device device;
-	struct virtio_net_config config;
-	unsigned int pair_count, active_pairs;
-	unsigned int control_queue;
-	uint64_t features, offloads;
-	uint64_t packet_max;
-	bool is_tap, active, rx_slowed, control_slowed;
-	struct ratelimit send, receive;
-	struct loop_source *timer;
-	struct pair pairs[NIC_PAIRS_MAX];
-};
-
-static unsigned int rx_queue(const struct pair *pair)
-{
-	return 2 * pair->index;
-}
-
-static unsigned int tx_queue(const struct pair *pair)
-{
-	return 2 * pair->index + 1;
-}
-
-/* ---- to the guest ---- */
-
-static void pair_receive(struct pair *pair);
-
-static void on_packet(struct loop_source *source, int fd, uint32_t events, void *data)
-{
-	struct pair *pair = data;
-
-	(void) fd;
-	pair_receive(pair);
-	if ((events & (EPOLLERR | EPOLLHUP)) && pair->source == source) {
-		loop_source_free(source);
-		pair->source = NULL;
-		pair->lost = true;
-		nic_set_link(&pair->nic->device, false);
-	}
-}
-
-/* Waits for packets only while there is room for them. */
-static void pair_watch(struct pair *pair, bool watch)
-{
-	watch = watch && !pair->lost;
-	if (!watch) {
-		loop_source_free(pair->source);
-		pair->source = NULL;
-	} else if (!pair->source) {
-		pair->lost = loop_add_fd(pair->nic->device.loop, pair->fd, EPOLLIN, on_packet, pair,
-					 &pair->source) < 0;
-	}
-}
-
-/* Takes buffers until any packet fits, or no more can be had. */
-static bool pair_fill(struct pair *pair)
-{
-	struct virtio_device *device = &pair->nic->device;
-	struct queue *queue = &device->queues[rx_queue(pair)];
-	bool mergeable = pair->nic->features & (1ull << VIRTIO_NET_F_MRG_RXBUF);
-	struct queue_chain chain;
-	int r;
-
-	while (pair->chain_count == 0 || (mergeable && pair->size < pair->nic->packet_max)) {
-		if (pair->chain_count == RX_CHAINS || pair->chain_count == queue->size)
-			return true;
-		r = virtio_pop(device, rx_queue(pair), &chain);
-		if (r < 0)
-			return false;
-		if (r == 0) {
-			if (queue_enable_doorbell(queue))
-				continue;
-			return false;
-		}
-		if (chain.in_size < HEADER || chain.out_count) {
-			virtio_break(device, rx_queue(pair), "a receive buffer without a header");
-			return false;
-		}
-		if (pair->iov_count + chain.in_count > RX_IOV) {
-			queue_undo_pop(queue);
-			return true;
-		}
-		memcpy(pair->iov + pair->iov_count, chain.iov,
-		       chain.in_count * sizeof(chain.iov[0]));
-		pair->iov_count += chain.in_count;
-		pair->size += chain.in_size;
-		pair->chains[pair->chain_count++] = (struct rx_chain){
-			.head = chain.head,
-			.iov_count = (uint16_t) chain.in_count,
-			.size = chain.in_size,
-		};
-	}
-	queue_disable_doorbell(queue);
-	return true;
-}
-
-/* A packet of `size` bytes lies in the first buffers: gives those back, all at one moment. */
-static void pair_deliver(struct pair *pair, uint64_t size)
-{
-	struct queue *queue = &pair->nic->device.queues[rx_queue(pair)];
-	unsigned int used = 0, iov_used = 0;
-	uint64_t left = size;
-	uint16_t buffers;
-
-	for (; used < pair->chain_count && left > 0; used++) {
-		uint64_t here = left < pair->chains[used].size ? left : pair->chains[used].size;
-
-		queue_stage(queue, pair->chains[used].head, (uint32_t) here);
-		left -= here;
-		pair->size -= pair->chains[used].size;
-		iov_used += pair->chains[used].iov_count;
-	}
-	buffers = (uint16_t) used;
-	queue_iov_write(pair->iov, iov_used, offsetof(struct virtio_net_hdr_v1, num_buffers),
-			&buffers, sizeof(buffers));
-	queue_publish(queue);
-	pair->chain_count -= used;
-	pair->iov_count -= iov_used;
-	memmove(pair->chains, pair->chains + used, pair->chain_count * sizeof(pair->chains[0]));
-	memmove(pair->iov, pair->iov + iov_used, pair->iov_count * sizeof(pair->iov[0]));
-}
-
-static bool may_receive(struct nic *nic)
-{
-	uint64_t due;
-
-	if (!ratelimit_is_limited(&nic->receive) ||
-	    ratelimit_ready(&nic->receive, ratelimit_now_ns(), &due))
-		return true;
-	virtio_count(&nic->device.counters.throttled, 1);
-	nic->rx_slowed = true;
-	loop_source_set_timer(nic->timer, due);
-	return false;
-}
-
-static void pair_receive(struct pair *pair)
-{
-	struct nic *nic = pair->nic;
-	struct virtio_device *device = &nic->device;
-	bool watch = pair->index < nic->active_pairs;
-	ssize_t n;
-
-	for (unsigned int i = 0; i < BATCH && watch; i++) {
-		if (!pair_fill(pair) || !may_receive(nic)) {
-			watch = false;
-			break;
-		}
-		n = readv(pair->fd, pair->iov, (int) pair->iov_count);
-		if (n < HEADER)
-			break;
-		if (ratelimit_is_limited(&nic->receive))
-			ratelimit_charge(&nic->receive, ratelimit_now_ns(), (uint64_t) n - HEADER);
-		virtio_count(&device->counters.read_bytes, (uint64_t) n - HEADER);
-		virtio_count(&device->counters.requests, 1);
-		pair_deliver(pair, (uint64_t) n);
-	}
-	pair_watch(pair, watch);
-	virtio_interrupt(device, rx_queue(pair));
-}
-
-/* ---- from the guest ---- */
-
-static void pair_send(struct pair *pair);
-
-static void on_room(struct loop_source *source, int fd, uint32_t events, void *data)
-{
-	struct pair *pair = data;
-
-	(void) fd, (void) events;
-	loop_source_free(source);
-	pair->out_source = NULL;
-	pair->blocked = false;
-	pair_send(pair);
-}
-
-static bool may_send(struct pair *pair, uint64_t size)
-{
-	struct nic *nic = pair->nic;
-	uint64_t due;
-
-	if (!ratelimit_is_limited(&nic->send) ||
-	    ratelimit_take(&nic->send, ratelimit_now_ns(), size, &due))
-		return true;
-	virtio_count(&nic->device.counters.throttled, 1);
-	pair->slowed = true;
-	loop_source_set_timer(nic->timer, due);
-	return false;
-}
-
-/* False: the queue waits. */
-static bool send_one(struct pair *pair, const struct queue_chain *chain)
-{
-	struct virtio_device *device = &pair->nic->device;
-	ssize_t n = -1;
-
-	if (chain->out_size > HEADER && chain->out_size <= PACKET_MAX && !pair->lost) {
-		if (!may_send(pair, chain->out_size - HEADER))
-			return false;
-		n = writev(pair->fd, chain->iov, (int) chain->out_count);
-		if (n < 0 && errno == EAGAIN) {
-			pair->blocked = loop_add_fd(device->loop, pair->out_fd, EPOLLOUT, on_room,
-						    pair, &pair->out_source) >= 0;
-			if (pair->blocked)
-				return false;
-		}
-	}
-	/* What the tap refuses is lost, as on a wire. */
-	if (n > HEADER)
-		virtio_count(&device->counters.written_bytes, (uint64_t) n - HEADER);
-	else
-		virtio_count(&device->counters.errors, 1);
-	return true;
-}
-
-static void pair_send(struct pair *pair)
-{
-	struct virtio_device *device = &pair->nic->device;
-	struct queue *queue = &device->queues[tx_queue(pair)];
-	struct queue_chain chain;
-	unsigned int i;
-	int r = 0;
-
-	queue_disable_doorbell(queue);
-	for (i = 0; i < BATCH && !pair->blocked && !pair->slowed; i++) {
-		r = virtio_pop(device, tx_queue(pair), &chain);
-		if (r == 0 && queue_enable_doorbell(queue))
-			continue;
-		if (r <= 0)
-			break;
-		if (!send_one(pair, &chain)) {
-			queue_undo_pop(queue);
-			break;
-		}
-		virtio_count(&device->counters.requests, 1);
-		queue_stage(queue, chain.head, 0);
-	}
-	queue_publish(queue);
-	virtio_interrupt(device, tx_queue(pair));
-	if (i == BATCH) {
-		pair->slowed = true;
-		loop_source_set_timer(pair->nic->timer, 1);
-	}
-}
 
 /* ---- the control queue ---- */
 
@@ -328,8 +49,7 @@ static bool set_offloads(struct nic *nic, uint64_t offloads)
 
 	if ((offloads & ~(nic->features & GUEST_OFFLOADS)) || tap_offload(nic, offloads) < 0)
 		return false;
-	nic->offloads = offloads;
-	nic->packet_max = segments ? PACKET_MAX : HEADER + ETHERNET + mtu;
+	nic->packet_max = segments ? NIC_PACKET_MAX : NIC_HEADER_SIZE + NIC_ETHERNET_SIZE + mtu;
 	return true;
 }
 
@@ -347,7 +67,7 @@ static void set_pairs(struct nic *nic, unsigned int count)
 	}
 	nic->active_pairs = count;
 	for (unsigned int i = 0; i < nic->pair_count; i++)
-		pair_receive(&nic->pairs[i]);
+		nic_pair_receive(&nic->pairs[i]);
 }
 
 static bool control(struct nic *nic, const struct queue_chain *chain)
@@ -388,7 +108,7 @@ static void control_serve(struct nic *nic)
 	virtio_net_ctrl_ack ack;
 	int r;
 
-	for (i = 0; i < BATCH; i++) {
+	for (i = 0; i < NIC_BATCH; i++) {
 		r = virtio_pop(device, queue, &chain);
 		if (r == 0 && queue_enable_doorbell(&device->queues[queue]))
 			continue;
@@ -403,7 +123,7 @@ static void control_serve(struct nic *nic)
 		virtio_push(device, queue, chain.head, 1);
 	}
 	virtio_interrupt(device, queue);
-	nic->control_slowed = i == BATCH;
+	nic->control_slowed = i == NIC_BATCH;
 	if (nic->control_slowed)
 		loop_source_set_timer(nic->timer, 1);
 }
@@ -418,14 +138,14 @@ static void on_timer(struct loop_source *source, void *data)
 	if (nic->control_slowed)
 		control_serve(nic);
 	for (unsigned int i = 0; i < nic->pair_count; i++) {
-		struct pair *pair = &nic->pairs[i];
+		struct nic_pair *pair = &nic->pairs[i];
 
 		if (pair->slowed) {
 			pair->slowed = false;
-			pair_send(pair);
+			nic_pair_send(pair);
 		}
 		if (rx)
-			pair_receive(pair);
+			nic_pair_receive(pair);
 	}
 }
 
@@ -461,9 +181,9 @@ static void nic_notify(struct virtio_device *device, unsigned int queue)
 	else if (queue / 2 >= nic->pair_count)
 		return;
 	else if (queue % 2 == 0)
-		pair_receive(&nic->pairs[queue / 2]);
+		nic_pair_receive(&nic->pairs[queue / 2]);
 	else
-		pair_send(&nic->pairs[queue / 2]);
+		nic_pair_send(&nic->pairs[queue / 2]);
 }
 
 static void nic_reset(struct virtio_device *device)
@@ -472,16 +192,8 @@ static void nic_reset(struct virtio_device *device)
 
 	nic->active = nic->rx_slowed = nic->control_slowed = false;
 	nic->active_pairs = 0;
-	for (unsigned int i = 0; i < nic->pair_count; i++) {
-		struct pair *pair = &nic->pairs[i];
-
-		pair_watch(pair, false);
-		loop_source_free(pair->out_source);
-		pair->out_source = NULL;
-		pair->blocked = pair->slowed = false;
-		pair->chain_count = pair->iov_count = 0;
-		pair->size = 0;
-	}
+	for (unsigned int i = 0; i < nic->pair_count; i++)
+		nic_pair_reset(&nic->pairs[i]);
 	loop_source_set_timer(nic->timer, 0);
 	nic->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
 }
@@ -514,7 +226,7 @@ static const struct virtio_ops nic_ops = {
 static int tap_init(struct nic *nic, int fd, struct error *err)
 {
 	struct ifreq request = {};
-	int flags = fcntl(fd, F_GETFL), header = HEADER;
+	int flags = fcntl(fd, F_GETFL), header = NIC_HEADER_SIZE;
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return error_set(err, -errno, "%s: its descriptor %d", nic->device.id, fd);
@@ -578,7 +290,7 @@ static int nic_init(struct nic *nic, const struct nic_options *options, struct e
 	int r;
 
 	for (unsigned int i = 0; i < options->pairs; i++) {
-		struct pair *pair = &nic->pairs[i];
+		struct nic_pair *pair = &nic->pairs[i];
 
 		r = tap_init(nic, options->fds[i], err);
 		if (r < 0)
