@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -18,13 +17,13 @@
 #include "agent/outpipe.h"
 #include "agent/retry.h"
 #include "agent/stream.h"
+#include "agent/terminal_socket.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/strv.h"
 #include "kern/pidfd.h"
-#include "kern/sock.h"
 #include "model/instance.h"
 #include "model/member.h"
 #include "model/stream_control.h"
@@ -48,15 +47,13 @@ struct exec {
 	struct agent *agent;
 	char uid[UID_SIZE];
 	char job[KEEPER_JOB_MAX + 1];
-	char *process_path, *pid_path, *console_path;
+	char *process_path, *pid_path;
 	bool tty;
 	uint32_t width, height;
 	struct preparation *preparation;
 	int child_in, child_out, child_err; /* until the process is spawned */
-	int console_fd; /* where the terminal comes from: a listener, then brume-oci */
-	bool console_connected;
-	sd_event_source *console;
-	int terminal_fd; /* for sizes; the pipes have their own copies */
+	struct terminal_socket console;     /* where the terminal comes from */
+	int terminal_fd;                    /* for sizes; the pipes have their own copies */
 	struct inpipe in;
 	struct outpipe out, err;
 	bool spawned, ended;
@@ -81,8 +78,6 @@ static void preparation_free(struct preparation *preparation)
 	free(preparation->path);
 	free(preparation);
 }
-
-static void close_console(struct exec *exec);
 
 static void close_child_ends(struct exec *exec)
 {
@@ -113,7 +108,7 @@ static void exec_free(void *data)
 		exec->preparation->exec = NULL;
 	retry_stop(&exec->patience);
 	fd_close(exec->pid_fd);
-	close_console(exec);
+	terminal_socket_done(&exec->console);
 	fd_close(exec->terminal_fd);
 	close_child_ends(exec);
 	inpipe_done(&exec->in);
@@ -121,7 +116,6 @@ static void exec_free(void *data)
 	outpipe_done(&exec->err);
 	remove_file(exec->process_path);
 	remove_file(exec->pid_path);
-	remove_file(exec->console_path);
 	free(exec);
 }
 
@@ -171,73 +165,21 @@ static int start_terminal(struct exec *exec, int terminal_fd, struct error *err)
 	return r < 0 ? r : inpipe_start(&exec->in, exec->stream, in, err);
 }
 
-static void close_console(struct exec *exec)
+static void on_terminal(void *data, int terminal_fd)
 {
-	exec->console = sd_event_source_disable_unref(exec->console);
-	fd_close(exec->console_fd);
-	exec->console_fd = -1;
-}
-
-static int on_console(sd_event_source *source, int fd, uint32_t revents, void *data);
-
-static int watch_console(struct exec *exec, struct error *err)
-{
-	int r = sd_event_add_io(exec->agent->event, &exec->console, exec->console_fd, EPOLLIN,
-				on_console, exec);
-
-	return r < 0 ? error_set(err, r, "watch the console") : 0;
-}
-
-/* brume-oci connects, then sends the terminal: one descriptor after the other is looked at. */
-static void take_console(struct exec *exec)
-{
-	int fds[SOCK_FDS_MAX];
-	size_t count = 0;
-	char buffer[4096];
+	struct exec *exec = data;
 	struct error err = {};
 
-	if (exec->console_fd >= 0 && !exec->console_connected) {
-		int peer = sock_accept(exec->console_fd);
-
-		if (peer < 0)
-			return;
-		close_console(exec);
-		exec->console_fd = peer;
-		exec->console_connected = true;
-		if (watch_console(exec, &err) < 0)
-			log_error("exec %s: %s", exec->job, err.msg);
-	}
-	if (exec->console_fd < 0)
-		return;
-	ssize_t n = sock_recv(exec->console_fd, buffer, sizeof(buffer), fds, &count);
-	if (n == -EAGAIN)
-		return;
-	close_console(exec);
-	while (n >= 0 && count > 1)
-		close(fds[--count]);
-	if (n < 0 || count == 0)
-		return;
-	if (start_terminal(exec, fds[0], &err) < 0)
+	if (start_terminal(exec, terminal_fd, &err) < 0)
 		log_error("exec %s: %s", exec->job, err.msg);
-}
-
-static int on_console(sd_event_source *source, int fd, uint32_t revents, void *data)
-{
-	(void) source;
-	(void) fd;
-	(void) revents;
-	take_console(data);
-	return 0;
 }
 
 static int open_console(struct exec *exec, struct error *err)
 {
-	exec->console_path = mem_printf("%s/instances/%s/%s.sock", exec->agent->options->run,
-					exec->uid, exec->job);
-	exec->console_fd = sock_listen(exec->console_path, SOCK_STREAM, 0600);
-	if (exec->console_fd < 0)
-		return error_set(err, exec->console_fd, "listen on %s", exec->console_path);
-	return watch_console(exec, err);
+	return terminal_socket_open(&exec->console, exec->agent->event,
+				    mem_printf("%s/instances/%s/%s.sock", exec->agent->options->run,
+					       exec->uid, exec->job),
+				    err);
 }
 
 static int open_pipe(int *ret_ours, int *ret_childs, bool to_child, struct error *err)
@@ -307,7 +249,7 @@ static int spawn(struct exec *exec, struct error *err)
 		strv_append(&argv, words[i]);
 	if (exec->tty) {
 		strv_append(&argv, "--console-socket");
-		strv_append(&argv, exec->console_path);
+		strv_append(&argv, exec->console.path);
 	}
 	strv_append(&argv, exec->uid);
 	const int ends[] = { exec->child_in, exec->child_out, exec->child_err };
@@ -496,7 +438,8 @@ int exec_open(struct stream *stream, const json_t *arguments, const struct strea
 	exec->stream = stream;
 	exec->agent = stream_agent(stream);
 	exec->child_in = exec->child_out = exec->child_err = -1;
-	exec->console_fd = exec->terminal_fd = exec->pid_fd = -1;
+	exec->terminal_fd = exec->pid_fd = -1;
+	exec->console = (struct terminal_socket){ .take = on_terminal, .data = exec, .fd = -1 };
 	exec->patience = (struct retry){ .fire = out_of_patience, .data = exec };
 	exec->in = (struct inpipe){ .stream = stream, .fd = -1 };
 	exec->out = exec->err = (struct outpipe){ .stream = stream, .fd = -1 };
@@ -603,7 +546,7 @@ void exec_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 			     msg->message ? msg->message : "the command could not be started");
 	agent_drop_job(agent, msg);
 	/* The terminal may be waiting to be fetched still. */
-	take_console(exec);
+	terminal_socket_look(&exec->console);
 	finish_if_done(exec);
 }
 
