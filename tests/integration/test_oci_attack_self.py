@@ -1,7 +1,9 @@
 """brume-oci: attacks on the runtime's own process; docs/design/0006-seatbelts.md numbers them."""
+import contextlib
 import fcntl
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import termios
@@ -11,6 +13,10 @@ import pytest
 from node import eventually
 
 SYS_PTRACE = "CAP_SYS_PTRACE"
+
+
+# What changes the whole machine for a moment is tried where that is nobody else's.
+in_the_lab = pytest.mark.skipif("LAB_KERNEL" not in os.environ, reason="changes the machine: lab only")
 
 
 def grant(bundle, *caps):
@@ -68,19 +74,35 @@ def test_exec_shows_nothing_of_the_host(armed):
     assert seen(watcher)[0] == []
 
 
-def test_exec_cannot_be_looked_into(armed_mapped):
-    """S2 in a user namespace: no way in, whatever its root may do there."""
+@contextlib.contextmanager
+def setting(path, value):
+    """A value of the whole machine, for the length of a block."""
+    path = pathlib.Path(path)
+    before = path.read_text()
+    path.write_text(str(value))
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.parametrize("dumpable", [None, pytest.param(1, marks=in_the_lab)])
+def test_exec_cannot_be_looked_into(armed_mapped, dumpable):
+    """S2 in a user namespace: no way in, whatever its root may do there.
+
+    With fs.suid_dumpable = 1 the kernel makes a process that changes its user one that may be
+    traced; otherwise it keeps this root out by itself."""
     del armed_mapped.process["capabilities"]
     armed_mapped.linux["namespaces"].append({"type": "time"})
-    marker = armed_mapped.folder / "marker"
-    marker.write_text("the host's")
-    marker.chmod(0o644)
     armed_mapped.start("sleep", "1000")
-    watcher = spy(armed_mapped, "peek", 3000, marker)
-    assert watcher.stdout.readline().startswith("ready")
-    while watcher.poll() is None:
-        armed_mapped.exec(armed_mapped.id, "true")
-    assert seen(watcher)[0] == []
+    with contextlib.ExitStack() as stack:
+        if dumpable is not None:
+            stack.enter_context(setting("/proc/sys/fs/suid_dumpable", dumpable))
+        watcher = spy(armed_mapped, "enter", 3000)
+        assert watcher.stdout.readline().startswith("ready")
+        while watcher.poll() is None:
+            armed_mapped.exec(armed_mapped.id, "true")
+        assert seen(watcher)[0] == []
 
 
 def open_folders(count):
@@ -167,6 +189,18 @@ def test_the_keyring_is_the_containers_own(armed):
         neighbour.close()
 
 
+@in_the_lab
+def test_no_start_without_a_keyring(armed):
+    """S5: what cannot have its own does not go on with the caller's."""
+    # Only who has one counts against the limit: everybody else is given a first one.
+    words = [armed.rootfs / "bin/hostile", "joined", *armed.command("run", armed.id)]
+    armed.write()
+    with setting("/proc/sys/kernel/keys/root_maxkeys", 1):
+        done = subprocess.run(words, cwd=armed.folder / "bundle", text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and "session keyring" in done.stderr, done
+
+
 def test_the_callers_keyring_only_when_asked(armed):
     caller = subprocess.check_output([armed.rootfs / "bin/hostile", "session"], text=True)
     assert armed.sh("hostile session") != caller
@@ -174,7 +208,8 @@ def test_the_callers_keyring_only_when_asked(armed):
     assert armed.run(options=["--no-new-keyring"]).stdout == caller
 
 
-def test_a_terminal_that_is_shared_takes_no_characters(armed):
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_a_terminal_that_is_shared_takes_no_characters(armed, verb):
     """S6, TIOCSTI and TIOCLINUX: the caller's own terminal as stdin of the program."""
     leader, follower = os.openpty()
 
@@ -182,11 +217,17 @@ def test_a_terminal_that_is_shared_takes_no_characters(armed):
         os.setsid()
         fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
     try:
-        done = armed.run("hostile", "inject", stdin=follower, preexec_fn=lead)
+        if verb == "run":
+            done = armed.run("hostile", "inject", stdin=follower, preexec_fn=lead)
+        else:
+            armed.start("sleep", "1000")
+            done = armed.exec(armed.id, "hostile", "inject", stdin=follower, preexec_fn=lead)
     finally:
         os.close(leader)
         os.close(follower)
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
+    # The terminal of our session, if it has one: the way in on every kernel.
+    assert lines["/dev/tty"] == "ENXIO", done.stdout
     # EIO: newer kernels refuse it to everybody (dev.tty.legacy_tiocsti).
     assert lines["TIOCSTI"] in ("EPERM", "EIO") and lines["TIOCSCTTY"] == "EPERM", done.stdout
     assert lines["TIOCLINUX"] in ("EPERM", "ENOTTY"), done.stdout
@@ -209,11 +250,19 @@ def test_a_ring_of_links_and_a_huge_passwd(bundle):
     assert bundle.run("true").returncode == 0
 
 
+def test_a_passwd_without_an_end(bundle):
+    """Not a line of it, and a terabyte."""
+    (bundle.rootfs / "etc/passwd").write_text("")
+    os.truncate(bundle.rootfs / "etc/passwd", 1 << 40)
+    assert bundle.run("sh", "-c", "echo $HOME", timeout=20).stdout == "/\n"
+
+
 def test_hooks_get_their_own_environment(bundle):
     """S8: neither the runtime's environment nor a descriptor of it."""
     hook = bundle.folder / "hook"
-    hook.write_text("#!/bin/sh\nexec >" + str(bundle.folder / "said") +
-                    "\n/usr/bin/env\n/bin/ls -l /proc/$$/fd | /bin/grep -c / \n")
+    hook.write_text(f"#!/bin/sh\nexec >{bundle.folder}/said\n/usr/bin/env\n"
+                    f"for fd in /proc/$$/fd/*; do /bin/readlink $fd; done >{bundle.folder}/open\n"
+                    "exit 0\n")  # the shell's own look at the folder is over by then
     hook.chmod(0o755)
     bundle.config["hooks"] = {"createRuntime": [{"path": str(hook), "env": ["ONLY=this"]}]}
     fds = open_folders(5)
@@ -223,6 +272,10 @@ def test_hooks_get_their_own_environment(bundle):
     assert done.returncode == 0, done.stderr
     said = (bundle.folder / "said").read_text().split()
     assert "ONLY=this" in said and not [one for one in said if one.startswith(("SECRET", "LD_"))]
+    # Its own three, and what the shell opened: the script, its output.
+    links = (bundle.folder / "open").read_text().splitlines()
+    assert [link for link in links if not link.startswith(("pipe:", "/memfd:state", "/dev/null",
+                                                           str(bundle.folder)))] == [], links
 
 
 def test_setuid_gains_nothing(armed):
