@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -65,7 +67,8 @@ static bool known_mount(const struct cgroup_host *host, const char *controllers,
 }
 
 /* "36 35 98:0 /root /mount options... - type source options" */
-static void parse_line(char *line, struct cgroup_host *host)
+static void parse_line(char *line, bool (*visible)(const char *mount, bool v2),
+		       struct cgroup_host *host)
 {
 	char *separator = strstr(line, " - cgroup"), *save = NULL, *mount = NULL, *options;
 	struct cgroup_hierarchy *new = &host->list[host->count];
@@ -84,6 +87,8 @@ static void parse_line(char *line, struct cgroup_host *host)
 	if (!mount)
 		return;
 	unescape(mount);
+	if (!visible(mount, v2))
+		return;
 	new->controllers = v2 ? mem_strdup("") : v1_controllers(options);
 	if (known_mount(host, new->controllers, v2)) {
 		free(new->controllers);
@@ -95,7 +100,8 @@ static void parse_line(char *line, struct cgroup_host *host)
 	host->count++;
 }
 
-int cgroup_host_parse(const char *mountinfo, struct cgroup_host *ret)
+int cgroup_host_parse(const char *mountinfo, bool (*visible)(const char *mount, bool v2),
+		      struct cgroup_host *ret)
 {
 	struct cgroup_host host = {};
 	bool v1 = false, v2 = false;
@@ -104,7 +110,7 @@ int cgroup_host_parse(const char *mountinfo, struct cgroup_host *ret)
 		size_t length = strcspn(line, "\n");
 		AUTO(free) char *copy = mem_strndup(line, length);
 
-		parse_line(copy, &host);
+		parse_line(copy, visible, &host);
 		line += length;
 		line += *line == '\n';
 	}
@@ -134,6 +140,15 @@ static int read_v2_controllers(struct cgroup_hierarchy *hierarchy)
 	return 0;
 }
 
+/* Another mount may lie over it, as a container engine inside of a container leaves them. */
+static bool is_visible(const char *mount, bool v2)
+{
+	struct statfs fs;
+
+	return statfs(mount, &fs) == 0 &&
+	       fs.f_type == (v2 ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC);
+}
+
 int cgroup_host_read(struct cgroup_host **ret)
 {
 	AUTO(cgroup_host_free) struct cgroup_host *host = mem_new0(struct cgroup_host);
@@ -141,7 +156,7 @@ int cgroup_host_read(struct cgroup_host **ret)
 	int r = file_read(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL);
 
 	if (r == 0)
-		r = cgroup_host_parse(text, host);
+		r = cgroup_host_parse(text, is_visible, host);
 	for (size_t i = 0; r == 0 && i < host->count; i++)
 		if (host->list[i].v2)
 			r = read_v2_controllers(&host->list[i]);

@@ -29,8 +29,12 @@ struct cgroup_host {
 /* The hierarchies of this mount namespace. */
 int cgroup_host_read(struct cgroup_host **ret);
 
-/* The same from the text of /proc/self/mountinfo; version 2's controllers stay empty. */
-int cgroup_host_parse(const char *mountinfo, struct cgroup_host *ret);
+/*
+ * The same from the text of /proc/self/mountinfo; version 2's controllers stay empty.  visible()
+ * says whether what is mounted there can be reached.
+ */
+int cgroup_host_parse(const char *mountinfo, bool (*visible)(const char *mount, bool v2),
+		      struct cgroup_host *ret);
 
 /* Whether "memory" is among its controllers. */
 bool cgroup_hierarchy_offers(const struct cgroup_hierarchy *hierarchy, const char *controller);

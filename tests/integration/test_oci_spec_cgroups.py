@@ -231,3 +231,14 @@ def test_device_rules(bundle, rules, kmsg, fuse):
     for line in out.splitlines():
         seen[line.split()[0]] += line.split()[1]
     assert seen == {"kmsg": kmsg, "fuse": fuse}
+
+
+def test_version_2_mounted_over_version_1(bundle):
+    """What an engine inside of a container leaves: the hierarchies below are mounted and cannot be reached."""
+    bundle.process["args"] = ["grep", "^0:", "/proc/self/cgroup"]
+    bundle.linux["namespaces"] = [one for one in bundle.linux["namespaces"] if one["type"] != "cgroup"]
+    bundle.write()
+    done = subprocess.run(["unshare", "--mount", "sh", "-c",
+                           'mount -t cgroup2 cgroup2 /sys/fs/cgroup && "$@"', "sh", *bundle.command("run", bundle.id)],
+                          cwd=bundle.folder / "bundle", stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", f"0::{bundle.cgroup}\n")

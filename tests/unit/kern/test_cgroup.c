@@ -7,12 +7,18 @@
 
 #include <cmocka.h>
 
+static bool not_below_hidden(const char *mount, bool v2)
+{
+	(void) v2;
+	return strncmp(mount, "/hidden", 7) != 0;
+}
+
 static struct cgroup_host *parse(const char *text)
 {
 	struct cgroup_host *host = calloc(1, sizeof(*host));
 
 	assert_non_null(host);
-	assert_int_equal(cgroup_host_parse(text, host), 0);
+	assert_int_equal(cgroup_host_parse(text, not_below_hidden, host), 0);
 	return host;
 }
 
@@ -53,6 +59,19 @@ static void test_pure(void **state)
 	assert_int_equal(broken->count, 0);
 }
 
+static void test_what_others_lie_over(void **state)
+{
+	AUTO(cgroup_host_free)
+	struct cgroup_host *host = parse("32 31 0:29 / /hidden/cpu rw - cgroup cgroup rw,cpu\n"
+					 "41 31 0:38 / /hidden/unified rw - cgroup2 cgroup2 rw\n"
+					 "50 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+
+	(void) state;
+	assert_int_equal(host->mode, CGROUP_V2);
+	assert_int_equal(host->count, 1);
+	assert_string_equal(host->list[0].mount, "/sys/fs/cgroup");
+}
+
 static void test_paths(void **state)
 {
 	(void) state;
@@ -71,6 +90,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hybrid),
 		cmocka_unit_test(test_pure),
+		cmocka_unit_test(test_what_others_lie_over),
 		cmocka_unit_test(test_paths),
 	};
 
