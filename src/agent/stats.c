@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "agent/agent_internal.h"
+#include "agent/guest_poll.h"
 #include "agent/instance_actor.h"
 #include "agent/stream.h"
 #include "agent/usage.h"
@@ -45,6 +46,7 @@ struct round {
 	struct agent *agent;
 	struct sample *list;
 	size_t count, size;
+	struct guest_memory *guests; /* of the machines among them, in the same order */
 };
 
 struct stats {
@@ -54,9 +56,10 @@ struct stats {
 	char **uids; /* NULL: all of the project */
 	bool once;
 	uint32_t interval_ms;
-	struct round *reading; /* on a worker */
-	struct round *last;    /* what was read before */
-	struct strbuf text;    /* what is not sent yet: the answer of `once`, or messages */
+	struct round *reading;   /* on a worker, or waiting for guests */
+	struct guest_poll *poll; /* the guests that are asked for it */
+	struct round *last;      /* what was read before */
+	struct strbuf text;      /* what is not sent yet: the answer of `once`, or messages */
 	sd_event_source *timer;
 };
 
@@ -65,6 +68,7 @@ static void round_free(struct round *round)
 	if (!round)
 		return;
 	free(round->list);
+	free(round->guests);
 	free(round);
 }
 
@@ -72,8 +76,12 @@ static void stats_free(void *data)
 {
 	struct stats *stats = data;
 
-	if (stats->reading)
+	if (stats->poll) {
+		guest_poll_cancel(stats->poll);
+		round_free(stats->reading);
+	} else if (stats->reading) {
 		stats->reading->stats = NULL;
+	}
 	round_free(stats->last);
 	sd_event_source_disable_unref(stats->timer);
 	strbuf_done(&stats->text);
@@ -123,6 +131,8 @@ static void read_round(void *data)
 		sample->read_us = clock_monotonic_us(clock_system());
 		sample->result =
 			r < 0 ? r : usage_read(round->agent, all, sample->uid, &sample->usage);
+		sample->usage.guest_memory_bytes = round->guests[i].used_bytes;
+		sample->usage.guest_memory_total_bytes = round->guests[i].total_bytes;
 	}
 }
 
@@ -247,15 +257,31 @@ static void round_done(void *data)
 	send_messages(stats);
 }
 
+static void read_counters(void *data)
+{
+	struct stats *stats = data;
+
+	stats->poll = NULL;
+	pool_submit(stats->agent->pool, read_round, round_done, stats->reading);
+}
+
 static void begin_round(struct stats *stats)
 {
 	struct round *round = mem_new0(struct round);
+	AUTO(free) const char **uids = NULL;
 
 	round->stats = stats;
 	round->agent = stats->agent;
 	instance_actors_each_running(stats->agent, add_running, round);
 	stats->reading = round;
-	pool_submit(stats->agent->pool, read_round, round_done, round);
+	round->guests = mem_new0_array(struct guest_memory, round->count + 1);
+	uids = mem_new0_array(const char *, round->count + 1);
+	for (size_t i = 0; i < round->count; i++)
+		uids[i] = round->list[i].uid;
+	stats->poll = guest_poll_new(stats->agent, uids, round->count, round->guests, read_counters,
+				     stats);
+	if (!stats->poll)
+		read_counters(stats);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *data)

@@ -49,6 +49,7 @@ static const struct column stats_columns[] = {
 	{ .title = "MEMORY", .right = true },
 	{ .title = "LIMIT", .right = true },
 	{ .title = "MEM %", .right = true },
+	{ .title = "IN GUEST", .right = true },
 	{ .title = "RX", .right = true },
 	{ .title = "TX", .right = true },
 	{ .title = "RX PACKETS", .right = true, .wide = true },
@@ -66,12 +67,19 @@ static const struct stats_cell {
 	const char *path;
 	enum stats_unit unit;
 } stats_cells[] = {
-	{ "cpu.percent", STATS_PERCENT },      { "cpu.usage_ns", STATS_TIME },
-	{ "cpu.throttled_ns", STATS_TIME },    { "memory.usage_bytes", STATS_BYTES },
-	{ "memory.limit_bytes", STATS_BYTES }, { "memory.percent", STATS_PERCENT },
-	{ "network.rx_bytes", STATS_BYTES },   { "network.tx_bytes", STATS_BYTES },
-	{ "network.rx_packets", STATS_PLAIN }, { "network.tx_packets", STATS_PLAIN },
-	{ "io.read_bytes", STATS_BYTES },      { "io.write_bytes", STATS_BYTES },
+	{ "cpu.percent", STATS_PERCENT },
+	{ "cpu.usage_ns", STATS_TIME },
+	{ "cpu.throttled_ns", STATS_TIME },
+	{ "memory.usage_bytes", STATS_BYTES },
+	{ "memory.limit_bytes", STATS_BYTES },
+	{ "memory.percent", STATS_PERCENT },
+	{ "memory.guest_usage_bytes", STATS_BYTES },
+	{ "network.rx_bytes", STATS_BYTES },
+	{ "network.tx_bytes", STATS_BYTES },
+	{ "network.rx_packets", STATS_PLAIN },
+	{ "network.tx_packets", STATS_PLAIN },
+	{ "io.read_bytes", STATS_BYTES },
+	{ "io.write_bytes", STATS_BYTES },
 	{ "pids.current", STATS_PLAIN },
 };
 

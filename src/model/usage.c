@@ -43,6 +43,10 @@ void usage_put(struct strbuf *out, const char *name, const char *uid, const stru
 			      100.0 * (double) usage->memory_bytes /
 				      (double) usage->memory_limit_bytes);
 	}
+	if (usage->guest_memory_total_bytes > 0) {
+		put(out, "guest_usage_bytes", usage->guest_memory_bytes);
+		put(out, "guest_total_bytes", usage->guest_memory_total_bytes);
+	}
 	put_last(out, "usage_bytes", usage->memory_bytes);
 	strbuf_puts(out, ",\"io\":{");
 	put(out, "read_bytes", usage->read_bytes);

@@ -19,6 +19,9 @@ struct usage {
 	uint64_t cpu_periods, cpu_throttled_periods, cpu_throttled_ns;
 	uint64_t memory_bytes;       /* without the page cache that the kernel takes back first */
 	uint64_t memory_limit_bytes; /* the instance's, or the memory of the node */
+	/* What a virtual machine's guest has in use, and has at all; 0: not known, or a container.
+	 */
+	uint64_t guest_memory_bytes, guest_memory_total_bytes;
 	uint64_t read_bytes, write_bytes, read_ops, write_ops;
 	uint64_t pids, pids_limit; /* limit 0 = none */
 	bool networked;            /* the next ones mean something */

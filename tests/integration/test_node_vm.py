@@ -140,6 +140,7 @@ def test_what_people_see_of_it(web):
     usage = web.api("GET", "/1.0/instances/web/stats")
     assert usage["cpu"]["usage_ns"] > 0 and usage["memory"]["usage_bytes"] > 0
     assert usage["network"]["tx_bytes"] > 0
+    assert 0 < usage["memory"]["guest_usage_bytes"] < usage["memory"]["guest_total_bytes"] <= 256 << 20
 
 
 def test_its_limits_are_the_guests(web):

@@ -43,6 +43,8 @@ static void sample_is_json(void **state)
 			       .cpu_ns = UINT64_C(1) << 60,
 			       .memory_bytes = 25,
 			       .memory_limit_bytes = 100,
+			       .guest_memory_bytes = 11,
+			       .guest_memory_total_bytes = 90,
 			       .write_ops = 7,
 			       .pids = 3,
 			       .networked = true,
@@ -61,6 +63,8 @@ static void sample_is_json(void **state)
 	assert_float_equal(
 		json_number_value(json_object_get(json_object_get(sample, "memory"), "percent")),
 		25, 0.001);
+	assert_int_equal(number(sample, "memory", "guest_usage_bytes"), 11);
+	assert_int_equal(number(sample, "memory", "guest_total_bytes"), 90);
 	assert_int_equal(number(sample, "io", "write_ops"), 7);
 	assert_int_equal(number(sample, "pids", "current"), 3);
 	assert_int_equal(number(sample, "network", "tx_packets"), 9);
@@ -68,6 +72,7 @@ static void sample_is_json(void **state)
 	assert_null(json_object_get(bare, "network"));
 	assert_null(json_object_get(json_object_get(bare, "cpu"), "percent"));
 	assert_null(json_object_get(json_object_get(bare, "memory"), "limit_bytes"));
+	assert_null(json_object_get(json_object_get(bare, "memory"), "guest_total_bytes"));
 	assert_null(json_object_get(json_object_get(bare, "pids"), "limit"));
 }
 
