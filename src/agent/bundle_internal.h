@@ -8,6 +8,7 @@
  *	bundle_linux.c		namespaces, control groups, what is hidden
  *	bundle_vm.c		the jail of a virtual machine's monitor
  *	bundle_guest.c		what its guest is told
+ *	bundle_seed.c		the same for a guest with cloud-init in place of brume-init
  */
 #include "agent/bundle.h"
 

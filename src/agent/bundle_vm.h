@@ -19,6 +19,7 @@ struct tap_facts;
 /* Serial numbers of the disks, as the guest finds them. */
 #define BUNDLE_VM_LOWER "brume-image"
 #define BUNDLE_VM_UPPER "brume-disk"
+#define BUNDLE_VM_SEED "cidata"
 
 struct bundle_vm {
 	const struct bundle *bundle; /* dir, uid, prefix, spec, slot, names */
@@ -35,3 +36,7 @@ json_t *bundle_vm_config(const struct bundle_vm *vm);
 /* guest.json; `tap` NULL: no network.  The caller frees. */
 int bundle_guest(const struct bundle *bundle, const struct network_args *network,
 		 const struct tap_facts *tap, int64_t now_ms, char **ret, struct error *err);
+
+/* The disk of a guest that has cloud-init, open for reading; `tap` as above. */
+int bundle_seed(const struct bundle *bundle, const struct network_args *network,
+		const struct tap_facts *tap, int *ret_fd, struct error *err);

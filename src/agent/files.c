@@ -276,9 +276,12 @@ int files_open(struct stream *stream, const json_t *arguments, const struct stre
 {
 	const char *uid = json_string_value(json_object_get(arguments, "uid"));
 	struct guest *guest = NULL;
+	struct error why = {};
 	struct files *files;
-	int r = instance_guest(stream_agent(stream), uid ? uid : "", &guest, NULL);
+	int r = instance_guest(stream_agent(stream), uid ? uid : "", &guest, &why);
 
+	if (r == -EOPNOTSUPP)
+		return error_say(err, r, "%s", why.msg);
 	if (r > 0)
 		return open_in_guest(stream, guest, arguments, ret_ops, ret_data, err);
 	files = mem_new0(struct files);

@@ -269,6 +269,7 @@ static struct image_task *submit(struct image_actor *actor, enum image_task_kind
 		task->reference =
 			mem_strdup(spec->reference ? spec->reference : actor->want->meta.name);
 		task->platform = mem_strdup(spec->platform);
+		task->format = mem_strdup(spec->format);
 		task->username = mem_strdup(spec->username);
 		task->password = mem_strdup(spec->password);
 		if (kind == IMAGE_TASK_COMMIT)

@@ -162,6 +162,7 @@ static int import(struct image_task *task, struct image_info *info)
 	struct image_import order = { .uid = task->uid,
 				      .name = task->reference,
 				      .platform = task->platform,
+				      .format = task->format,
 				      .input_fd = task->input_fd,
 				      .cancel_fd = task->cancel_fd };
 
@@ -252,6 +253,7 @@ void image_task_free(struct image_task *task)
 		return;
 	free(task->reference);
 	free(task->platform);
+	free(task->format);
 	free(task->username);
 	if (task->password)
 		explicit_bzero(task->password, strlen(task->password));

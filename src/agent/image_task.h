@@ -36,7 +36,7 @@ struct image_task {
 	struct image_actor *actor; /* for the loop's thread */
 	enum image_task_kind kind;
 	char uid[UID_SIZE];
-	char *reference, *platform, *username, *password;
+	char *reference, *platform, *username, *password, *format;
 	bool insecure;
 	uint64_t pull_seq;               /* of PULL and IMPORT: put on record when it is done */
 	int input_fd;                    /* of IMPORT; owned */

@@ -36,7 +36,7 @@ int instance_pid(struct agent *agent, const char *uid, pid_t *ret);
 
 /*
  * The way into the guest of a virtual machine: 1.  0: it is a container (or not here).  -EBUSY and
- * -ESRCH: it cannot answer now.
+ * -ESRCH: it cannot answer now.  -EOPNOTSUPP: it never will, it booted a system of its own.
  */
 struct error;
 struct guest;

@@ -17,7 +17,14 @@
 #include "base/pool.h"
 #include "base/strbuf.h"
 
-enum { RECORD_MAX = 4096, WORDS_MAX = 400, EXIT_UNKNOWN = 255, HALT_MS = 5000 };
+enum {
+	RECORD_MAX = 4096,
+	WORDS_MAX = 400,
+	EXIT_UNKNOWN = 255,
+	HALT_MS = 5000,
+	PRESS_MS = 2000,
+	SETTLE_MS = 5000
+};
 
 struct instance_machine {
 	struct instance_actor *actor;
@@ -26,6 +33,18 @@ struct instance_machine {
 	struct retry patience; /* for its boot */
 	bool halting;
 	struct boot_failure *failure;
+	struct retry button;  /* is pressed again */
+	struct retry settled; /* a system of its own: QEMU has not ended at once */
+	struct press *press;  /* on a worker */
+};
+
+/* A press of the power button; outlives the machine while a worker is at it. */
+struct press {
+	struct instance_machine *machine; /* NULL: the run has ended meanwhile */
+	enum machine_backend backend;
+	char *run_dir;
+	int result;
+	struct error err;
 };
 
 /* A boot that takes too long: what the console says is fetched on a worker. */
@@ -173,22 +192,82 @@ static char *booted_path(const struct instance_actor *actor)
 	return agent_run_path(actor->agent, actor->uid, "booted");
 }
 
+static void write_booted(const struct instance_actor *actor)
+{
+	AUTO(free) char *path = booted_path(actor);
+	int r = file_write_atomic(AT_FDCWD, path, "1\n", 2, 0600, 0);
+
+	if (r < 0)
+		log_error("instance %s: write %s: %s", actor->uid, path, strerror(-r));
+}
+
+/* Nobody tells of its boot: a monitor that could not run would have ended by now. */
+static void on_settled(void *data)
+{
+	struct instance_machine *machine = data;
+
+	write_booted(machine->actor);
+}
+
 static void on_told(void *data)
 {
 	struct instance_machine *machine = data;
 	struct instance_actor *actor = machine->actor;
 
 	if (actor->seen.booting && guest_is_up(machine->guest)) {
-		AUTO(free) char *path = booted_path(actor);
-		int r = file_write_atomic(AT_FDCWD, path, "1\n", 2, 0600, 0);
-
-		if (r < 0)
-			log_error("instance %s: write %s: %s", actor->uid, path, strerror(-r));
+		write_booted(actor);
 		log_info("instance %s: its guest has booted", actor->uid);
 		actor->seen.booting = false;
 		retry_stop(&machine->patience);
 		actor_advance(actor);
 	}
+}
+
+/* ---- the power button ---- */
+
+static void press(void *data)
+{
+	struct press *press = data;
+
+	press->result =
+		machine_do(press->backend, press->run_dir, MACHINE_POWER_BUTTON, &press->err);
+}
+
+/* A guest that is still booting does not see it, so it is pressed until the machine is off. */
+static void pressed(void *data)
+{
+	struct press *press = data;
+	struct instance_machine *machine = press->machine;
+
+	if (machine) {
+		machine->press = NULL;
+		if (press->result < 0)
+			log_warning("instance %s: its power button: %s", machine->actor->uid,
+				    press->err.msg);
+		retry_in(&machine->button, machine->actor->agent->event, PRESS_MS);
+	}
+	free(press->run_dir);
+	free(press);
+}
+
+static void press_button(void *data)
+{
+	struct instance_machine *machine = data;
+	struct instance_actor *actor = machine->actor;
+
+	if (machine->press)
+		return;
+	machine->press = mem_new0(struct press);
+	machine->press->machine = machine;
+	machine->press->backend = machine->record.backend;
+	machine->press->run_dir = agent_run_path(actor->agent, actor->uid, "machine");
+	pool_submit(actor->agent->pool, press, pressed, machine->press);
+}
+
+/* Nobody in the guest knows brume: firmware has booted the image's own system. */
+static bool is_on_its_own(const struct instance_machine *machine)
+{
+	return machine->record.status.firmware != NULL;
 }
 
 /* ---- as long as the run ---- */
@@ -203,8 +282,14 @@ static struct instance_machine *machine_new(struct instance_actor *actor)
 
 	machine->actor = actor;
 	machine->patience = (struct retry){ .fire = on_boot_timeout, .data = machine };
+	machine->button = (struct retry){ .fire = press_button, .data = machine };
+	machine->settled = (struct retry){ .fire = on_settled, .data = machine };
 	if (machine_record_read(actor->agent, actor->uid, &machine->record, &err) < 0) {
 		log_error("instance %s: %s", actor->uid, err.msg);
+		return machine;
+	}
+	if (is_on_its_own(machine)) {
+		retry_in(&machine->settled, actor->agent->event, SETTLE_MS);
 		return machine;
 	}
 	actor->seen.booting = access(booted, F_OK) < 0;
@@ -219,7 +304,11 @@ void instance_machine_free(struct instance_machine *machine)
 		return;
 	if (machine->failure)
 		machine->failure->machine = NULL;
+	if (machine->press)
+		machine->press->machine = NULL;
 	retry_stop(&machine->patience);
+	retry_stop(&machine->button);
+	retry_stop(&machine->settled);
 	guest_free(machine->guest);
 	machine_record_done(&machine->record);
 	free(machine);
@@ -260,6 +349,8 @@ void instance_machine_signal(struct instance_machine *machine, int number)
 	AUTO(json_decref) json_t *arguments = NULL;
 	char text[16];
 
+	if (machine && is_on_its_own(machine))
+		press_button(machine);
 	if (!machine || !machine->guest)
 		return;
 	snprintf(text, sizeof(text), "%d", number);
@@ -283,6 +374,15 @@ bool instance_machine_halts(struct instance_actor *actor)
 	return true;
 }
 
+/* The run may be over, or an earlier agent's. */
+static bool has_own_system(const struct instance_actor *actor)
+{
+	AUTO(machine_record_done) struct machine_record record = {};
+
+	return machine_record_read(actor->agent, actor->uid, &record, NULL) == 0 &&
+	       record.status.firmware;
+}
+
 bool instance_machine_ended(const struct instance_actor *actor, int64_t *exit_code,
 			    char **ret_error)
 {
@@ -302,6 +402,9 @@ bool instance_machine_ended(const struct instance_actor *actor, int64_t *exit_co
 		*ret_error = mem_strdup(err.msg);
 		return true;
 	}
+	/* A system of its own turns the machine off, and that is all there is to be told. */
+	if (r == 0 && *exit_code == 0 && has_own_system(actor))
+		return true;
 	/* What fails after its command has run is a crash, whatever the monitor calls it. */
 	if (*exit_code < EXIT_CODE_SIGNAL)
 		*exit_code = EXIT_UNKNOWN;
@@ -325,6 +428,10 @@ int instance_guest(struct agent *agent, const char *uid, struct guest **ret, str
 
 	if (!actor || !actor->want || actor_spec(actor)->type != INSTANCE_VM)
 		return 0;
+	if (actor->machine && is_on_its_own(actor->machine))
+		return error_say(err, -EOPNOTSUPP,
+				 "there is no brume-init in this guest, which booted its own disk; "
+				 "use ssh");
 	if (actor->seen.run == PLAN_RUN_PAUSED)
 		return error_say(err, -EBUSY, "the instance is paused; resume it first");
 	if (actor->seen.run != PLAN_RUN_RUNNING || !actor->machine || !actor->machine->guest)

@@ -153,6 +153,9 @@ static int prepare(struct instance_task *task)
 	if (r < 0)
 		return r;
 	digest_format(&image.manifest, task->record.image_digest);
+	r = instance_image_check(&task->instance->spec, image.disk != DISK_NONE, &task->err);
+	if (r < 0)
+		return r;
 	if (task->instance->spec.type == INSTANCE_VM)
 		return instance_vm_prepare(task, &image);
 	r = open_rootfs(task, &image);

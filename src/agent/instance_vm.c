@@ -41,6 +41,7 @@ struct plan_vm {
 	struct instance_vm_fds *fds;
 	struct machine_spec spec;
 	struct tap_facts tap;
+	struct machine_disk below; /* the image, when it is a disk */
 	char *run_dir;
 	char *guest; /* guest.json */
 };
@@ -94,7 +95,10 @@ static int choose(struct plan_vm *vm)
 	struct instance_task *task = vm->task;
 	const struct instance_spec *spec = &task->instance->spec;
 	const char *architecture = vm->image->architecture;
-	int r = machine_choose(architecture, spec->vm.emulate, &vm->choice, &task->err);
+	bool disk = vm->image->disk != DISK_NONE;
+	int r = disk ? machine_choose_firmware(architecture, spec->vm.emulate, &vm->choice,
+					       &task->err)
+		     : machine_choose(architecture, spec->vm.emulate, &vm->choice, &task->err);
 
 	if (r == -ENOEXEC)
 		return error_say(
@@ -107,11 +111,13 @@ static int choose(struct plan_vm *vm)
 	if (r < 0)
 		return r;
 	vm->record.backend = vm->choice.backend;
-	vm->record.status =
-		(struct vm_status){ .backend = mem_strdup(machine_backend_name(vm->choice.backend)),
-				    .why = mem_strdup(vm->choice.why),
-				    .cpus = vm_cpus(spec),
-				    .memory_bytes = vm_memory_bytes(spec) };
+	vm->record.status = (struct vm_status){
+		.backend = mem_strdup(machine_backend_name(vm->choice.backend)),
+		.why = mem_strdup(vm->choice.why),
+		.firmware = mem_strdup(disk ? machine_firmware_name(architecture) : NULL),
+		.cpus = vm_cpus(spec),
+		.memory_bytes = vm_memory_bytes(spec)
+	};
 	vm->spec = (struct machine_spec){ .backend = vm->choice.backend,
 					  .kvm = vm->choice.kvm,
 					  .no_xsave = vm->choice.no_xsave,
@@ -211,7 +217,8 @@ int instance_vm_attach(struct instance_task *task)
 	return tap_attach(task->agent->net, &port, &task->err);
 }
 
-/* ---- kernel, disks and what the guest is told ---- */
+/* ---- kernel and disks ---- */
+
 static int open_kernel(struct plan_vm *vm)
 {
 	struct instance_task *task = vm->task;
@@ -256,6 +263,72 @@ static int open_disks(struct plan_vm *vm)
 	vm->spec.disk_count = 2;
 	return 0;
 }
+
+/* ---- a disk that came with a system of its own ---- */
+
+static int check_disk_size(const struct plan_vm *vm, uint64_t *ret_bytes)
+{
+	uint64_t wanted = vm_disk_bytes(&vm->task->instance->spec);
+	uint64_t least = vm->image->virtual_bytes;
+
+	if (wanted < least && vm->task->instance->spec.vm.disk_bytes > 0)
+		return error_say(&vm->task->err, -EINVAL,
+				 "disk_bytes: the disk of the image has %llu MiB; ask for as much "
+				 "with --disk, or leave it out",
+				 (unsigned long long) (least + (1 << 20) - 1) >> 20);
+	*ret_bytes = wanted < least ? least : wanted;
+	return 0;
+}
+
+/* The instance's own disk begins as nothing above the image's, which stays as it is. */
+static int open_own_system(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	AUTO(free) char *path = agent_state_path(task->agent, task->uid, "disk");
+	uint64_t bytes = 0;
+	int fd = -1;
+	int r = check_disk_size(vm, &bytes);
+
+	if (r == 0)
+		r = image_disk_open_blob(task->agent->images, vm->image, &fd, &task->err);
+	if (r < 0)
+		return r;
+	vm->below =
+		(struct machine_disk){ .fd = keep(vm, fd),
+				       .format = vm->image->disk == DISK_QCOW2 ? MACHINE_DISK_QCOW2
+									       : MACHINE_DISK_RAW,
+				       .read_only = true };
+	r = image_disk_make_overlay(path, bytes, &task->err);
+	if (r < 0 && r != -EEXIST)
+		return r;
+	task->err = (struct error){};
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return error_set(&task->err, -errno, "open %s", path);
+	vm->spec.disks[0] = (struct machine_disk){ .fd = keep(vm, fd),
+						   .format = MACHINE_DISK_QCOW2,
+						   .serial = BUNDLE_VM_UPPER,
+						   .backing = &vm->below };
+	vm->spec.disk_count = 1;
+	return 0;
+}
+
+static int open_seed(struct plan_vm *vm, const struct bundle *bundle)
+{
+	struct instance_task *task = vm->task;
+	int fd = -1;
+	int r = bundle_seed(bundle, &task->network, vm->spec.nic_count > 0 ? &vm->tap : NULL, &fd,
+			    &task->err);
+
+	if (r < 0)
+		return r;
+	vm->spec.disks[vm->spec.disk_count++] = (struct machine_disk){ .fd = keep(vm, fd),
+								       .read_only = true,
+								       .serial = BUNDLE_VM_SEED };
+	return 0;
+}
+
+/* ---- what the guest is told ---- */
 
 static int tell_guest(struct plan_vm *vm, const struct bundle *bundle)
 {
@@ -346,6 +419,7 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 				 .nameserver4 = task->network.gateway4,
 				 .nameserver6 = task->network.gateway6,
 				 .dns_domain = task->network.dns_domain };
+	bool disk = image->disk != DISK_NONE;
 	int r;
 
 	vm.fds = mem_new0(struct instance_vm_fds);
@@ -355,13 +429,13 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 	if (r == 0)
 		r = make_run_dir(&vm);
 	if (r == 0)
-		r = open_kernel(&vm);
-	if (r == 0)
+		r = disk ? open_own_system(&vm) : open_kernel(&vm);
+	if (r == 0 && !disk)
 		r = open_disks(&vm);
 	if (r == 0)
 		r = open_port(&vm);
 	if (r == 0)
-		r = tell_guest(&vm, &bundle);
+		r = disk ? open_seed(&vm, &bundle) : tell_guest(&vm, &bundle);
 	if (r == 0)
 		r = make_root(&vm);
 	if (r == 0)

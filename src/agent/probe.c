@@ -398,6 +398,9 @@ static int begin(struct probe *probe, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "a check's timer");
 	r = instance_guest(agent, probe->uid, &guest, err);
+	/* What serves a page in there need not know brume. */
+	if (r == -EOPNOTSUPP && !exec)
+		return spawn_to_address(probe, err);
 	if (r < 0)
 		return r;
 	if (!exec)

@@ -1,5 +1,5 @@
 /*
- * POST /1.0/images?import=1&name=N: a tar on its way to the agent.
+ * POST /1.0/images?import=1&name=N: a tar, or the image of a disk, on its way to the agent.
  *
  * The resource is made first, then a stream to it is opened, then the body is read as fast as the
  * agent takes it: brumed never holds more than one window.  The answer comes when the body is in;
@@ -17,6 +17,8 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "codec/oci_platform.h"
+#include "model/image.h"
 
 /*
  * Lives as long as anybody who refers to it: the request, the control that was asked, the stream.
@@ -183,11 +185,20 @@ static void on_created(int result, const struct error *err, const json_t *operat
 
 int image_import(struct request *req, struct error *err)
 {
-	const char *name = request_query(req, "name");
+	const struct image_import_request import = { .name = request_query(req, "name"),
+						     .platform = request_query(req, "platform"),
+						     .format = request_query(req, "format") };
 	struct upload *upload;
+	int r;
 
-	if (!name || !name[0])
+	if (!import.name || !import.name[0])
 		return error_say(err, -EINVAL, "?name=: an imported image needs a name");
+	if (import.format && !image_format_is_valid(import.format))
+		return error_say(err, -EINVAL, "?format=%.40s: there are raw and qcow2",
+				 import.format);
+	r = import.platform ? oci_platform_check(import.platform, err) : 0;
+	if (r < 0)
+		return error_wrap(err, r, "?platform=");
 	upload = mem_new0(struct upload);
 	upload->api = request_api(req);
 	upload->req = req;
@@ -195,6 +206,6 @@ int image_import(struct request *req, struct error *err)
 	upload->asked = true;
 	request_keep(req, upload, on_request_end);
 	request_upload(req, on_body, on_body_end);
-	control_image_import(upload->api->control, upload->project, name, on_created, upload);
+	control_image_import(upload->api->control, upload->project, &import, on_created, upload);
 	return 0;
 }

@@ -32,7 +32,8 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/instances/{name}/changes", NULL, ROUTE_PLAIN, instance_changes },
 
 	{ "GET", "/1.0/images", "recursion", ROUTE_PLAIN, images_list },
-	{ "POST", "/1.0/images", "import name", ROUTE_UPLOAD, image_import, "import" },
+	{ "POST", "/1.0/images", "import name platform format", ROUTE_UPLOAD, image_import,
+	  "import" },
 	{ "POST", "/1.0/images", NULL, ROUTE_PLAIN, image_pull },
 	{ "POST", "/1.0/images/prune", NULL, ROUTE_PLAIN, images_prune },
 	{ "GET", "/1.0/images/{name}", NULL, ROUTE_PLAIN, image_show },

@@ -124,12 +124,21 @@ static int image_pull_run(struct cli *cli, const void *userdata, const struct ar
 static const struct column image_columns[] = {
 	{ .title = "NAME", .elastic = true },
 	{ .title = "STATE", .state = true },
+	{ .title = "TYPE" },
 	{ .title = "DIGEST" },
 	{ .title = "PLATFORM" },
 	{ .title = "SIZE", .right = true },
 	{ .title = "AGE", .right = true },
 	{},
 };
+
+/* Not known before it is here. */
+static const char *image_type(const json_t *image)
+{
+	if (resource_at(image, "status.disk"))
+		return "disk";
+	return resource_text(image, "status.digest") ? "oci" : NULL;
+}
 
 static void image_cell_platform(struct table *table, const json_t *image)
 {
@@ -153,6 +162,7 @@ static void image_row(struct cli *cli, struct table *table, const json_t *image)
 
 	table_cell(table, resource_text(image, "meta.name"));
 	table_cell(table, resource_text(image, "status.state"));
+	table_cell(table, image_type(image));
 	table_cell(table, cli->style.format == FORMAT_TABLE ? shown : digest);
 	image_cell_platform(table, image);
 	if (size > 0)
@@ -230,6 +240,9 @@ static int image_info_run(struct cli *cli, const void *userdata, const struct ar
 	listing_fact(&out, "project", resource_text(image, "meta.project"));
 	listing_fact(&out, "state", resource_text(image, "status.state"));
 	listing_fact(&out, "error", resource_text(image, "status.error"));
+	listing_fact(&out, "type", image_type(image));
+	listing_fact(&out, "format", resource_text(image, "status.disk.format"));
+	listing_fact_bytes(&out, "virtual size", image, "status.disk.virtual_bytes");
 	listing_fact(&out, "source", resource_text(image, "spec.source"));
 	listing_fact(&out, "reference", resource_text(image, "spec.reference"));
 	listing_fact(&out, "digest", resource_text(image, "status.digest"));

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,11 +20,13 @@
 #include "client/client.h"
 #include "client/tar.h"
 #include "codec/uri.h"
+#include "model/image.h"
 
 /* "dir/web.tar.gz" -> "web"; the caller frees. */
 static char *image_name_of_file(const char *path)
 {
-	static const char *const endings[] = { ".gz", ".zst", ".tgz", ".tar", ".oci" };
+	static const char *const endings[] = { ".gz",  ".zst", ".tgz", ".tar",
+					       ".oci", ".raw", ".img", ".qcow2" };
 	size_t size = strlen(path);
 	AUTO(free) char *name = NULL;
 	const char *slash;
@@ -75,11 +78,31 @@ static int image_open_source(struct cli *cli, struct transfer *transfer, const c
 	return tar_new(path, &transfer->tar, err);
 }
 
-static int image_import_send(struct cli *cli, struct transfer *transfer, const char *name,
+struct image_import_options {
+	const char *platform, *format;
+};
+
+#define IMPORT(member) offsetof(struct image_import_options, member)
+
+static const struct option_def image_import_options[] = {
+	{ 0, "format", "FORMAT", OPTION_STRING, IMPORT(format),
+	  "raw or qcow2: FILE is such a disk; without it that is found out" },
+	{ 0, "platform", "OS/ARCH", OPTION_STRING, IMPORT(platform),
+	  "of a disk or a root file system, like linux/arm64; else the node's" },
+	{},
+};
+
+static int image_import_send(struct cli *cli, struct transfer *transfer,
+			     const struct image_import_options *options, const char *name,
 			     json_t **ret, struct error *err)
 {
 	AUTO(free) char *escaped = uri_encode(name);
-	AUTO(free) char *path = mem_printf("/images?import=1&name=%s", escaped);
+	AUTO(free) char *platform = uri_encode(options->platform ? options->platform : "");
+	AUTO(free)
+	char *path = mem_printf("/images?import=1&name=%s%s%s%s%s", escaped,
+				options->format ? "&format=" : "",
+				options->format ? options->format : "",
+				options->platform ? "&platform=" : "", platform);
 	struct client *client = NULL;
 	int r = cli_connect(cli, &client, err);
 
@@ -93,6 +116,7 @@ static int image_import_send(struct cli *cli, struct transfer *transfer, const c
 static int image_import_run(struct cli *cli, const void *userdata,
 			    const struct arguments *arguments, struct error *err)
 {
+	const struct image_import_options *options = userdata;
 	const char *file = arguments->words[0];
 	AUTO(free) char *made_up = image_name_of_file(file);
 	const char *name = arguments->word_count > 1 ? arguments->words[1] : made_up;
@@ -102,12 +126,13 @@ static int image_import_run(struct cli *cli, const void *userdata,
 	const char *target;
 	int r;
 
-	(void) userdata;
+	if (options->format && !image_format_is_valid(options->format))
+		return cli_usage(cli, err, "--format: there are raw and qcow2");
 	if (strcmp(file, "-") == 0 && arguments->word_count < 2)
 		return cli_usage(cli, err, "an image from the input needs a NAME");
 	r = image_open_source(cli, &transfer, file, err);
 	if (r == 0)
-		r = image_import_send(cli, &transfer, name, &operation, err);
+		r = image_import_send(cli, &transfer, options, name, &operation, err);
 	tar_free(transfer.tar);
 	fd_close(transfer.fd);
 	if (r == 0)
@@ -190,15 +215,20 @@ static int image_export_run(struct cli *cli, const void *userdata,
 
 const struct verb verb_image_import = {
 	.name = "import",
-	.synopsis = "FILE|FOLDER|- [NAME]",
+	.synopsis = "[OPTIONS] FILE|FOLDER|- [NAME]",
 	.summary = "Take in an image from a file",
 	.help = "FILE is an OCI layout tar, what `docker save` writes, or the tar of a root file "
 		"system, also\n"
-		"compressed; FOLDER is an OCI layout; - is the input.  Without NAME the file gives "
-		"it.\n\n"
+		"compressed; or the disk of a virtual machine (qcow2 or raw: a cloud image); "
+		"FOLDER "
+		"is an\n"
+		"OCI layout; - is the input.  Without NAME the file gives it.\n\n"
 		"Examples:\n  brume image import web.tar\n  docker save web | brume image import - "
 		"web\n"
-		"  tar -C rootfs -c . | brume image import - base\n",
+		"  tar -C rootfs -c . | brume image import - base\n"
+		"  brume image import debian-12-genericcloud-amd64.qcow2 debian-12\n",
+	.options = image_import_options,
+	.options_size = sizeof(struct image_import_options),
 	.words_min = 1,
 	.words_max = 2,
 	.completion = COMPLETE_FILE,
@@ -209,7 +239,8 @@ const struct verb verb_image_export = {
 	.name = "export",
 	.synopsis = "NAME [FILE|-]",
 	.summary = "Write an image as the tar of an OCI layout",
-	.help = "Examples:\n  brume image export web web.tar\n"
+	.help = "The image of a disk is written as the file that it came as.\n\n"
+		"Examples:\n  brume image export web web.tar\n"
 		"  brume image export web | ssh other brume image import - web\n",
 	.words_min = 1,
 	.words_max = 2,

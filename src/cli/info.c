@@ -78,6 +78,7 @@ static void info_machine(struct strbuf *out, const json_t *instance)
 	text = why ? mem_printf("%s: %s", backend, why) : mem_strdup(backend);
 	listing_fact(out, "machine", text);
 	listing_fact(out, "its kernel", resource_text(instance, "status.machine.kernel"));
+	listing_fact(out, "its firmware", resource_text(instance, "status.machine.firmware"));
 	info_fact_int(out, "its processors", instance, "status.machine.cpus", "");
 	listing_fact_bytes(out, "its memory", instance, "status.machine.memory_bytes");
 }

@@ -112,6 +112,10 @@ static const struct option_def launch_options[] = {
 	{ 0, "disk", "SIZE", OPTION_STRING, LAUNCH(disk), "with --vm: its writable disk (10G)" },
 	{ 0, "emulate", NULL, OPTION_FLAG, LAUNCH(emulate),
 	  "with --vm: the image may be of another architecture" },
+	{ 0, "user-data", "FILE", OPTION_STRING, LAUNCH(user_data),
+	  "with --vm and a disk image: what cloud-init in it does; - is our input", COMPLETE_FILE },
+	{ 0, "ssh-key", "FILE", OPTION_LIST, LAUNCH(ssh_keys),
+	  "likewise: whose owner may log in, like ~/.ssh/id_ed25519.pub", COMPLETE_FILE },
 	{ 'd', "detach", NULL, OPTION_FLAG, LAUNCH(detach),
 	  "return when it runs; the default without -i, -t and -a" },
 	{},
@@ -233,6 +237,8 @@ const struct verb verb_launch = {
 		"  brume launch web:3 watched --health-http 8080/healthz --health-interval 5s \\\n"
 		"               --health-on-failure restart\n"
 		"  brume launch --vm nginx web -p 8080:80 -m 256M --cpus 2\n"
+		"  brume launch --vm debian-12 server --ssh-key ~/.ssh/id_ed25519.pub \\\n"
+		"               --user-data setup.yaml --disk 20G -p 2222:22\n"
 		"  brume launch --vm --emulate registry.example.org/team/api:arm64 far\n",
 	.options = launch_options,
 	.options_size = sizeof(struct launch_options),

@@ -24,7 +24,8 @@ struct launch_options {
 		*health_retries, *health_start_period, *health_start_interval, *health_on_failure;
 	bool no_healthcheck;
 	/* A virtual machine: cli/launch_vm.c. */
-	const char *kernel, *disk;
+	const char *kernel, *disk, *user_data;
+	char **ssh_keys; /* files */
 	bool vm, emulate;
 	/* Its terminal, input and log: cli/launch_stdio.c. */
 	const char *log_max_size, *log_max_files, *detach_keys;

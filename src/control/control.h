@@ -140,8 +140,14 @@ void control_image_pull(struct control *control, const char *project,
  * control_locate(KIND_IMAGE, ..., target.name of the operation) and sends the body; when that
  * stream ends early, the agent reports the image as failed and the operation ends.
  */
-void control_image_import(struct control *control, const char *project, const char *name,
-			  control_done_fn done, void *data);
+struct image_import_request {
+	const char *name;
+	const char *platform; /* of a file that does not say; NULL = the node's */
+	const char *format;   /* "raw", "qcow2"; NULL: it is found out */
+};
+void control_image_import(struct control *control, const char *project,
+			  const struct image_import_request *import, control_done_fn done,
+			  void *data);
 /* Makes an image of what an instance has changed: the node does it. */
 void control_image_commit(struct control *control, const char *project,
 			  const struct commit_request *request, control_done_fn done, void *data);

@@ -84,6 +84,11 @@ int image_for_launch(struct draft *draft, const char *project, const struct laun
 			pull_again(image);
 			image->spec.insecure = launch->insecure;
 		}
+		/* What is not known yet the node finds when it has the image. */
+		if (image->status.state == IMAGE_READY)
+			r = instance_image_check(&launch->spec, image->status.disk_format, err);
+		if (r < 0)
+			return r;
 		/* Not ready: whoever thinks that nobody wants it must look again. */
 		if (image->status.state != IMAGE_READY)
 			draft_touch(draft, item);
@@ -182,6 +187,7 @@ static int import_name(struct request *request, char **ret, struct error *err)
 static int prepare_import(struct work *work, struct draft *draft, struct error *err)
 {
 	struct request *request = (struct request *) work;
+	const struct image_spec *wanted = request->body;
 	AUTO(free) char *name = NULL;
 	struct operation *operation;
 	struct image *image;
@@ -200,6 +206,8 @@ static int prepare_import(struct work *work, struct draft *draft, struct error *
 	image = image_create(draft, request->project, name);
 	image->spec.source = IMAGE_IMPORT;
 	image->spec.reference = mem_strdup(name);
+	image->spec.platform = mem_strdup(wanted->platform);
+	image->spec.format = mem_strdup(wanted->format);
 	image->spec.pull_seq = 1;
 	operation = draft_operation(draft, OPERATION_IMPORT, KIND_IMAGE, &image->meta);
 	operation->seq = 1;
@@ -208,10 +216,24 @@ static int prepare_import(struct work *work, struct draft *draft, struct error *
 	return WORK_COMMIT;
 }
 
-void control_image_import(struct control *control, const char *project, const char *name,
-			  control_done_fn done, void *data)
+static void import_free(void *spec)
 {
-	request_start(control, request_new(project, name, done, data), prepare_import);
+	image_spec_done(spec);
+	free(spec);
+}
+
+void control_image_import(struct control *control, const char *project,
+			  const struct image_import_request *import, control_done_fn done,
+			  void *data)
+{
+	struct request *request = request_new(project, import->name, done, data);
+	struct image_spec *wanted = mem_new0(struct image_spec);
+
+	wanted->platform = mem_strdup(import->platform);
+	wanted->format = mem_strdup(import->format);
+	request->body = wanted;
+	request->body_free = import_free;
+	request_start(control, request, prepare_import);
 }
 
 /* "CMD [...]" */

@@ -191,6 +191,18 @@ void control_instance_rename(struct control *control, const char *project, const
 	request_start(control, request, prepare_rename);
 }
 
+/* What is changed must go with the image as what was launched did. */
+static int check_image(struct control *control, const struct instance *instance, struct error *err)
+{
+	const struct item *item =
+		mirror_find(control, KIND_IMAGE, instance->meta.project, instance->spec.image_name);
+	const struct image *image = item ? item_image(item) : NULL;
+
+	return image && image->status.state == IMAGE_READY
+		       ? instance_image_check(&instance->spec, image->status.disk_format, err)
+		       : 0;
+}
+
 static int prepare_update(struct work *work, struct draft *draft, struct error *err)
 {
 	struct request *request = (struct request *) work;
@@ -209,6 +221,8 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	before = instance_spec_encode(&instance->spec);
 	undo = instance_patch_undo(instance, patch);
 	r = instance_patch(instance, patch, err);
+	if (r == 0)
+		r = check_image(work->control, instance, err);
 	if (r < 0)
 		return r;
 	after = instance_spec_encode(&instance->spec);

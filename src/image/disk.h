@@ -4,6 +4,7 @@
  * that an instance writes to.
  *
  *	STATE/images/disks/HEX	the merged layers of the image with this manifest digest
+ *	STATE/images/blobs/	the disk of an image that is one
  *
  * The disk of an image is made once, when a machine first needs it: EROFS by mkfs.erofs, where that
  * is not installed ext4 by mke2fs.  The program reads a stranger's tree, so it runs in a worker
@@ -18,6 +19,7 @@
 #include "codec/digest.h"
 
 struct error;
+struct image_info;
 struct image_store;
 
 /* Nobody's: what the layers are seen as while a disk is made of them. */
@@ -38,3 +40,13 @@ enum { IMAGE_DISK_SIZE_MIN = 16 << 20 };
  * appears whole or not at all; -EEXIST when it is there already.
  */
 int image_disk_make_empty(const char *path, uint64_t size_bytes, struct error *err);
+
+/* Opens the disk of an image that is one (info->disk).  *ret_fd can only be read. */
+int image_disk_open_blob(struct image_store *store, const struct image_info *info, int *ret_fd,
+			 struct error *err);
+
+/*
+ * Makes `path`: a qcow2 of that size, which holds what an instance changes of such a disk.  It
+ * names none: who opens it says what lies below.  Whole or not at all; -EEXIST as above.
+ */
+int image_disk_make_overlay(const char *path, uint64_t size_bytes, struct error *err);

@@ -3,9 +3,13 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/mem.h"
+#include "image/disk.h"
 #include "image/import.h"
 #include "image/layout_internal.h"
 #include "image/store_internal.h"
+
+enum { COPY_SIZE = 256 << 10 };
 
 static int write_blob(struct image_store *store, struct layout *layout, const struct digest *digest,
 		      struct error *err)
@@ -37,6 +41,30 @@ static int write_blobs(struct image_store *store, struct layout *layout,
 	return r;
 }
 
+/* The image of a disk leaves as the file that it came as. */
+static int write_disk(struct image_store *store, const struct image_info *info, int output_fd,
+		      int cancel_fd, struct error *err)
+{
+	AUTO(free) char *piece = mem_zalloc(COPY_SIZE);
+	AUTO(fd_close) int fd = -1;
+	int r = image_disk_open_blob(store, info, &fd, err);
+	ssize_t n;
+
+	if (r < 0)
+		return r;
+	while ((n = read(fd, piece, COPY_SIZE)) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			ssize_t written =
+				layout_write(output_fd, cancel_fd, piece + at, (size_t) (n - at));
+
+			if (written < 0)
+				return error_set(err, (int) written, "write the disk");
+			at += written;
+		}
+	}
+	return n < 0 ? error_set(err, -errno, "read the disk") : 0;
+}
+
 static int run(struct image_store *store, struct claim *claim, const char *uid, int output_fd,
 	       int cancel_fd, struct error *err)
 {
@@ -44,6 +72,8 @@ static int run(struct image_store *store, struct claim *claim, const char *uid, 
 	struct layout layout = {};
 	int r = store_claim_record(store, claim, uid, &info, err);
 
+	if (r == 0 && info.disk != DISK_NONE)
+		return write_disk(store, &info, output_fd, cancel_fd, err);
 	if (r == 0)
 		r = layout_begin(&layout, output_fd, cancel_fd, err);
 	if (r == 0)

@@ -21,6 +21,7 @@ static int run(struct job *job, const struct image_import *import, const char *p
 	}
 	json_put_string(request, "name", import->name);
 	json_put_string(request, "platform", platform);
+	json_put_string(request, "format", import->format);
 	job_put_limits(request, &import->limits);
 	r = job_run(job, request, err);
 	return r < 0 ? r : store_put_record(job->store, import->uid, &job->info, err);

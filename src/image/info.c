@@ -47,6 +47,10 @@ static json_t *status_json(const struct image_info *info, bool with_type)
 	json_put_string(object, "os", info->os);
 	json_put_string(object, "created", info->created);
 	json_object_set_new(object, "config", oci_image_config_json(&info->config));
+	if (info->disk != DISK_NONE)
+		json_object_set_new(object, "disk",
+				    json_pack("{s:s, s:I}", "format", disk_format_names[info->disk],
+					      "virtual_bytes", (json_int_t) info->virtual_bytes));
 	return object;
 }
 
@@ -132,11 +136,32 @@ static int layers_read(const json_t *layers, struct image_info *ret, struct erro
 	return 0;
 }
 
+static int disk_read(const json_t *object, struct image_info *ret, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "disk" };
+	AUTO(free) char *format = NULL;
+	int r;
+
+	json_read_string(&in, object, "format", &format);
+	json_read_uint64(&in, object, "virtual_bytes", &ret->virtual_bytes);
+	r = json_reader_finish(&in, object);
+	if (r < 0)
+		return r;
+	for (enum disk_format known = DISK_RAW; disk_format_names[known]; known++)
+		if (format && strcmp(format, disk_format_names[known]) == 0)
+			ret->disk = known;
+	if (ret->disk == DISK_NONE || ret->virtual_bytes == 0 || ret->virtual_bytes > INT64_MAX)
+		return error_say(err, -EINVAL, "disk: there is no such format or size");
+	if (ret->layer_count != 1 || !digest_equal(&ret->layers[0].digest, &ret->layers[0].diff_id))
+		return error_say(err, -EINVAL, "disk: the image must be one file as it is");
+	return 0;
+}
+
 int image_info_read(const json_t *object, struct image_info *ret, struct error *err)
 {
 	AUTO(image_info_done) struct image_info info = {};
 	struct json_reader in = { .err = err, .where = "image" };
-	json_t *layers = NULL, *config = NULL;
+	json_t *layers = NULL, *config = NULL, *disk = NULL;
 	int r;
 
 	json_read_string(&in, object, "reference", &info.reference);
@@ -153,11 +178,14 @@ int image_info_read(const json_t *object, struct image_info *ret, struct error *
 	json_read_string(&in, object, "created", &info.created);
 	json_read_array(&in, object, "layers", &layers);
 	json_read_object(&in, object, "config", &config);
+	json_read_object(&in, object, "disk", &disk);
 	r = json_reader_finish(&in, object);
 	if (r == 0)
 		r = layers_read(layers, &info, err);
 	if (r == 0 && config)
 		r = oci_image_config_read(config, &info.config, err);
+	if (r == 0 && disk)
+		r = disk_read(disk, &info, err);
 	if (r < 0)
 		return r;
 	*ret = info;

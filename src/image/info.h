@@ -3,12 +3,13 @@
  * image/info.h - what is known about an image that is in the store.
  *
  * A plain struct that pull, import and lookup hand out, and its JSON, which has the members of an
- * image resource's status (digest, size_bytes, layers, architecture, os, created, config).
+ * image resource's status (digest, size_bytes, layers, architecture, os, created, config, disk).
  * Used by the agent and inside image/.  A struct image_info belongs to whoever got it.
  */
 #include <jansson.h>
 
 #include "codec/digest.h"
+#include "codec/disk_image.h"
 #include "codec/oci_image.h"
 
 struct error;
@@ -35,10 +36,15 @@ struct image_info {
 	char *os;
 	char *created; /* RFC 3339 or "" */
 	struct oci_image_config config;
+	/*
+	 * Not DISK_NONE: the only layer is no tree but the image of a disk, kept as the blob that
+	 * it came as; its digest and its diff id are the same.
+	 */
+	enum disk_format disk;
+	uint64_t virtual_bytes; /* of that disk */
 };
 
-/* The status members (digest, size_bytes, layers, architecture, os, created, config); new
- * reference. */
+/* The status members (see above); new reference. */
 json_t *image_info_status(const struct image_info *info);
 
 /* Everything, and back; what is read is checked as if a stranger had written it. */

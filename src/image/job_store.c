@@ -18,6 +18,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "image/disk.h"
+#include "image/disk_blob_internal.h"
 #include "image/job_internal.h"
 #include "image/rootfs.h"
 
@@ -152,6 +154,20 @@ static int store_document(struct job *job, const struct digest *digest, struct e
 	return store_put_blob(job->store, job->blobs_fd, name, digest, err);
 }
 
+/* What the worker says about a disk is true: QEMU will believe it. */
+static int check_disk(struct job *job, struct error *err)
+{
+	AUTO(fd_close) int fd = -1;
+	uint64_t virtual_bytes = 0;
+	int r = image_disk_open_blob(job->store, &job->info, &fd, err);
+
+	if (r == 0)
+		r = disk_blob_check(fd, job->info.disk, &virtual_bytes, err);
+	if (r == 0 && virtual_bytes != job->info.virtual_bytes)
+		return error_say(err, -EPROTO, "image worker: the disk has another size");
+	return r;
+}
+
 int job_store_all(struct job *job, struct error *err)
 {
 	int r = 0;
@@ -174,6 +190,8 @@ int job_store_all(struct job *job, struct error *err)
 		r = store_document(job, &job->info.manifest, err);
 	if (r == 0)
 		r = store_document(job, &job->info.config_digest, err);
+	if (r == 0 && job->info.disk != DISK_NONE)
+		r = check_disk(job, err);
 	return r;
 }
 

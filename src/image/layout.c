@@ -17,11 +17,11 @@
 enum { COPY_SIZE = 256 << 10 };
 
 /* Waits until the output takes more; -ECANCELED when that is not wanted any longer. */
-static int wait_for_output(const struct layout *layout)
+static int wait_for_output(int output_fd, int cancel_fd)
 {
 	struct pollfd fds[] = {
-		{ .fd = layout->cancel_fd, .events = POLLIN },
-		{ .fd = layout->output_fd, .events = POLLOUT },
+		{ .fd = cancel_fd, .events = POLLIN },
+		{ .fd = output_fd, .events = POLLOUT },
 	};
 
 	while (poll(fds, ARRAY_COUNT(fds), -1) < 0)
@@ -30,24 +30,30 @@ static int wait_for_output(const struct layout *layout)
 	return fds[0].revents ? -ECANCELED : 0;
 }
 
+ssize_t layout_write(int output_fd, int cancel_fd, const void *bytes, size_t size)
+{
+	for (;;) {
+		int r = wait_for_output(output_fd, cancel_fd);
+		ssize_t n;
+
+		if (r < 0)
+			return r;
+		n = write(output_fd, bytes, size);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+}
+
 static la_ssize_t write_output(struct archive *archive, void *data, const void *buffer, size_t size)
 {
 	struct layout *layout = data;
+	ssize_t n = layout_write(layout->output_fd, layout->cancel_fd, buffer, size);
 
-	for (;;) {
-		ssize_t n;
-
-		layout->result = wait_for_output(layout);
-		if (layout->result < 0)
-			break;
-		n = write(layout->output_fd, buffer, size);
-		if (n >= 0)
-			return n;
-		if (errno == EINTR || errno == EAGAIN)
-			continue;
-		layout->result = -errno;
-		break;
-	}
+	if (n >= 0)
+		return n;
+	layout->result = (int) n;
 	archive_set_error(archive, -layout->result, "output");
 	return -1;
 }

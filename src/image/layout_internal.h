@@ -28,4 +28,7 @@ int layout_file(struct layout *layout, const char *name, int fd, struct error *e
 int layout_head(struct layout *layout, const struct image_info *info, struct error *err);
 
 int layout_end(struct layout *layout, struct error *err);
+/* Some of the bytes, once the output takes them: a count, -ECANCELED when it is not wanted. */
+ssize_t layout_write(int output_fd, int cancel_fd, const void *bytes, size_t size);
+
 void layout_done(struct layout *layout);

@@ -90,7 +90,8 @@ static bool is_complete(struct image_store *store, const struct image_info *info
 			store_has_blob(store, &info->config_digest);
 
 	for (size_t i = 0; complete && i < info->layer_count; i++)
-		complete = store_has_layer(store, &info->layers[i].diff_id) &&
+		complete = (info->disk != DISK_NONE ||
+			    store_has_layer(store, &info->layers[i].diff_id)) &&
 			   store_has_blob(store, &info->layers[i].digest);
 	return complete;
 }
@@ -457,7 +458,7 @@ static unsigned int missing(struct image_store *store, const struct image_info *
 
 	if (!store_has_blob(store, &layer->digest))
 		bits |= WIRE_NEED_BLOB;
-	if (!store_has_layer(store, &layer->diff_id))
+	if (info->disk == DISK_NONE && !store_has_layer(store, &layer->diff_id))
 		bits |= WIRE_NEED_LAYER;
 	for (size_t j = 0; j < i; j++) {
 		if (digest_equal(&info->layers[j].digest, &layer->digest))

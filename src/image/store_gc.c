@@ -142,6 +142,8 @@ static int mark_roots(struct image_store *store, char *const *live_layers, struc
 		if (r < 0)
 			return error_wrap(err, r, "layers in use");
 		mark_digest(&marks->layers, &digest);
+		/* The only layer of a disk's image is a blob. */
+		mark_digest(&marks->blobs, &digest);
 	}
 	return 0;
 }

@@ -238,6 +238,7 @@ static int read_request(struct worker *worker, struct error *err)
 	json_read_string(&in, request, "username", &worker->username);
 	json_read_string(&in, request, "password", &worker->password);
 	json_read_strv(&in, request, "known", &worker->known);
+	json_read_string(&in, request, "format", &worker->format);
 	json_read_uint64(&in, request, "blob_bytes", &worker->blob_bytes_max);
 	json_read_uint64(&in, request, "unpacked_bytes", &bytes);
 	json_read_uint64(&in, request, "inodes", &inodes);

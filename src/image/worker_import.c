@@ -2,7 +2,8 @@
  * The input is copied into a file while it is read behind that, so it may be a pipe, and may be
  * looked at twice: once to see what it is, once to unpack it.  A root file system is unpacked as
  * the one layer of a new image, and the file is its blob.  An archive of an image is unpacked to
- * /job/archive, from where its layers are unpacked and its blobs are moved.
+ * /job/archive, from where its layers are unpacked and its blobs are moved.  The image of a disk is
+ * worker_import_disk.c's business.
  */
 #include <archive.h>
 #include <archive_entry.h>
@@ -147,8 +148,8 @@ static int judge_entries(struct archive *archive, struct peek *peek, bool *ret, 
 		if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
 			return error_say(
 				err, -EBADMSG,
-				"the input is not a tar archive (OCI layout, docker save or root "
-				"file system; plain, gzip or zstd)");
+				"the input is neither a tar archive (OCI layout, docker save or "
+				"root file system; plain, gzip or zstd) nor a disk (qcow2, raw)");
 		if (tree_clean_name(archive_entry_pathname(entry) ? archive_entry_pathname(entry)
 								  : "",
 				    &name, err) < 0)
@@ -179,7 +180,7 @@ static int is_image_archive(struct spool *spool, bool *ret, struct error *err)
 	return r;
 }
 
-static void fill_platform(struct worker *worker, struct oci_image *image)
+void worker_fill_platform(struct worker *worker, struct oci_image *image)
 {
 	const char *slash = strchr(worker->platform, '/');
 	const char *second = strchr(slash + 1, '/');
@@ -190,8 +191,7 @@ static void fill_platform(struct worker *worker, struct oci_image *image)
 	image->variant = second ? mem_strdup(second + 1) : NULL;
 }
 
-/* Saves the two documents of an image that had none, and describes it by them. */
-static int save_documents(struct worker *worker, struct oci_manifest *manifest,
+int worker_save_documents(struct worker *worker, struct oci_manifest *manifest,
 			  const struct oci_image *image, const char *config_text, struct error *err)
 {
 	struct image_info *info = &worker->info;
@@ -242,14 +242,14 @@ static int import_rootfs(struct worker *worker, struct worker_layer *work, struc
 	descriptor.digest = work->layer.real_digest;
 	descriptor.size_bytes = work->layer.spool.size;
 	set_layer_type(&descriptor, work->layer.compression);
-	fill_platform(worker, &image);
+	worker_fill_platform(worker, &image);
 	image.diff_ids = mem_new0(struct digest);
 	image.diff_ids[0] = work->layer.real_diff_id;
 	image.layer_count = 1;
 
 	AUTO(json_decref) json_t *config = oci_image_encode(&image);
 	AUTO(free) char *text = json_text(config);
-	r = save_documents(worker, &manifest, &image, text, err);
+	r = worker_save_documents(worker, &manifest, &image, text, err);
 	if (r < 0)
 		return r;
 	digest_format(&descriptor.digest, name);
@@ -444,7 +444,7 @@ static int describe_one_saved(struct worker *worker, int archive_fd,
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = describe_file(archive_fd, saved->layers[i], &image.diff_ids[i],
 				  &manifest.layers[i], err);
-	return r < 0 ? r : save_documents(worker, &manifest, &image, text, err);
+	return r < 0 ? r : worker_save_documents(worker, &manifest, &image, text, err);
 }
 
 static int describe_saved(struct worker *worker, int archive_fd, char ***ret_files,
@@ -612,6 +612,7 @@ int worker_import(struct worker *worker, struct error *err)
 {
 	struct worker_layer work = { .worker = worker, .blob_fd = -1, .layer = { .tree_fd = -1 } };
 	struct copier copier = { .worker = worker, .spool = &work.layer.spool };
+	enum disk_format disk = DISK_NONE;
 	bool archive = false;
 	int r;
 
@@ -623,7 +624,11 @@ int worker_import(struct worker *worker, struct error *err)
 	r = -pthread_create(&copier.thread, NULL, copier_main, &copier);
 	if (r < 0)
 		return error_set(err, r, "thread");
-	r = begin_unpacking(worker, &work, &archive, err);
+	r = worker_find_disk(worker, &work.layer.spool, &disk, err);
+	if (r == 0 && disk != DISK_NONE)
+		return worker_import_disk(worker, &work.layer.spool, disk, INPUT, err);
+	if (r == 0)
+		r = begin_unpacking(worker, &work, &archive, err);
 	/* After a failure the process ends, and the copying with it. */
 	if (r < 0)
 		return r;

@@ -31,6 +31,7 @@ struct worker {
 	bool insecure;
 	char *username, *password;
 	char **known; /* digests of what the reference named before */
+	char *format; /* of an import: "raw", "qcow2"; NULL: it is found out */
 
 	struct image_info info;
 	unsigned int *need; /* one per layer of info, bits WIRE_NEED_* */
@@ -74,6 +75,18 @@ void worker_layer_close(struct worker_layer *work);
 int disk_worker(struct wire *wire, const char *action, struct error *err);
 /* worker_kernel.c: a kernel is taken apart, see kernel.h. */
 int kernel_worker(struct wire *wire, const char *action, struct error *err);
+
+/* Of an import that has no documents: what it is for, and both, saved; it is described by them. */
+void worker_fill_platform(struct worker *worker, struct oci_image *image);
+int worker_save_documents(struct worker *worker, struct oci_manifest *manifest,
+			  const struct oci_image *image, const char *config_text,
+			  struct error *err);
+
+/* worker_import_disk.c: DISK_NONE when the input is something else; `input` names it in /job. */
+int worker_find_disk(struct worker *worker, struct spool *spool, enum disk_format *ret,
+		     struct error *err);
+int worker_import_disk(struct worker *worker, struct spool *spool, enum disk_format format,
+		       const char *input, struct error *err);
 
 int worker_pull(struct worker *worker, struct error *err);
 int worker_import(struct worker *worker, struct error *err);

@@ -68,6 +68,24 @@ int machine_choose(const char *architecture, bool emulate, struct machine_choice
 	return r;
 }
 
+int machine_choose_firmware(const char *architecture, bool emulate, struct machine_choice *ret,
+			    struct error *err)
+{
+	struct machine_choice choice = {};
+	int r = machine_choose(architecture, emulate, &choice, err);
+
+	if (r == 0 && choice.backend != MACHINE_QEMU)
+		r = check_qemu(architecture, err);
+	if (r < 0)
+		return r;
+	if (choice.backend != MACHINE_QEMU) {
+		choice.backend = MACHINE_QEMU;
+		snprintf(choice.why, sizeof(choice.why), "brume-vmm has no firmware");
+	}
+	*ret = choice;
+	return 0;
+}
+
 void machine_host(struct machine_host *ret)
 {
 	struct machine_choice choice = {};

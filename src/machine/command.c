@@ -60,8 +60,14 @@ int command_own_program(const char *name, char **ret, struct error *err)
 
 static int check_disk(const struct machine_disk *disk, struct error *err)
 {
-	if (disk->fd < 0)
+	if (disk->fd < 0 || (disk->backing && disk->backing->fd < 0))
 		return error_say(err, -EINVAL, "a disk without a descriptor");
+	if (disk->backing && (disk->format != MACHINE_DISK_QCOW2 || !disk->backing->read_only ||
+			      disk->backing->backing))
+		return error_say(err, -EINVAL,
+				 "disk %s: only a qcow2 lies above another disk, which is "
+				 "read-only and the lowest",
+				 disk->serial);
 	if (!disk->serial || disk->serial[0] == '\0' || strlen(disk->serial) > SERIAL_MAX)
 		return error_say(err, -EINVAL, "serial number of a disk: must have 1 to %d letters",
 				 SERIAL_MAX);

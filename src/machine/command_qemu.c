@@ -23,16 +23,17 @@
 #define TCG_KERNEL_ARGS "no_timer_check tsc=reliable mitigations=off random.trust_cpu=on"
 
 struct qemu_platform {
-	const char *architecture, *program, *machine, *tcg_cpu, *early_console, *firmware;
+	const char *architecture, *program, *machine, *tcg_cpu, *early_console, *firmware,
+		*firmware_name;
 };
 
 static const struct qemu_platform platforms[] = {
 	{ "amd64", "/usr/bin/qemu-system-x86_64",
 	  "q35,usb=off,sata=off,smm=off,vmport=off,dump-guest-core=off,mem-merge=off", "max",
-	  "earlyprintk=ttyS0", NULL },
+	  "earlyprintk=ttyS0", NULL, "bios" },
 	{ "arm64", "/usr/bin/qemu-system-aarch64",
 	  "virt,gic-version=max,dump-guest-core=off,mem-merge=off", "max,pauth-impdef=on",
-	  "earlycon=pl011,0x9000000", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd" },
+	  "earlycon=pl011,0x9000000", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "uefi" },
 };
 
 static const struct qemu_platform *platform_of(const char *architecture)
@@ -48,6 +49,13 @@ const char *command_qemu_program(const char *architecture)
 	const struct qemu_platform *platform = platform_of(architecture);
 
 	return platform ? platform->program : NULL;
+}
+
+const char *machine_firmware_name(const char *architecture)
+{
+	const struct qemu_platform *platform = platform_of(architecture);
+
+	return platform ? platform->firmware_name : NULL;
 }
 
 /* A value among QEMU's options: its commas are doubled. */
@@ -159,38 +167,57 @@ static void add_json(struct machine_command *command, const char *option, json_t
 	strv_append_take(&command->argv, json_text(owned));
 }
 
-static int add_disk(const struct machine_spec *spec, unsigned int number,
-		    struct machine_command *command, struct error *err)
+/* A file behind a descriptor: nodes "file" and `name`, the latter to be named by who is above. */
+static int add_node(const struct machine_disk *disk, const char *name, const char *backing,
+		    unsigned int set, struct machine_command *command, struct error *err)
 {
-	const struct machine_disk *disk = &spec->disks[number];
 	int mode = fcntl(disk->fd, F_GETFL) & O_ACCMODE;
 	int fd = command_add_fd(command, disk->fd);
-	char file[32], path[32], node[32];
+	char file[32], path[32];
 
 	/* QEMU takes a descriptor from a set only when it is open in just the way it wants. */
 	if (mode != (disk->read_only ? O_RDONLY : O_RDWR))
 		return error_say(err, -EINVAL, "disk %s: its descriptor must be open for %s",
-				 disk->serial,
+				 disk->serial ? disk->serial : name,
 				 disk->read_only ? "reading only" : "reading and writing");
-	snprintf(file, sizeof(file), "file%u", number);
-	snprintf(path, sizeof(path), "/dev/fdset/%u", number + 1);
+	snprintf(file, sizeof(file), "file-%s", name);
+	snprintf(path, sizeof(path), "/dev/fdset/%u", set);
 	strv_append(&command->argv, "-add-fd");
-	command_add(command, "fd=%d,set=%u", fd, number + 1);
+	command_add(command, "fd=%d,set=%u", fd, set);
 	add_json(command, "-blockdev",
 		 json_pack("{s:s, s:s, s:s, s:b, s:b, s:s}", "driver", "file", "node-name", file,
 			   "filename", path, "read-only", disk->read_only, "auto-read-only", 0,
 			   "discard", "unmap"));
-	snprintf(node, sizeof(node), "disk%u", number);
 	json_t *format =
 		json_pack("{s:s, s:s, s:s, s:b, s:s}", "driver",
-			  disk->format == MACHINE_DISK_QCOW2 ? "qcow2" : "raw", "node-name", node,
+			  disk->format == MACHINE_DISK_QCOW2 ? "qcow2" : "raw", "node-name", name,
 			  "file", file, "read-only", disk->read_only, "discard", "unmap");
-	/* Whatever its header says: a disk is one file. */
+	/* Whatever its header says: there is what we give, or nothing. */
 	if (disk->format == MACHINE_DISK_QCOW2)
-		json_object_set_new(format, "backing", json_null());
+		json_object_set_new(format, "backing",
+				    backing ? json_string(backing) : json_null());
 	add_json(command, "-blockdev", format);
+	return 0;
+}
+
+static int add_disk(const struct machine_spec *spec, unsigned int number,
+		    struct machine_command *command, struct error *err)
+{
+	const struct machine_disk *disk = &spec->disks[number];
+	char name[32], below[32];
+	int r = 0;
+
+	snprintf(name, sizeof(name), "disk%u", number);
+	snprintf(below, sizeof(below), "below%u", number);
+	if (disk->backing)
+		r = add_node(disk->backing, below, NULL, 2 * number + 2, command, err);
+	if (r == 0)
+		r = add_node(disk, name, disk->backing ? below : NULL, 2 * number + 1, command,
+			     err);
+	if (r < 0)
+		return r;
 	strv_append(&command->argv, "-device");
-	command_add(command, "virtio-blk-pci,drive=%s,serial=%s%s," PCI_MODERN, node, disk->serial,
+	command_add(command, "virtio-blk-pci,drive=%s,serial=%s%s," PCI_MODERN, name, disk->serial,
 		    spec->kernel_fd < 0 && number == 0 ? ",bootindex=1" : "");
 	return 0;
 }

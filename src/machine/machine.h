@@ -36,6 +36,13 @@ struct machine_choice {
 int machine_choose(const char *architecture, bool emulate, struct machine_choice *ret,
 		   struct error *err);
 
+/* The same for a machine whose firmware boots its first disk: that is QEMU's business. */
+int machine_choose_firmware(const char *architecture, bool emulate, struct machine_choice *ret,
+			    struct error *err);
+
+/* What boots the first disk, in words; NULL: the architecture has no machine. */
+const char *machine_firmware_name(const char *architecture);
+
 /* What this host can do for machines of its own architecture, for the node's status. */
 struct machine_host {
 	bool usable; /* brume-vmm can be used */
@@ -74,6 +81,11 @@ struct machine_disk {
 	enum machine_disk_format format;
 	bool read_only;
 	const char *serial; /* at most 20 characters: /sys/block/X/serial in the guest */
+	/*
+	 * QEMU only, a qcow2's: what is not written in it is read from there.  Read-only, and what
+	 * its own header says lies below it is not opened.
+	 */
+	const struct machine_disk *backing;
 };
 
 struct machine_nic {

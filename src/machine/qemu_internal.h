@@ -18,6 +18,7 @@ enum {
 	QEMU_CALL_BYTES_MAX = 64 * 1024,
 	QEMU_OUT_BYTES_MAX = 512 * 1024, /* what a client leaves unread */
 	QEMU_WORDS_MAX = 4096,           /* QEMU's own last words */
+	QEMU_LOG_BYTES_MAX = 64 * 1024,  /* of the serial line, not yet taken by the log */
 };
 
 /* Our ends of what QEMU got; -1: it has closed them. */
@@ -44,6 +45,9 @@ struct qemu {
 	pid_t pid;
 	struct qemu_ends ends;
 	struct ring *console;
+	int log_fd; /* of a machine that firmware boots: its serial line is its output; or -1 */
+	struct strbuf log_out;
+	bool log_return; /* a carriage return was held back */
 	struct strbuf words, status_line, qmp_in, qmp_out;
 	char *version;
 	bool paused, guest_open;
@@ -58,6 +62,13 @@ struct qemu {
 
 /* Starts QEMU; afterwards `pid` and `ends` are set. */
 int qemu_start(struct qemu *qemu, struct error *err);
+
+/*
+ * One of our outputs, for writing only: QEMU opens a descriptor from a set exactly as it was
+ * opened, and the keeper's pipes are open for reading, too.  Without a reader its output goes
+ * nowhere, as it should.
+ */
+int qemu_output_fd(int fd, struct error *err);
 
 int qemu_control_listen(struct qemu *qemu, struct error *err);
 void qemu_control_accept(struct qemu *qemu);

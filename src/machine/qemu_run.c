@@ -83,6 +83,56 @@ static void on_console(struct qemu *qemu, int *fd)
 	ring_put(qemu->console, buffer, n);
 }
 
+static void flush_log(struct qemu *qemu)
+{
+	/* Below PIPE_BUF: it never blocks once there is room. */
+	enum { PIECE_OF_LOG = 4096 };
+
+	while (qemu->log_fd >= 0 && qemu->log_out.size > 0) {
+		struct pollfd ready = { qemu->log_fd, POLLOUT, 0 };
+		size_t size = qemu->log_out.size;
+		ssize_t n;
+
+		if (poll(&ready, 1, 0) <= 0)
+			return;
+		n = write(qemu->log_fd, qemu->log_out.data,
+			  size < PIECE_OF_LOG ? size : PIECE_OF_LOG);
+		if (n > 0) {
+			strbuf_consume(&qemu->log_out, (size_t) n);
+			continue;
+		}
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		/* Nobody reads the log any more. */
+		close(qemu->log_fd);
+		qemu->log_fd = -1;
+		strbuf_done(&qemu->log_out);
+	}
+}
+
+/* Lines end as they do in logs; a serial line has a carriage return in front of each end. */
+static void log_put(struct qemu *qemu, const char *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (qemu->log_return && bytes[i] != '\n')
+			strbuf_append(&qemu->log_out, "\r", 1);
+		qemu->log_return = bytes[i] == '\r';
+		if (!qemu->log_return)
+			strbuf_append(&qemu->log_out, &bytes[i], 1);
+	}
+	flush_log(qemu);
+}
+
+static void on_early(struct qemu *qemu)
+{
+	char buffer[PIECE];
+	size_t n = take(&qemu->ends.early, buffer, sizeof(buffer));
+
+	ring_put(qemu->console, buffer, n);
+	if (qemu->log_fd >= 0)
+		log_put(qemu, buffer, n);
+}
+
 static void on_words(struct qemu *qemu)
 {
 	size_t n = take(&qemu->ends.words, strbuf_reserve(&qemu->words, PIECE), PIECE);
@@ -167,6 +217,7 @@ enum {
 	AT_STATUS,
 	AT_WORDS,
 	AT_LISTEN,
+	AT_LOG,
 	AT_CLIENTS,
 	AT_COUNT = AT_CLIENTS + QEMU_CLIENTS_MAX,
 };
@@ -200,7 +251,9 @@ static void dispatch(struct qemu *qemu, const struct pollfd *fds)
 	if (fds[AT_CONSOLE].revents & in)
 		on_console(qemu, &qemu->ends.console);
 	if (fds[AT_EARLY].revents & in)
-		on_console(qemu, &qemu->ends.early);
+		on_early(qemu);
+	if (fds[AT_LOG].revents)
+		flush_log(qemu);
 	if (fds[AT_STATUS].revents & in)
 		on_status(qemu);
 	if (fds[AT_WORDS].revents & in)
@@ -224,7 +277,10 @@ static void fill(const struct qemu *qemu, int signal_fd, struct pollfd *fds)
 	if (qemu->qmp_out.size > 0)
 		fds[AT_QMP].events |= POLLOUT;
 	fds[AT_CONSOLE] = (struct pollfd){ ends->console, POLLIN, 0 };
-	fds[AT_EARLY] = (struct pollfd){ ends->early, POLLIN, 0 };
+	/* What its log does not take, the machine does not get rid of. */
+	fds[AT_EARLY] = (struct pollfd){ qemu->log_out.size < QEMU_LOG_BYTES_MAX ? ends->early : -1,
+					 POLLIN, 0 };
+	fds[AT_LOG] = (struct pollfd){ qemu->log_out.size > 0 ? qemu->log_fd : -1, POLLOUT, 0 };
 	fds[AT_STATUS] = (struct pollfd){ ends->status, POLLIN, 0 };
 	fds[AT_WORDS] = (struct pollfd){ ends->words, POLLIN, 0 };
 	fds[AT_LISTEN] = (struct pollfd){ qemu->listen_fd, POLLIN, 0 };
@@ -243,7 +299,7 @@ static void drain(struct qemu *qemu)
 	for (int i = 0; i < DRAIN_MAX && qemu->ends.console >= 0; i++)
 		on_console(qemu, &qemu->ends.console);
 	for (int i = 0; i < DRAIN_MAX && qemu->ends.early >= 0; i++)
-		on_console(qemu, &qemu->ends.early);
+		on_early(qemu);
 	for (int i = 0; i < DRAIN_MAX && qemu->ends.status >= 0; i++)
 		on_status(qemu);
 	for (int i = 0; i < DRAIN_MAX && qemu->ends.words >= 0; i++)
@@ -330,6 +386,8 @@ static void qemu_done(struct qemu *qemu)
 	fd_close(qemu->ends.early);
 	fd_close(qemu->ends.status);
 	fd_close(qemu->ends.words);
+	fd_close(qemu->log_fd);
+	strbuf_done(&qemu->log_out);
 	ring_free(qemu->console);
 	strbuf_done(&qemu->words);
 	strbuf_done(&qemu->status_line);
@@ -362,6 +420,12 @@ static int prepare(struct qemu *qemu, int *ret_signal_fd, struct error *err)
 	if (*ret_signal_fd < 0)
 		return error_set(err, -errno, "signalfd");
 	int r = ring_new(qemu->dir_fd, "console", &qemu->console, err);
+	if (r == 0 && qemu->options->kernel_fd < 0) {
+		/* A log whose reader has gone is an error like any other. */
+		signal(SIGPIPE, SIG_IGN);
+		qemu->log_fd = r = qemu_output_fd(STDOUT_FILENO, err);
+	}
+	r = r < 0 ? r : 0;
 	if (r == 0)
 		r = qemu_control_listen(qemu, err);
 	qmp_append_command(&qemu->qmp_out, "qmp_capabilities", ++qemu->next_qmp_id);
@@ -371,7 +435,11 @@ static int prepare(struct qemu *qemu, int *ret_signal_fd, struct error *err)
 int qemu_run(const struct qemu_run_options *options)
 {
 	__attribute__((cleanup(qemu_done_autop))) struct qemu qemu = {
-		.options = options, .dir_fd = -1, .listen_fd = -1, .ends = { -1, -1, -1, -1, -1 }
+		.options = options,
+		.dir_fd = -1,
+		.listen_fd = -1,
+		.log_fd = -1,
+		.ends = { -1, -1, -1, -1, -1 },
 	};
 	AUTO(fd_close) int signal_fd = -1;
 	struct error err = {};

@@ -101,12 +101,7 @@ static int add_image(struct inherited *inherited, char ***argv, const char *opti
 	return 0;
 }
 
-/*
- * One of our outputs, for writing only: QEMU opens a descriptor from a set exactly as it was
- * opened, and the keeper's pipes are open for reading, too.  Without a reader its output goes
- * nowhere, as it should.
- */
-static int output_fd(int fd, struct error *err)
+int qemu_output_fd(int fd, struct error *err)
 {
 	AUTO(free) char *path = mem_printf("/proc/self/fd/%d", fd);
 	int flags = fcntl(fd, F_GETFL);
@@ -124,7 +119,7 @@ static int output_fd(int fd, struct error *err)
 static int add_output(struct inherited *inherited, char ***argv, const char *id, int from, int set,
 		      struct error *err)
 {
-	int fd = output_fd(from, err);
+	int fd = qemu_output_fd(from, err);
 
 	if (fd < 0)
 		return fd;

@@ -19,6 +19,11 @@ enum {
 static const char *const source_names[] = { "pull", "import", "commit", NULL };
 static const char *const state_names[] = { "pending", "pulling", "ready", "failed", "gone", NULL };
 
+bool image_format_is_valid(const char *format)
+{
+	return strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0;
+}
+
 const char *image_state_name(enum image_state state)
 {
 	return state_names[state];
@@ -92,6 +97,9 @@ int image_spec_decode(const json_t *object, struct image_spec *spec, struct erro
 	json_read_uint64(&in, object, "pull_seq", &spec->pull_seq);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &spec->node);
 	json_read_bool(&in, object, "implicit", &spec->implicit);
+	member_read_text(&in, object, "format", TEXT_MAX_BYTES, &spec->format);
+	if (in.result == 0 && spec->format && !image_format_is_valid(spec->format))
+		member_fail(&in, "format", "must be \"raw\" or \"qcow2\"");
 	read_commit(&in, object, &spec->commit);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
@@ -117,6 +125,7 @@ json_t *image_spec_encode(const struct image_spec *spec, unsigned int parts)
 	json_put_string(object, "node", spec->node);
 	if (spec->implicit)
 		json_object_set_new(object, "implicit", json_true());
+	json_put_string(object, "format", spec->format);
 	if (spec->source == IMAGE_COMMIT)
 		json_object_set_new(object, "commit", commit_encode(&spec->commit));
 	return object;
@@ -130,6 +139,7 @@ void image_spec_done(struct image_spec *spec)
 	free(spec->password);
 	free(spec->upload);
 	free(spec->node);
+	free(spec->format);
 	image_commit_spec_done(&spec->commit);
 	*spec = (struct image_spec){};
 }
@@ -207,6 +217,19 @@ static void read_progress(struct json_reader *in, const json_t *object, struct i
 	in->result = json_reader_finish(&sub, value);
 }
 
+static void read_disk(struct json_reader *in, const json_t *object, struct image_status *status)
+{
+	struct json_reader sub = { .err = in->err, .where = "status.disk" };
+	json_t *value = NULL;
+
+	json_read_object(in, object, "disk", &value);
+	if (in->result < 0 || !value)
+		return;
+	member_read_text(&sub, value, "format", TEXT_MAX_BYTES, &status->disk_format);
+	json_read_uint64(&sub, value, "virtual_bytes", &status->virtual_bytes);
+	in->result = json_reader_finish(&sub, value);
+}
+
 int image_status_decode(const json_t *object, struct image_status *status, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "status" };
@@ -222,6 +245,7 @@ int image_status_decode(const json_t *object, struct image_status *status, struc
 	member_read_text(&in, object, "os", TEXT_MAX_BYTES, &status->os);
 	json_read_time(&in, object, "created", &status->created_ms);
 	read_config(&in, object, &status->config);
+	read_disk(&in, object, status);
 	read_progress(&in, object, status);
 	member_read_text(&in, object, "error", TEXT_MAX_BYTES, &status->error);
 	if (json_reader_finish(&in, object) < 0)
@@ -282,6 +306,10 @@ json_t *image_status_encode(const struct image_status *status)
 		json_object_set_new(object, "config", config);
 	else
 		json_decref(config);
+	if (status->disk_format)
+		json_object_set_new(object, "disk",
+				    json_pack("{s:s, s:I}", "format", status->disk_format,
+					      "virtual_bytes", (json_int_t) status->virtual_bytes));
 	if (status->total_bytes || status->done_bytes || status->progress_text) {
 		json_t *progress = json_object();
 
@@ -314,6 +342,7 @@ void image_status_done(struct image_status *status)
 	layers_free(status->layers, status->layer_count);
 	free(status->architecture);
 	free(status->os);
+	free(status->disk_format);
 	image_config_done(&status->config);
 	free(status->progress_text);
 	free(status->error);

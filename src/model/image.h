@@ -38,6 +38,7 @@ struct image_spec {
 	uint64_t pull_seq; /* +1 per pull: "begin again" */
 	char *node;
 	bool implicit; /* made by a launch */
+	char *format;  /* of an import that is a disk: "raw", "qcow2"; NULL: it is found out */
 	struct image_commit_spec commit;
 };
 
@@ -72,7 +73,9 @@ struct image_status {
 	char *os;
 	int64_t created_ms;
 	struct image_config config;
-	uint64_t done_bytes; /* progress */
+	char *disk_format;      /* it is a disk, not a tree: "raw", "qcow2"; NULL: it is none */
+	uint64_t virtual_bytes; /* of that disk, as a guest sees it */
+	uint64_t done_bytes;    /* progress */
 	uint64_t total_bytes;
 	char *progress_text;
 	char *error;
@@ -92,6 +95,9 @@ DEFINE_AUTO(struct image *, image_free)
 int image_spec_decode(const json_t *object, struct image_spec *spec, struct error *err);
 json_t *image_spec_encode(const struct image_spec *spec, unsigned int parts);
 void image_spec_done(struct image_spec *spec);
+
+/* "raw" or "qcow2". */
+bool image_format_is_valid(const char *format);
 
 void image_commit_spec_copy(struct image_commit_spec *to, const struct image_commit_spec *from);
 void image_commit_spec_done(struct image_commit_spec *commit);

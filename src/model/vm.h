@@ -17,7 +17,13 @@ struct json_reader;
 enum instance_type { INSTANCE_CONTAINER, INSTANCE_VM };
 extern const char *const instance_type_names[];
 
-enum { VM_CPUS_MAX = 64, VM_KERNEL_MAX = 63 };
+enum {
+	VM_CPUS_MAX = 64,
+	VM_KERNEL_MAX = 63,
+	VM_USER_DATA_MAX = 64 * 1024,
+	VM_SSH_KEYS_MAX = 64,
+	VM_SSH_KEY_BYTES_MAX = 16 * 1024,
+};
 #define VM_MEMORY_DEFAULT_BYTES (UINT64_C(512) << 20)
 #define VM_MEMORY_MIN_BYTES (UINT64_C(64) << 20)
 #define VM_DISK_DEFAULT_BYTES (UINT64_C(10) << 30)
@@ -28,6 +34,9 @@ struct vm_options {
 	char *kernel;        /* of the node; NULL = its default one */
 	uint64_t disk_bytes; /* of its writable disk; 0 = the default */
 	bool emulate;        /* another architecture than the node's is wanted */
+	/* What cloud-init in the image of a disk is told. */
+	char *user_data;
+	char **ssh_keys; /* lines of authorized_keys */
 };
 
 void vm_options_read(struct json_reader *in, const json_t *object, struct vm_options *options);
@@ -43,6 +52,15 @@ bool vm_kernel_is_valid(const char *name);
  */
 int instance_type_check(const struct instance_spec *spec, struct error *err);
 
+/*
+ * What of the whole spec goes with its image: one that is a disk (`disk`) boots by itself, and
+ * nobody in there knows brume.  -EINVAL as above.
+ */
+int instance_image_check(const struct instance_spec *spec, bool disk, struct error *err);
+
+/* One line of authorized_keys, printable. */
+bool vm_ssh_key_is_valid(const char *line);
+
 /* What the guest sees: the limits, or the defaults. */
 uint32_t vm_cpus(const struct instance_spec *spec);
 uint64_t vm_memory_bytes(const struct instance_spec *spec);
@@ -53,6 +71,7 @@ struct vm_status {
 	char *backend; /* "brume-vmm", "qemu" */
 	char *why;     /* it is this one */
 	char *kernel;
+	char *firmware; /* "bios", "uefi": boots the disk of the image; NULL: the kernel is ours */
 	uint32_t cpus;
 	uint64_t memory_bytes;
 };

@@ -268,7 +268,7 @@ def test_firmware_boots_the_first_disk(tmp_path):
     disk.write_bytes(BOOT_SECTOR.ljust(1 << 20, b"\0"))
     done = subprocess.run([DRIVER, "run", QEMU_PARENT, run, "-", "-", "-", f"disk={disk}"], capture_output=True,
                           text=True, timeout=150)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the first disk speaks\n", "")
     words = subprocess.run([DRIVER, "words", run], capture_output=True, text=True, check=True).stdout
     assert words.endswith("the first disk speaks\n")
 

@@ -434,7 +434,9 @@ static void test_import(void **state)
 	(void) state;
 	world_init(&world);
 	world_hello(&world);
-	control_image_import(world.control, "default", "mine", world_answer, &world);
+	control_image_import(world.control, "default",
+			     &(const struct image_import_request){ .name = "mine" }, world_answer,
+			     &world);
 	world_await(&world);
 	assert_int_equal(world.result, 0);
 	world_settle(&world);

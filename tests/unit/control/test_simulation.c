@@ -45,7 +45,9 @@ static void run_script(struct world *world)
 	world_delete(world, "renamed", true);
 	control_image_prune(world->control, "default", world_answer, world);
 	world_await(world);
-	control_image_import(world->control, "default", "mine", world_answer, world);
+	control_image_import(world->control, "default",
+			     &(const struct image_import_request){ .name = "mine" }, world_answer,
+			     world);
 	world_await(world);
 	if (world->result == 0)
 		control_operation_cancel(world->control, "default", operation_id(world),

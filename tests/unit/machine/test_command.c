@@ -104,10 +104,10 @@ static void qemu_with_a_kernel(void **state)
 			   "resourcecontrol=deny\n");
 	assert_words(text, "\n-add-fd\nfd=6,set=1\n");
 	assert_words(text, "{\"auto-read-only\":false,\"discard\":\"unmap\",\"driver\":\"file\","
-			   "\"filename\":\"/dev/fdset/1\",\"node-name\":\"file0\","
+			   "\"filename\":\"/dev/fdset/1\",\"node-name\":\"file-disk0\","
 			   "\"read-only\":true}\n");
 	assert_words(text, "{\"backing\":null,\"discard\":\"unmap\",\"driver\":\"qcow2\",\"file\":"
-			   "\"file1\",\"node-name\":\"disk1\",\"read-only\":false}\n");
+			   "\"file-disk1\",\"node-name\":\"disk1\",\"read-only\":false}\n");
 	assert_words(text, "virtio-blk-pci,drive=disk1,serial=brume-disk,disable-legacy=on");
 	assert_words(text, "\ntap,id=net0,fd=8,vhost=off\n");
 	assert_words(text, "mac=02:00:00:00:00:09,host_mtu=1450,romfile=,");
@@ -151,6 +151,32 @@ static void qemu_with_firmware(void **state)
 	assert_null(strstr(text, "--kernel"));
 	world->spec.kernel_args = "quiet";
 	assert_refused(&world->spec, "kernel arguments mean nothing");
+}
+
+static void qemu_with_a_disk_above_another(void **state)
+{
+	struct world *world = *state;
+	AUTO(machine_command_done) struct machine_command command = {};
+	struct machine_disk below = { world->read_fd, MACHINE_DISK_QCOW2, true, NULL };
+
+	world->spec.kernel_fd = -1;
+	world->spec.disks[0] =
+		(struct machine_disk){ world->write_fd, MACHINE_DISK_QCOW2, false, "root", &below };
+	world->spec.disk_count = 1;
+	AUTO(free) char *text = command_text(&world->spec, &command);
+	assert_words(text, "\n-add-fd\nfd=3,set=2\n");
+	assert_words(text, "\n-add-fd\nfd=4,set=1\n");
+	assert_words(text, "{\"backing\":null,\"discard\":\"unmap\",\"driver\":\"qcow2\",\"file\":"
+			   "\"file-below0\",\"node-name\":\"below0\",\"read-only\":true}\n");
+	assert_words(text,
+		     "{\"backing\":\"below0\",\"discard\":\"unmap\",\"driver\":\"qcow2\","
+		     "\"file\":\"file-disk0\",\"node-name\":\"disk0\",\"read-only\":false}\n");
+	assert_words(text, "virtio-blk-pci,drive=disk0,serial=root,bootindex=1,");
+	below.read_only = false;
+	assert_refused(&world->spec, "lies above another disk");
+	below.read_only = true;
+	world->spec.disks[0].format = MACHINE_DISK_RAW;
+	assert_refused(&world->spec, "lies above another disk");
 }
 
 static void qemu_of_another_architecture(void **state)
@@ -246,6 +272,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(qemu_with_a_kernel, setup, teardown),
 		cmocka_unit_test_setup_teardown(qemu_with_input_and_kvm, setup, teardown),
 		cmocka_unit_test_setup_teardown(qemu_with_firmware, setup, teardown),
+		cmocka_unit_test_setup_teardown(qemu_with_a_disk_above_another, setup, teardown),
 		cmocka_unit_test_setup_teardown(qemu_of_another_architecture, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_makes_no_machine, setup, teardown),
 		cmocka_unit_test_setup_teardown(vmm_says_what_it_cannot_do, setup, teardown),

@@ -32,6 +32,7 @@ static void everything_survives(void **state)
 {
 	struct instance_spec spec = spec_of("{'type':'vm','image':'x','kernel':'6.1-cloud',"
 					    "'disk_bytes':1073741824,'emulate':true,"
+					    "'user_data':'#!/bin/sh\\n','ssh_keys':['t AAAA me'],"
 					    "'limits':{'cpus':1.5,'memory_bytes':268435456,"
 					    "'pids':50}}",
 					    0, NULL);
@@ -45,6 +46,11 @@ static void everything_survives(void **state)
 	assert_string_equal(json_string_value(json_object_get(written, "kernel")), "6.1-cloud");
 	assert_int_equal(json_integer_value(json_object_get(written, "disk_bytes")), 1 << 30);
 	assert_true(json_is_true(json_object_get(written, "emulate")));
+	assert_string_equal(json_string_value(json_object_get(written, "user_data")),
+			    "#!/bin/sh\n");
+	assert_string_equal(
+		json_string_value(json_array_get(json_object_get(written, "ssh_keys"), 0)),
+		"t AAAA me");
 	assert_int_equal(vm_cpus(&spec), 2);
 	assert_int_equal(vm_memory_bytes(&spec), 256 << 20);
 	instance_free(copy);
@@ -78,6 +84,10 @@ static void says_what_does_not_go(void **state)
 	refuses("{'image':'x','kernel':'a'}", "kernel: only goes with type \"vm\"");
 	refuses("{'image':'x','disk_bytes':1073741824}", "disk_bytes: only");
 	refuses("{'image':'x','emulate':true}", "emulate: only");
+	refuses("{'image':'x','user_data':'y'}", "user_data: only");
+	refuses("{'image':'x','ssh_keys':['t AAAA me']}", "ssh_keys: only");
+	refuses("{'type':'vm','image':'x','ssh_keys':['nothing']}", "ssh_keys: must be lines");
+	refuses("{'type':'vm','image':'x','ssh_keys':['t AAAA\\nt AAAA']}", "ssh_keys: must be");
 	refuses("{'type':'vm','image':'x','kernel':'../a'}", "kernel: \"../a\"");
 	refuses("{'type':'vm','image':'x','kernel':'.a'}", "kernel");
 	refuses("{'type':'vm','image':'x','disk_bytes':1}", "disk_bytes: must be from");
@@ -154,9 +164,42 @@ static void tells_about_the_machine(void **state)
 	instance_status_done(&again);
 }
 
+static void goes(const char *text, bool disk, const char *words)
+{
+	struct instance_spec spec = spec_of(text, 0, NULL);
+	struct error err = {};
+	int r = instance_image_check(&spec, disk, &err);
+
+	assert_int_equal(r, words ? -EINVAL : 0);
+	if (words && !strstr(err.msg, words))
+		fail_msg("'%s' does not say '%s'", err.msg, words);
+	instance_spec_done(&spec);
+}
+
+static void goes_with_its_image(void **state)
+{
+	(void) state;
+	goes("{'image':'x'}", false, NULL);
+	goes("{'type':'vm','image':'x','command':['a']}", false, NULL);
+	goes("{'type':'vm','image':'x','user_data':'a'}", false, "user_data: only goes with");
+	goes("{'image':'x'}", true,
+	     "image x is a disk, which only a virtual machine boots: add "
+	     "--vm");
+	goes("{'type':'vm','image':'x','user_data':'a','ssh_keys':['t AAAA'],'disk_bytes':99999999,"
+	     "'hostname':'h','health':{'type':'tcp','port':22},'env':{},'cap_drop':[]}",
+	     true, NULL);
+	goes("{'type':'vm','image':'x','command':['a']}", true, "command: image x is a disk");
+	goes("{'type':'vm','image':'x','env':{'A':'b'}}", true, "env: image x is a disk");
+	goes("{'type':'vm','image':'x','kernel':'k'}", true, "kernel: image x is a disk");
+	goes("{'type':'vm','image':'x','limits':{'pids':9}}", true, "limits.pids: image x");
+	goes("{'type':'vm','image':'x','health':{'type':'exec','command':['a']}}", true,
+	     "health: image x");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(goes_with_its_image),
 		cmocka_unit_test(everything_survives),
 		cmocka_unit_test(has_defaults),
 		cmocka_unit_test(says_what_does_not_go),

@@ -1,0 +1,112 @@
+"""A bootable disk, as small as it goes: what a cloud image is to a node, made by the test itself.
+
+SYSLINUX from a FAT partition behind an MBR loads Debian's cloud kernel and a small initramfs, whose
+init does by hand what cloud-init does: it finds the disk with the label cidata, gives the port with
+the right MAC its address, runs the user data, and turns off at the power button.
+"""
+import glob
+import os
+import pathlib
+import struct
+import subprocess
+
+import guest_machine
+
+MODULES = ("button", "evdev", "isofs", "virtio_blk", "virtio_net", "virtio_pci")
+SECTOR, START, SIZE = 512, 1 << 20, 40 << 20
+COUNTER = 512 << 10  # between the MBR and the partition: how often this disk was booted
+
+INIT = r"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+while read module; do insmod /modules/$module; done < /modules/order
+exec > /dev/ttyS0 2>&1
+echo "init runs"
+seed=
+while [ -z "$seed" ]; do
+	for block in /sys/block/vd*; do
+		[ "$(cat $block/serial)" = cidata ] && seed=/dev/${block##*/}
+		[ "$(cat $block/serial)" = brume-disk ] && disk=/dev/${block##*/}
+	done
+done
+mount -t iso9660 -o ro $seed /seed || echo "no seed"
+value() { sed -n "s/.*\"$2\":\"\([^\"]*\)\".*/\1/p" /seed/$1; }
+first() { sed -n "s/.*\"$2\":\[\"\([^\"]*\)\".*/\1/p" /seed/$1; }
+hostname "$(value meta-data local-hostname)"
+ip link set lo up
+if [ -e /seed/network-config ]; then
+	mac=$(value network-config macaddress)
+	for port in /sys/class/net/*; do [ "$(cat $port/address)" = "$mac" ] && nic=${port##*/}; done
+	ip link set $nic up
+	ip addr add "$(sed 's/"nameservers".*//' /seed/network-config | sed -n 's/.*"addresses":\["\([^"]*\)".*/\1/p')" dev $nic
+	ip route add default via "$(sed -n 's/.*"to":"0.0.0.0\/0","via":"\([^"]*\)".*/\1/p' /seed/network-config)"
+fi
+boots=$(dd if=$disk bs=512 skip=1024 count=1 2>/dev/null | tr -d '\0')
+boots=$((${boots:-0} + 1))
+(echo $boots; head -c 500 /dev/zero) | dd of=$disk bs=512 seek=1024 count=1 conv=fsync 2>/dev/null
+mkdir -p /www
+{ echo "host $(hostname)"; echo "instance $(value meta-data instance-id)"; echo "boots $boots"
+  echo "key $(first meta-data public-keys)"; echo "bytes $(($(cat /sys/block/${disk##*/}/size) * 512))"
+  echo "search $(first network-config search)"; } > /www/index.html
+echo "firmware $([ -d /sys/firmware/efi ] && echo uefi || echo bios)" >> /www/index.html
+case $(head -c 2 /seed/user-data) in '#!') sh /seed/user-data;; esac
+httpd -h /www
+echo "serves as $(hostname)"
+for input in /sys/class/input/event*; do
+	[ "$(cat $input/device/name)" = "Power Button" ] && button=/dev/input/${input##*/}
+done
+dd if=$button of=/dev/null bs=24 count=1 2>/dev/null
+echo "power button"
+[ -e /deaf ] && sleep 1000
+sync
+poweroff -f
+"""
+
+
+def initramfs(kernel):
+    before, guest_machine.MODULES = guest_machine.MODULES, MODULES
+    try:
+        modules = guest_machine.modules_of(kernel)
+    finally:
+        guest_machine.MODULES = before
+    entries = {name: None for name in ("bin", "dev", "modules", "proc", "seed", "sys", "tmp")}
+    entries["bin/busybox"] = pathlib.Path("/bin/busybox").read_bytes()
+    entries["init"] = INIT.encode()
+    entries["modules/order"] = "".join(f"{name}.ko\n" for name, _ in modules).encode()
+    for name, data in modules:
+        entries[f"modules/{name}.ko"] = data
+    return guest_machine.cpio(entries)
+
+
+def run(*command, **more):
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, **more)
+
+
+def make(folder):
+    """The path of a raw disk that boots; None: there is no kernel to be had."""
+    kernel = guest_machine.kernel()
+    if not kernel:
+        return None
+    folder = pathlib.Path(folder)
+    disk, initrd, config = folder / "small.raw", folder / "initrd", folder / "syslinux.cfg"
+    initrd.write_bytes(initramfs(kernel))
+    config.write_text("DEFAULT linux\nLABEL linux\nKERNEL /vmlinuz\n"
+                      "APPEND initrd=/initrd console=ttyS0 quiet panic=-1 tsc=reliable\n")
+    with open(disk, "wb") as out:
+        out.truncate(SIZE)
+    sectors = (SIZE - START) // SECTOR
+    partition = f"{disk}@@{START}"
+    quiet = {"env": {**os.environ, "MTOOLS_SKIP_CHECK": "1"}}
+    run("mformat", "-i", partition, "-T", sectors, "-h", 16, "-s", 63, "-H", START // SECTOR, "::", **quiet)
+    for source, name in ((glob.glob(kernel + "/boot/vmlinuz-*")[0], "vmlinuz"), (initrd, "initrd"),
+                         (config, "syslinux.cfg")):
+        run("mcopy", "-i", partition, source, f"::/{name}", **quiet)
+    run("syslinux", "--install", "--offset", START, disk, **quiet)
+    entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x0e, b"\xfe\xff\xff", START // SECTOR, sectors)
+    code = pathlib.Path("/usr/lib/syslinux/mbr/mbr.bin").read_bytes()[:440]
+    with open(disk, "r+b") as out:
+        out.write(code.ljust(446, b"\0") + entry.ljust(64, b"\0") + b"\x55\xaa")
+    return disk
