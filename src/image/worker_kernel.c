@@ -28,7 +28,7 @@
 #include "image/worker_internal.h"
 
 /* What a package may unpack to: twice what Debian's largest kernel has. */
-enum { PACKAGE_BYTES_MAX = 2000 << 20, PIECE = 64 << 10 };
+enum { PACKAGE_BYTES_MAX = 2000 << 20, PIECE = 64 << 10, HOLE_BYTES = 64 << 10 };
 
 DEFINE_AUTO(struct archive *, archive_read_free)
 
@@ -204,9 +204,31 @@ static void find_version(struct unpack *unpack, const char *vmlinux, size_t size
 
 static int write_out(struct unpack *unpack, const char *name, const void *data, size_t size)
 {
-	int r = file_write_atomic(WORKER_JOB_FD, name, data, size, 0444, 0);
+	int r = file_write_atomic(WORKER_JOB_FD, name, data, size, 0644, 0);
 
 	return r < 0 ? error_set(unpack->err, r, "write %s", name) : 0;
+}
+
+/* A quarter of an unwrapped kernel is zeroes, which no machine then needs to be given. */
+static void punch_zeroes(const char *name, const char *data, size_t size)
+{
+	static const char zeroes[HOLE_BYTES];
+	AUTO(fd_close) int fd = openat(WORKER_JOB_FD, name, O_RDWR | O_CLOEXEC);
+
+	for (size_t at = 0; fd >= 0 && at + HOLE_BYTES <= size; at += HOLE_BYTES)
+		if (memcmp(data + at, zeroes, HOLE_BYTES) == 0 &&
+		    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) at,
+			      HOLE_BYTES) < 0)
+			return;
+}
+
+static int write_vmlinux(struct unpack *unpack, const void *data, size_t size)
+{
+	int r = write_out(unpack, "vmlinux", data, size);
+
+	if (r == 0)
+		punch_zeroes("vmlinux", data, size);
+	return r;
 }
 
 static int unwrap(struct unpack *unpack)
@@ -218,7 +240,7 @@ static int unwrap(struct unpack *unpack)
 
 	if (bzimage_is_elf(unpack->kernel, unpack->kernel_size)) {
 		find_version(unpack, unpack->kernel, unpack->kernel_size);
-		return write_out(unpack, "vmlinux", unpack->kernel, unpack->kernel_size);
+		return write_vmlinux(unpack, unpack->kernel, unpack->kernel_size);
 	}
 	r = bzimage_decode(unpack->kernel, unpack->kernel_size, &header, unpack->err);
 	if (r == 0)
@@ -230,7 +252,7 @@ static int unwrap(struct unpack *unpack)
 		 (int) strcspn(header.version, " "), header.version);
 	for (char *p = unpack->version; *p; p++)
 		*p = *p > ' ' && *p < 0x7f ? *p : '_';
-	r = write_out(unpack, "vmlinux", vmlinux, size);
+	r = write_vmlinux(unpack, vmlinux, size);
 	return r < 0 ? r : write_out(unpack, "bzImage", unpack->kernel, unpack->kernel_size);
 }
 

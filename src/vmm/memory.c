@@ -11,7 +11,12 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-enum { PAGE_SIZE = 4096, SIZE_MIN = 1 << 20 };
+enum {
+	PAGE_SIZE = 4096,
+	SIZE_MIN = 1 << 20,
+	VIEWS_MAX = 64,
+	VIEW_BYTES_MIN = 64 << 10, /* smaller ones are copied */
+};
 #define HUGE_2M (2ull << 20)
 #define HUGE_1G (1ull << 30)
 /* Far above what a processor addresses (52 bits), far below where sums could overflow. */
@@ -24,11 +29,25 @@ enum { PAGE_SIZE = 4096, SIZE_MIN = 1 << 20 };
 #define MFD_HUGE_1GB (30U << 26)
 #endif
 
+/* Where a file's own pages, copied when they are written, lie in front of the memory. */
+struct view {
+	char *host;
+	uint64_t size;
+};
+
+struct views {
+	unsigned int count;
+	struct view all[VIEWS_MAX];
+};
+
 struct guest_memory {
 	uint64_t size_bytes;
 	int fd; /* -1: anonymous */
 	unsigned int range_count;
 	struct guest_memory_range ranges[GUEST_MEMORY_RANGES_MAX];
+	uint64_t huge_page_bytes;
+	bool thp, mergeable;
+	struct views *views;
 	struct {
 		void *start;
 		size_t size;
@@ -88,6 +107,30 @@ static int open_backing(const struct guest_memory_options *options, int *ret_fd,
 	return 0;
 }
 
+/* A core of the monitor must not hold what its guest knows.  Hints may fail. */
+static int advise(const struct guest_memory *memory, void *host, size_t size)
+{
+	madvise(host, size, MADV_DONTDUMP);
+	madvise(host, size, MADV_DONTFORK);
+	if (memory->thp)
+		madvise(host, size, MADV_HUGEPAGE);
+	return memory->mergeable && madvise(host, size, MADV_MERGEABLE) < 0 ? -errno : 0;
+}
+
+/* Puts a part of the memory, given by its place in this process, (back) there. */
+static int map_part(const struct guest_memory *memory, const struct guest_memory_range *range,
+		    char *host, size_t size)
+{
+	uint64_t offset = range->offset + (uint64_t) (host - (char *) range->host);
+	int flags = MAP_FIXED | MAP_NORESERVE |
+		    (memory->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
+
+	if (mmap(host, size, PROT_READ | PROT_WRITE, flags, memory->fd,
+		 memory->fd >= 0 ? (off_t) offset : 0) == MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
 /*
  * Maps one range inside of a reservation, so that it is aligned as huge pages need it and has pages
  * without access at both ends.
@@ -98,8 +141,8 @@ static int map_range(struct guest_memory *memory, const struct guest_memory_opti
 	struct guest_memory_range *range = &memory->ranges[i];
 	uint64_t align = options->huge_page_bytes > HUGE_2M ? options->huge_page_bytes : HUGE_2M;
 	size_t size = range->size_bytes + 2 * align;
-	int flags = MAP_FIXED | MAP_NORESERVE;
-	void *start, *host;
+	void *start;
+	int r;
 
 	start = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (start == MAP_FAILED)
@@ -107,23 +150,14 @@ static int map_range(struct guest_memory *memory, const struct guest_memory_opti
 				 (unsigned long long) range->size_bytes >> 20);
 	memory->reserved[i].start = start;
 	memory->reserved[i].size = size;
-	host = (void *) (((uintptr_t) start + align) & ~(uintptr_t) (align - 1));
-	flags |= memory->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
-	host = mmap(host, range->size_bytes, PROT_READ | PROT_WRITE, flags, memory->fd,
-		    memory->fd >= 0 ? (off_t) range->offset : 0);
-	if (host == MAP_FAILED)
-		return error_set(err, -errno, "mapping %llu MiB of guest memory%s",
+	range->host = (void *) (((uintptr_t) start + align) & ~(uintptr_t) (align - 1));
+	r = map_part(memory, range, range->host, range->size_bytes);
+	if (r < 0)
+		return error_set(err, r, "mapping %llu MiB of guest memory%s",
 				 (unsigned long long) range->size_bytes >> 20,
 				 options->huge_page_bytes ? " of huge pages" : "");
-	range->host = host;
-	/* A core of the monitor must not hold what its guest knows.  Hints may fail. */
-	madvise(host, range->size_bytes, MADV_DONTDUMP);
-	madvise(host, range->size_bytes, MADV_DONTFORK);
-	if (options->thp)
-		madvise(host, range->size_bytes, MADV_HUGEPAGE);
-	if (options->mergeable && madvise(host, range->size_bytes, MADV_MERGEABLE) < 0)
-		return error_set(err, -errno, "asking for merged pages (KSM)");
-	return 0;
+	r = advise(memory, range->host, range->size_bytes);
+	return r < 0 ? error_set(err, r, "asking for merged pages (KSM)") : 0;
 }
 
 int guest_memory_new(const struct guest_memory_options *options, struct guest_memory **ret,
@@ -138,6 +172,10 @@ int guest_memory_new(const struct guest_memory_options *options, struct guest_me
 	memory = mem_new0(struct guest_memory);
 	memory->fd = -1;
 	memory->size_bytes = options->size_bytes;
+	memory->huge_page_bytes = options->huge_page_bytes;
+	memory->thp = options->thp;
+	memory->mergeable = options->mergeable;
+	memory->views = mem_new0(struct views);
 	r = open_backing(options, &memory->fd, err);
 	if (r < 0)
 		return r;
@@ -167,6 +205,7 @@ void guest_memory_free(struct guest_memory *memory)
 		if (memory->reserved[i].start)
 			munmap(memory->reserved[i].start, memory->reserved[i].size);
 	fd_close(memory->fd);
+	free(memory->views);
 	free(memory);
 }
 
@@ -229,6 +268,8 @@ int guest_memory_write(const struct guest_memory *memory, gpa_t address, const v
 	return 0;
 }
 
+/* ---- files in memory ---- */
+
 static int read_all(int fd, char *host, uint64_t offset, uint64_t size)
 {
 	while (size > 0) {
@@ -245,17 +286,15 @@ static int read_all(int fd, char *host, uint64_t offset, uint64_t size)
 	return 0;
 }
 
-int guest_memory_load(const struct guest_memory *memory, gpa_t address, int fd, uint64_t offset,
-		      uint64_t size)
+/* Copies a part without holes. */
+static int copy_data(const struct guest_memory *memory, const struct guest_memory_range *range,
+		     char *host, int fd, uint64_t offset, uint64_t size)
 {
-	const struct guest_memory_range *range = find_range(memory, address, size);
+	off_t place = (off_t) (range->offset + (uint64_t) (host - (char *) range->host));
 	uint64_t done = 0;
 	off_t at = (off_t) offset;
 
-	if (!range)
-		return -EFAULT;
-	if (memory->fd >= 0 &&
-	    lseek(memory->fd, (off_t) (range->offset + address - range->start), SEEK_SET) < 0)
+	if (memory->fd >= 0 && lseek(memory->fd, place, SEEK_SET) < 0)
 		return -errno;
 	while (memory->fd >= 0 && done < size) {
 		ssize_t n = sendfile(memory->fd, fd, &at, size - done);
@@ -267,14 +306,122 @@ int guest_memory_load(const struct guest_memory *memory, gpa_t address, int fd, 
 		else if (errno != EINTR)
 			break; /* hugetlbfs cannot be written to, some files cannot be spliced */
 	}
-	return read_all(fd, (char *) range->host + (address - range->start) + done, offset + done,
-			size - done);
+	return read_all(fd, host + done, offset + done, size - done);
+}
+
+/* 1: done.  0: it has to be copied. */
+static int view_file(const struct guest_memory *memory, char *host, int fd, uint64_t offset,
+		     uint64_t size)
+{
+	struct views *views = memory->views;
+	void *view;
+
+	if (size < VIEW_BYTES_MIN || (uintptr_t) host % PAGE_SIZE || offset % PAGE_SIZE ||
+	    views->count == VIEWS_MAX)
+		return 0;
+	/* Somewhere first: a file that cannot be mapped must not leave a hole in the memory. */
+	view = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd,
+		    (off_t) offset);
+	if (view == MAP_FAILED)
+		return 0;
+	if (mremap(view, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, host) == MAP_FAILED) {
+		munmap(view, size);
+		return -errno;
+	}
+	(void) advise(memory, host, size);
+	views->all[views->count++] = (struct view){ host, size };
+	return 1;
+}
+
+/*
+ * Who may write the file could change a running guest, or end it.  Huge pages are worth more than
+ * shared ones: each small page of a kernel costs two faults, when it is read and when it is
+ * patched.
+ */
+static bool may_view(const struct guest_memory *memory, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && !(st->st_mode & 0222) && !memory->thp &&
+	       !memory->huge_page_bytes;
+}
+
+int guest_memory_load(const struct guest_memory *memory, gpa_t address, int fd, uint64_t offset,
+		      uint64_t size)
+{
+	const struct guest_memory_range *range = find_range(memory, address, size);
+	uint64_t end = offset + size, at = offset;
+	struct stat st;
+	char *host;
+	int r = 0;
+
+	if (!range)
+		return -EFAULT;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (end < offset || (uint64_t) st.st_size < end)
+		return -EIO;
+	host = (char *) range->host + (address - range->start);
+	/* Part by part without holes: those are zeroes, as the memory is already. */
+	while (r == 0 && at < end) {
+		off_t data = lseek(fd, (off_t) at, SEEK_DATA);
+		off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+		uint64_t from = at, to = end, whole;
+
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data >= 0 && hole > data) {
+			from = (uint64_t) data;
+			to = (uint64_t) hole < end ? (uint64_t) hole : end;
+		}
+		if (from >= end)
+			break;
+		whole = (to - from) & ~(uint64_t) (PAGE_SIZE - 1);
+		r = may_view(memory, &st)
+			    ? view_file(memory, host + (from - offset), fd, from, whole)
+			    : 0;
+		if (r > 0)
+			from += whole;
+		if (r >= 0)
+			r = copy_data(memory, range, host + (from - offset), fd, from, to - from);
+		at = to;
+	}
+	return r;
+}
+
+/* Takes views of files away where they lie in front of a part of the memory. */
+static int drop_views(const struct guest_memory *memory, const struct guest_memory_range *range,
+		      char *host, uint64_t size)
+{
+	struct views *views = memory->views;
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < views->count; i++) {
+		const struct view *view = &views->all[i];
+		char *from = host > view->host ? host : view->host;
+		char *to = host + size < view->host + view->size ? host + size
+								 : view->host + view->size;
+
+		if (from >= to)
+			continue;
+		r = map_part(memory, range, from, (size_t) (to - from));
+		if (r == 0)
+			(void) advise(memory, from, (size_t) (to - from));
+	}
+	/* All of it: a restart. */
+	for (unsigned int i = 0; r == 0 && i < views->count;) {
+		if (views->all[i].host >= host &&
+		    views->all[i].host + views->all[i].size <= host + size)
+			views->all[i] = views->all[--views->count];
+		else
+			i++;
+	}
+	return r;
 }
 
 int guest_memory_discard(const struct guest_memory *memory, gpa_t address, uint64_t size)
 {
 	const struct guest_memory_range *range = find_range(memory, address, size);
 	uint64_t start, end;
+	int r;
 
 	if (!range)
 		return -EFAULT;
@@ -282,6 +429,9 @@ int guest_memory_discard(const struct guest_memory *memory, gpa_t address, uint6
 	end = (address - range->start + size) & ~(uint64_t) (PAGE_SIZE - 1);
 	if (start >= end)
 		return 0;
+	r = drop_views(memory, range, (char *) range->host + start, end - start);
+	if (r < 0)
+		return r;
 	if (memory->fd >= 0 &&
 	    fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		      (off_t) (range->offset + start), (off_t) (end - start)) < 0)

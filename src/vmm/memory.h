@@ -5,7 +5,7 @@
  * One memfd, mapped once for each range of guest physical addresses that it fills: below the hole
  * and above 4 GiB (vmm/layout.h).  It is sparse: what the guest never touches costs nothing.
  * Used by everything in vmm/.  Thread-safe: ranges never change after guest_memory_new();
- * guest_memory_load() is for one thread at a time.
+ * guest_memory_load() is for one thread at a time, while nobody calls guest_memory_discard().
  *
  * The guest writes this memory at any moment.  Who needs a value twice copies it first:
  * guest_memory_read() for structures, guest_memory_range() only for payload that goes to or comes
@@ -62,8 +62,10 @@ int guest_memory_write(const struct guest_memory *memory, gpa_t address, const v
 		       size_t size);
 
 /*
- * Fills a part from a file.  -EFAULT when not all of it is memory, -EIO when the file is shorter.
- * Faster than reading into guest_memory_range(): pages that are new need not be faulted in.
+ * Fills a part, which is all zero, from a file.  -EFAULT when not all of it is memory, -EIO when
+ * the file is shorter.  Without huge pages, those of a file that nobody may write (mode 0444, as a
+ * node's kernels are) are not copied: the guest sees the file's own, which all guests share, until
+ * it writes to them.  They are not in the memfd; who saves memory reads guest_memory_range().
  */
 int guest_memory_load(const struct guest_memory *memory, gpa_t address, int fd, uint64_t offset,
 		      uint64_t size);

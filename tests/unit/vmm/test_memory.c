@@ -4,6 +4,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -157,6 +158,73 @@ static void loads_files(void **state)
 	}
 }
 
+static void skips_holes(void **state)
+{
+	AUTO(fd_close) int fd = memfd_create("file", MFD_CLOEXEC);
+	AUTO(guest_memory_free) struct guest_memory *memory = make(16 * MIB);
+
+	(void) state;
+	assert_int_equal(pwrite(fd, "first", 5, 0), 5);
+	assert_int_equal(pwrite(fd, "last", 4, 8 * MIB - 4), 4);
+	assert_int_equal(guest_memory_load(memory, 4096, fd, 0, 8 * MIB), 0);
+	assert_memory_equal(guest_memory_range(memory, 4096, 6), "first", 6);
+	assert_memory_equal(guest_memory_range(memory, 4096 + 8 * MIB - 4, 4), "last", 4);
+	assert_true(used_bytes(memory) <= MIB);
+	/* Behind the last data, and behind the end. */
+	assert_int_equal(ftruncate(fd, 12 * MIB), 0);
+	assert_int_equal(guest_memory_load(memory, 9 * MIB, fd, 9 * MIB, 2 * MIB), 0);
+	assert_int_equal(guest_memory_load(memory, 9 * MIB, fd, 11 * MIB, 2 * MIB), -EIO);
+}
+
+/* The file's own pages, until the guest writes or the memory is given back. */
+static void shows_files_that_nobody_writes(void **state)
+{
+	char name[] = "/tmp/brume-test-memory-XXXXXX", page[4096] = "kernel", got[4096];
+	AUTO(fd_close) int fd = mkstemp(name);
+
+	(void) state;
+	assert_true(fd >= 0);
+	unlink(name);
+	for (int i = 0; i < 512; i++)
+		assert_int_equal(write(fd, page, sizeof(page)), sizeof(page));
+	assert_int_equal(write(fd, "tail", 4), 4);
+	for (int shown = 0; shown < 3; shown++) {
+		struct guest_memory_options options = { .size_bytes = 16 * MIB,
+							.thp = shown == 2, /* copied */
+							.fd = -1 };
+		AUTO(guest_memory_free) struct guest_memory *memory = NULL;
+		char *host;
+
+		assert_int_equal(fchmod(fd, shown ? 0444 : 0644), 0);
+		assert_int_equal(guest_memory_new(&options, &memory, NULL), 0);
+		host = guest_memory_range(memory, 4 * MIB, 4 * MIB);
+		assert_int_equal(guest_memory_load(memory, 4 * MIB, fd, 0, 2 * MIB + 4), 0);
+		assert_string_equal(host, "kernel");
+		assert_memory_equal(host + 2 * MIB, "tail", 5);
+		if (shown == 1)
+			assert_true(used_bytes(memory) <= 4096);
+		else if (shown == 0)
+			assert_true(used_bytes(memory) >= 2 * MIB);
+		/* What one guest writes is in no file and in no other guest. */
+		strcpy(host + 4096, "mine");
+		assert_int_equal(pread(fd, got, sizeof(got), 4096), sizeof(got));
+		assert_string_equal(got, "kernel");
+		assert_int_equal(guest_memory_discard(memory, 4 * MIB + 4096, 8192), 0);
+		assert_string_equal(host, "kernel");
+		assert_string_equal(host + 4096, "");
+		assert_string_equal(host + 8192, "");
+		assert_string_equal(host + 3 * 4096, "kernel");
+		strcpy(host + 4096, "again");
+		assert_string_equal(host + 4096, "again");
+		/* A restart. */
+		assert_int_equal(guest_memory_discard(memory, 0, 16 * MIB), 0);
+		assert_string_equal(host, "");
+		assert_string_equal(host + 4096, "");
+		assert_int_equal(guest_memory_load(memory, 4 * MIB, fd, 0, 2 * MIB), 0);
+		assert_string_equal(host + 4096, "kernel");
+	}
+}
+
 static void refuses_nonsense(void **state)
 {
 	static const struct guest_memory_options bad[] = {
@@ -182,9 +250,14 @@ static void refuses_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lies_around_the_hole), cmocka_unit_test(stays_in_bounds),
-		cmocka_unit_test(gives_pages_back),     cmocka_unit_test(hints_make_it_anonymous),
-		cmocka_unit_test(uses_a_given_file),    cmocka_unit_test(loads_files),
+		cmocka_unit_test(lies_around_the_hole),
+		cmocka_unit_test(stays_in_bounds),
+		cmocka_unit_test(gives_pages_back),
+		cmocka_unit_test(hints_make_it_anonymous),
+		cmocka_unit_test(uses_a_given_file),
+		cmocka_unit_test(loads_files),
+		cmocka_unit_test(skips_holes),
+		cmocka_unit_test(shows_files_that_nobody_writes),
 		cmocka_unit_test(refuses_nonsense),
 	};
 
