@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-# brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, bzImage, restart, panic, jail, control socket.
+# brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, restart, panic, jail, control socket; its devices carry data.
 #
-# lab: kernels=6.1,6.12 memory=2560 time=400 alone=yes default=6.1
+# lab: kernels=6.1,6.12 memory=2560 time=600 alone=yes default=6.1
 """Each boot says what it saw on its serial port; consoles and counters become artefacts."""
 import json
 import os
@@ -11,9 +11,13 @@ import socket
 import struct
 import subprocess
 import time
+import zlib
 
 KERNEL = "/usr/lib/modules/vmlinuz"
 MODULES = ["virtio_pci", "virtio_console", "virtio_rng", "virtio_blk", "virtio_balloon"]
+MORE = ["virtio_net", "vmw_vsock_virtio_transport"]
+DRIVER = os.environ["BRUME_BUILD"] + "/tests/vm-guest-driver"
+HOST, GUEST = "10.78.1.1", "10.78.1.2"
 # An emulated processor does not let KVM see XSETBV, so XSAVE would confuse the guest.
 APPEND = "console=ttyS0 quiet noxsave 8250.nr_uarts=1"
 INIT = """#!/bin/busybox sh
@@ -31,6 +35,11 @@ case $line in *devices*)
 	$b dd if=/dev/vda bs=512 count=1 2>/dev/null | $b head -c 5; echo
 	echo "wrote" | $b dd of=/dev/vda bs=512 seek=1 conv=fsync 2>/dev/null
 	[ "$($b head -c 64 /dev/hwrng | $b wc -c)" = 64 ] && echo RANDOM
+esac
+case $line in *steps:*)
+	for module in /more/*; do $b insmod $module; done
+	steps=${line##*steps:}
+	(IFS=:; exec /bin/work ${steps%% *}) ;;
 esac
 case $line in
 *panics*) echo c >/proc/sysrq-trigger ;;
@@ -50,20 +59,23 @@ work = pathlib.Path("/var/tmp/vmm")
 
 def initramfs():
     folder = work / "initramfs"
-    for name in ("bin", "modules", "proc", "sys", "dev"):
+    for name in ("bin", "modules", "more", "proc", "sys", "dev"):
         (folder / name).mkdir(parents=True)
     (folder / "bin/busybox").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
+    (folder / "bin/work").write_bytes(pathlib.Path(DRIVER).read_bytes())
     (folder / "init").write_text(INIT)
-    seen = []
-    for module in MODULES:
+    seen, first = [], 0
+    for module in MODULES + MORE:
+        first = len(seen) if module == MORE[0] else first
         for line in subprocess.run(["modprobe", "--show-depends", module], check=True, text=True,
                                    capture_output=True).stdout.splitlines():
             words = line.split()
             if words[0] == "insmod" and words[1] not in seen:
                 seen.append(words[1])
     for number, path in enumerate(seen):
-        (folder / f"modules/{number:02}").write_bytes(pathlib.Path(path).read_bytes())
-    for path in (folder / "init", folder / "bin/busybox"):
+        place = "modules" if number < first else "more"
+        (folder / f"{place}/{number:02}").write_bytes(pathlib.Path(path).read_bytes())
+    for path in (folder / "init", folder / "bin/busybox", folder / "bin/work"):
         path.chmod(0o755)
     # The first console of the kernel's own, before devtmpfs.
     os.mknod(folder / "dev/console", 0o600 | 0o020000, os.makedev(5, 1))
@@ -171,11 +183,82 @@ def restarts_in_its_jail_and_obeys():
     machine.end(0)
 
 
+def checksum(data):
+    return 0xffff - sum(struct.unpack(f"!{len(data) // 2}H", data)) % 0xffff
+
+
+def ping_flood(count, window=32):
+    """As many echo requests on their way as the window allows; all of them must come back."""
+    sent = answered = 0
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as link:
+        link.settimeout(60)
+        while answered < count:
+            while sent < count and sent - answered < window:
+                packet = struct.pack("!BBHHH", 8, 0, 0, 0x6272, sent) + bytes(1400)
+                link.sendto(packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:], (GUEST, 0))
+                sent += 1
+            try:
+                data = link.recv(65536)[20:]
+            except TimeoutError:
+                subprocess.run("ip -s link show vmm0; ip neigh", shell=True, check=False)
+                raise AssertionError(f"{answered} of {sent} pings were answered") from None
+            if data[0] == 0 and data[4:6] == b"br":
+                assert data[6:8] == struct.pack("!H", answered), f"answer {answered} came out of order"
+                answered += 1
+    print(f"{answered} of {sent} pings were answered", flush=True)
+
+
+def vsock_connections(path, port, count):
+    """All of them open at the same time, each with an echo."""
+    links = []
+    for number in range(count):
+        link = socket.socket(socket.AF_UNIX)
+        link.settimeout(60)
+        link.connect(str(path))
+        link.sendall(b"CONNECT %d\n" % port)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            answer += link.recv(1) or b"closed\n"
+        assert answer.startswith(b"OK "), f"connection {number}: {answer}"
+        link.sendall(b"%d" % number)
+        links.append(link)
+    for number, link in enumerate(links):
+        got = link.recv(100)
+        assert got == b"%d" % number, f"connection {number} echoed {got}"
+        link.close()
+
+
+def carries_data():
+    disk, sock = work / "data.disk", work / "vsock"
+    with open(disk, "wb") as out:
+        out.truncate(32 << 20)
+    for words in ("tuntap add dev vmm0 mode tap vnet_hdr", f"addr add {HOST}/24 dev vmm0", "link set vmm0 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    sink = subprocess.Popen([DRIVER, "sink=5001"])
+    machine = Machine("work", "devices steps:verify=7,100:net=" + GUEST + ":vsock=1024,1000:"
+                      f"send={HOST},5001,2:sink=5002", "--memory", "192M,thp", "--disk", disk, "--net",
+                      "tap=vmm0", "--vsock", f"cid=3,path={sock}", "--no-reboot")
+    machine.wait_for("listening")
+    ping_flood(2000)
+    vsock_connections(sock, 1024, 1000)
+    machine.wait_for("listening", 2)
+    subprocess.run([DRIVER, f"send={GUEST},5002,2"], check=True)
+    text = machine.end(0)
+    assert sink.wait() == 0
+    subprocess.run(["ip", "link", "del", "vmm0"], check=True)
+    print(*[line for line in text.splitlines() if line.startswith(("verified", "echoed", "sent", "received"))],
+          sep="; ", flush=True)
+    assert f"verified {zlib.crc32(disk.read_bytes()):08x}" in text, text
+    assert "echoed 1000" in text and "FAILED" not in text, text
+
+
 work.mkdir(parents=True)
 if not os.path.exists("/dev/kvm"):
     subprocess.run(["modprobe", "kvm-amd"], check=True)
+subprocess.run(["modprobe", "tun"], check=True)
 initramfs()
 boots_and_finds_its_devices()
+carries_data()
 restart_and_panic_are_told_apart()
 restarts_in_its_jail_and_obeys()
 four_cpus_and_more_memory_than_the_host()
