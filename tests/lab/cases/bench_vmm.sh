@@ -9,4 +9,4 @@ set -euo pipefail
 [ -e /dev/kvm ] || modprobe kvm-amd
 mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 modprobe tun
-"$LAB/tests/bench/run" --build "$BRUME_BUILD" ${BENCH_QUICK:+--quick} vmm | tee "$LAB_ARTEFACTS/ratios.txt"
+"$LAB/tests/bench/run" --build "$BRUME_BUILD" vmm | tee "$LAB_ARTEFACTS/ratios.txt"
