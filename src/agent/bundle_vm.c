@@ -13,7 +13,10 @@
 #include "base/mem.h"
 #include "image/rootfs.h"
 
+#define KVM_PATH "/dev/kvm"
+
 enum { CPU_PERIOD_US = 100000, MONITOR_PIDS = 512, MONITOR_NOFILE = 4096 };
+enum { KVM_MAJOR = 10, KVM_MINOR = 232 }; /* the same on every host */
 
 static json_t *mounts(const struct bundle_vm *vm)
 {
@@ -25,10 +28,13 @@ static json_t *mounts(const struct bundle_vm *vm)
 							  "rbind,rprivate,ro,nosuid,nodev"));
 	json_array_append_new(array, bundle_mount(BUNDLE_VM_RUN_DIR, "bind", vm->run_dir,
 						  "bind,rprivate,nosuid,nodev,noexec"));
+	if (vm->kvm)
+		json_array_append_new(
+			array, bundle_mount(KVM_PATH, "bind", vm->kvm, "bind,nosuid,noexec"));
 	return array;
 }
 
-/* The monitor uses devices only by descriptors, which were opened outside. */
+/* The monitor uses devices by descriptors, which were opened outside, but for QEMU's /dev/kvm. */
 static json_t *resources(const struct bundle_vm *vm)
 {
 	const struct instance_spec *spec = vm->bundle->spec;
@@ -37,6 +43,11 @@ static json_t *resources(const struct bundle_vm *vm)
 				   "access", "rwm", "memory", "limit", memory, "swap", memory,
 				   "pids", "limit", MONITOR_PIDS);
 
+	if (vm->kvm)
+		json_array_append_new(json_object_get(object, "devices"),
+				      json_pack("{s:b, s:s, s:i, s:i, s:s}", "allow", 1, "type",
+						"c", "major", KVM_MAJOR, "minor", KVM_MINOR,
+						"access", "rw"));
 	if (spec->cpus > 0)
 		json_object_set_new(object, "cpu",
 				    json_pack("{s:I, s:I}", "quota",

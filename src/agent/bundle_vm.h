@@ -27,6 +27,8 @@ struct bundle_vm {
 	char *const *argv;           /* the monitor */
 	char *const *paths;          /* what it has to see */
 	uint64_t overhead_bytes;     /* its memory beyond the guest's */
+	const char *kvm; /* a node of the machine's own that is its /dev/kvm, or NULL: QEMU opens it
+			    by name */
 };
 
 /* config.json in the bundle's folder. */

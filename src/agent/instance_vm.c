@@ -43,6 +43,7 @@ struct plan_vm {
 	struct tap_facts tap;
 	struct machine_disk below; /* the image, when it is a disk */
 	char *run_dir;
+	char *kvm;   /* QEMU's /dev/kvm; NULL: it needs none */
 	char *guest; /* guest.json */
 };
 
@@ -58,6 +59,7 @@ static void plan_vm_done(struct plan_vm *vm)
 	machine_record_done(&vm->record);
 	instance_vm_fds_free(vm->fds);
 	free(vm->run_dir);
+	free(vm->kvm);
 	free(vm->guest);
 }
 static inline void plan_vm_done_autop(struct plan_vm *vm)
@@ -96,16 +98,23 @@ static int choose(struct plan_vm *vm)
 	const struct instance_spec *spec = &task->instance->spec;
 	const char *architecture = vm->image->architecture;
 	bool disk = vm->image->disk != DISK_NONE;
+	/* Kernels and brume-init are the node's: only a disk brings its own. */
 	int r = disk ? machine_choose_firmware(architecture, spec->vm.emulate, &vm->choice,
 					       &task->err)
-		     : machine_choose(architecture, spec->vm.emulate, &vm->choice, &task->err);
+		     : machine_choose(architecture, false, &vm->choice, &task->err);
 
-	if (r == -ENOEXEC)
+	if (r == -ENOEXEC && disk)
 		return error_say(
 			&task->err, r,
 			"the image is for %s and this node is not: --emulate runs it, many "
 			"times slower",
 			architecture);
+	if (r == -ENOEXEC)
+		return error_say(&task->err, r,
+				 "the image is for %s and this node is not; of other "
+				 "architectures only disk images can be emulated, with a kernel of "
+				 "their own",
+				 architecture);
 	if (r == 0)
 		r = check_memory(vm_memory_bytes(spec), &task->err);
 	if (r < 0)
@@ -160,6 +169,25 @@ static int make_root(struct plan_vm *vm)
 		return error_set(&task->err, fd, "make the machine's root%s%s", why[0] ? ": " : "",
 				 why);
 	task->rootfs_fd = fd;
+	return 0;
+}
+
+/*
+ * The node's own /dev/kvm belongs to somebody who is nobody in the jail, so a machine that opens it
+ * by name gets a node of its own.
+ */
+static int make_kvm_node(struct plan_vm *vm)
+{
+	struct instance_task *task = vm->task;
+	uid_t owner = rootfs_slot_uid(task->record.slot);
+	struct stat st;
+
+	if (!vm->choice.kvm || vm->choice.backend != MACHINE_QEMU)
+		return 0;
+	vm->kvm = agent_state_path(task->agent, task->uid, "kvm");
+	if (stat("/dev/kvm", &st) < 0 || (unlink(vm->kvm) < 0 && errno != ENOENT) ||
+	    mknod(vm->kvm, S_IFCHR | 0600, st.st_rdev) < 0 || chown(vm->kvm, owner, owner) < 0)
+		return error_set(&task->err, -errno, "give the machine a /dev/kvm");
 	return 0;
 }
 
@@ -386,6 +414,7 @@ static int write_jail(struct plan_vm *vm, const struct bundle *bundle)
 				  .run_dir = vm->run_dir,
 				  .argv = command.argv,
 				  .paths = paths,
+				  .kvm = vm->kvm,
 				  .overhead_bytes = machine_overhead_bytes(&vm->spec) };
 	return bundle_vm_write(&jail, &task->err);
 }
@@ -438,6 +467,8 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 		r = disk ? open_seed(&vm, &bundle) : tell_guest(&vm, &bundle);
 	if (r == 0)
 		r = make_root(&vm);
+	if (r == 0)
+		r = make_kvm_node(&vm);
 	if (r == 0)
 		r = write_jail(&vm, &bundle);
 	return r < 0 ? r : write_records(&vm);

@@ -78,10 +78,17 @@ int machine_choose_firmware(const char *architecture, bool emulate, struct machi
 		r = check_qemu(architecture, err);
 	if (r < 0)
 		return r;
-	if (choice.backend != MACHINE_QEMU) {
-		choice.backend = MACHINE_QEMU;
-		snprintf(choice.why, sizeof(choice.why), "brume-vmm has no firmware");
+	if (strcmp(architecture, HOST_ARCHITECTURE) == 0) {
+		struct probe_verdict verdict;
+		struct probe_facts facts;
+
+		probe_host(&facts, &verdict);
+		choice.kvm = verdict.usable;
+		if (choice.kvm)
+			snprintf(choice.why, sizeof(choice.why),
+				 "it has firmware, which brume-vmm has not");
 	}
+	choice.backend = MACHINE_QEMU;
 	*ret = choice;
 	return 0;
 }

@@ -110,3 +110,39 @@ def make(folder):
     with open(disk, "r+b") as out:
         out.write(code.ljust(446, b"\0") + entry.ljust(64, b"\0") + b"\x55\xaa")
     return disk
+
+
+# Of an application of UEFI on arm64: ConOut->OutputString(message); ResetSystem(EfiResetShutdown).
+ARM64_CODE = bytes.fromhex("fd7bbea9f30b00f9f30301aa602240f9020440f94101001040003fd6632e40f9643440f9"
+                           "40008052010080d2020080d2030080d280003fd600000014")
+
+
+def efi_application(message):
+    """What BOOTAA64.EFI has to be: a PE file of one section."""
+    text = (ARM64_CODE + (message + "\r\n\0").encode("utf-16-le")).ljust(0x200, b"\0")
+    header = struct.pack("<2s58xI", b"MZ", 64)
+    coff = struct.pack("<4sHHIIIHH", b"PE\0\0", 0xaa64, 1, 0, 0, 0, 240, 0x0022)
+    optional = struct.pack("<HBBIIIII", 0x20b, 1, 0, 0x200, 0, 0, 0x1000, 0x1000)
+    optional += struct.pack("<QIIHHHHHHIIIIHH", 0, 0x1000, 0x200, 0, 0, 0, 0, 0, 0, 0, 0x2000, 0x200, 0, 10, 0)
+    optional += struct.pack("<QQQQII", 0, 0, 0, 0, 0, 16).ljust(240 - len(optional), b"\0")
+    section = struct.pack("<8sIIIIIIHHI", b".text", 0x1000, 0x1000, 0x200, 0x200, 0, 0, 0, 0, 0x60000020)
+    return (header + coff + optional + section).ljust(0x200, b"\0") + text
+
+
+def make_arm64(folder, message):
+    """The path of a raw disk whose only system says the message and turns the machine off."""
+    folder = pathlib.Path(folder)
+    disk, program = folder / "arm64.raw", folder / "BOOTAA64.EFI"
+    program.write_bytes(efi_application(message))
+    size, start = 8 << 20, 1 << 20
+    sectors = (size - start) // SECTOR
+    with open(disk, "wb") as out:
+        out.truncate(size)
+    partition, quiet = f"{disk}@@{start}", {"env": {**os.environ, "MTOOLS_SKIP_CHECK": "1"}}
+    run("mformat", "-i", partition, "-T", sectors, "-h", 16, "-s", 63, "-H", start // SECTOR, "::", **quiet)
+    run("mmd", "-i", partition, "::/EFI", "::/EFI/BOOT", **quiet)
+    run("mcopy", "-i", partition, program, "::/EFI/BOOT/BOOTAA64.EFI", **quiet)
+    entry = struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", 0xef, b"\xfe\xff\xff", start // SECTOR, sectors)
+    with open(disk, "r+b") as out:
+        out.write(bytes(446) + entry.ljust(64, b"\0") + b"\x55\xaa")
+    return disk

@@ -2,6 +2,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
 import struct
 import subprocess
@@ -229,3 +230,21 @@ def test_who_does_not_hear_is_killed(disks, disk, tmp_path):
 
 def test_an_image_in_use_stays(web):
     assert "used by instance web" in web.cli("image", "delete", "small", code=1).stderr
+
+
+# -- another architecture ------------------------------------------------------------------------
+
+def test_arm64_is_emulated(disks, tmp_path):
+    need("qemu-system-aarch64")
+    if not os.path.exists("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"):
+        pytest.skip("needs qemu-efi-aarch64")
+    disks.cli("image", "import", "--platform", "linux/arm64", disk_image.make_arm64(tmp_path, "arm64 speaks"), "far")
+    done = disks.cli("launch", "--vm", "far", "a", code=1)
+    assert "is for arm64 and this node is not: --emulate runs it" in done.stderr
+    disks.cli("launch", "--vm", "--emulate", "far", "b", "-m", "256M")
+    it = disks.wait_state("b", "stopped", timeout=BOOT)
+    assert it["status"]["exit_code"] == 0
+    assert "arm64 speaks\n" in disks.cli("logs", "b").stdout
+    disks.cli("delete", "b")
+    disks.cli("image", "delete", "far")
+

@@ -234,6 +234,52 @@ static void the_monitor_is_jailed(void **state)
 	}
 }
 
+static void gives_kvm_to_who_opens_it_by_name(void **state)
+{
+	struct fixture *f = *state;
+	struct bundle_vm vm = { .bundle = &f->bundle, .run_dir = "/r" };
+	AUTO(json_decref) json_t *without = bundle_vm_config(&vm);
+	AUTO(free) char *none = json_text(without);
+
+	assert_null(strstr(none, "kvm"));
+	assert_null(strstr(none, "\"allow\":true"));
+	vm.kvm = "/state/instances/x/kvm";
+	AUTO(json_decref) json_t *with = bundle_vm_config(&vm);
+	AUTO(free) char *text = json_text(with);
+	assert_non_null(strstr(text, "\"destination\":\"/dev/kvm\""));
+	assert_non_null(strstr(text, "\"source\":\"/state/instances/x/kvm\""));
+	assert_non_null(strstr(text, "{\"access\":\"rw\",\"allow\":true,\"major\":10,"
+				     "\"minor\":232,\"type\":\"c\"}"));
+}
+
+/* What cloud-init is told of its port, by MAC and in both families. */
+static void makes_a_seed_disk(void **state)
+{
+	struct fixture *f = *state;
+	char buffer[1 << 17] = "";
+	AUTO(fd_close) int fd = -1;
+	struct error err = {};
+
+	f->spec.vm.user_data = mem_strdup("#!/bin/sh\necho told\n");
+	strv_append(&f->spec.vm.ssh_keys, "ssh-ed25519 AAAA me");
+	assert_int_equal(bundle_seed(&f->bundle, &f->network, &f->tap, &fd, &err), 0);
+	ssize_t size = pread(fd, buffer, sizeof(buffer), 0);
+	assert_true(size > 0);
+	static const char *const words[] = {
+		"echo told",
+		"\"local-hostname\":\"web\"",
+		"\"public-keys\":[\"ssh-ed25519 AAAA me\"]",
+		"\"addresses\":[\"10.90.0.7/24\"]",
+		"\"macaddress\":\"02:62:0a:5a:00:07\"",
+		"\"mtu\":1400",
+		"\"nameservers\":{\"addresses\":[\"10.90.0.1\"],\"search\":[\"brume.internal\"]}",
+		"\"routes\":[{\"to\":\"0.0.0.0/0\",\"via\":\"10.90.0.1\"}]",
+	};
+	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+		if (!memmem(buffer, (size_t) size, words[i], strlen(words[i])))
+			fail_msg("the seed does not say %s", words[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +290,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(has_folders_in_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_cannot_be_said, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_monitor_is_jailed, setup, teardown),
+		cmocka_unit_test_setup_teardown(gives_kvm_to_who_opens_it_by_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(makes_a_seed_disk, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,29 @@ static void reads_what_it_writes(void **state)
 	assert_null(layers[1]);
 }
 
+static void of_a_disk(void **state)
+{
+	AUTO(image_info_done) struct image_info info = {}, again = {};
+	struct error err = {};
+
+	(void) state;
+	fill(&info);
+	info.disk = DISK_QCOW2;
+	info.virtual_bytes = 1 << 20;
+	AUTO(json_decref) json_t *wrong = image_info_json(&info);
+	assert_int_equal(image_info_read(wrong, &again, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "one file as it is"));
+	info.layers[0].diff_id = info.layers[0].digest;
+	AUTO(json_decref) json_t *object = image_info_json(&info);
+	assert_int_equal(image_info_read(object, &again, NULL), 0);
+	assert_int_equal(again.disk, DISK_QCOW2);
+	assert_int_equal(again.virtual_bytes, 1 << 20);
+	json_object_set_new(json_object_get(object, "disk"), "format", json_string("vmdk"));
+	assert_int_equal(image_info_read(object, &again, &err), -EINVAL);
+	json_object_set_new(json_object_get(object, "disk"), "format", json_string("none"));
+	assert_int_equal(image_info_read(object, &again, &err), -EINVAL);
+}
+
 static void shows_what_a_status_has(void **state)
 {
 	AUTO(image_info_done) struct image_info info = {};
@@ -113,6 +136,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_what_it_writes),
+		cmocka_unit_test(of_a_disk),
 		cmocka_unit_test(shows_what_a_status_has),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(keeps_the_attributes_of_a_layer),
