@@ -2,73 +2,16 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/mem.h"
 #include "store/store_internal.h"
+#include "store/tables_internal.h"
 
-enum { APPLICATION_ID = 0x6272756d, SCHEMA_VERSION = 1, HISTORY_DEFAULT = 4096 };
-
-enum statement {
-	STMT_BEGIN,
-	STMT_COMMIT,
-	STMT_ROLLBACK,
-	STMT_SAVEPOINT,
-	STMT_RELEASE,
-	STMT_ROLLBACK_TO,
-	STMT_GET,
-	STMT_LIST,
-	STMT_PUT,
-	STMT_DELETE,
-	STMT_RECORD,
-	STMT_HISTORY,
-	STMT_FORGET,
-	STMT_SET,
-	STMT_LEASE_KEYS,
-	STMT_LEASE_PUT,
-	STMT_LEASE_DELETE,
-	STMT_COUNT,
-};
-
-static const char *const statements[STMT_COUNT] = {
-	[STMT_BEGIN] = "BEGIN IMMEDIATE",
-	[STMT_COMMIT] = "COMMIT",
-	[STMT_ROLLBACK] = "ROLLBACK",
-	[STMT_SAVEPOINT] = "SAVEPOINT one",
-	[STMT_RELEASE] = "RELEASE one",
-	[STMT_ROLLBACK_TO] = "ROLLBACK TO one",
-	[STMT_GET] = "SELECT key, value, created, modified, lease FROM kv WHERE key = ?1",
-	[STMT_LIST] =
-		"SELECT key, value, created, modified, lease FROM kv WHERE key >= ?1 ORDER BY key",
-	[STMT_PUT] = "INSERT OR REPLACE INTO kv (key, value, created, modified, lease)"
-		     " VALUES (?1, ?2, ?3, ?4, ?5)",
-	[STMT_DELETE] = "DELETE FROM kv WHERE key = ?1",
-	[STMT_RECORD] = "INSERT OR REPLACE INTO history (revision, key, value, deleted, created)"
-			" VALUES (?1, ?2, ?3, ?4, ?5)",
-	[STMT_HISTORY] = "SELECT key, value, created, revision, deleted FROM history"
-			 " WHERE revision >= ?1 ORDER BY revision, key",
-	[STMT_FORGET] = "DELETE FROM history WHERE revision < ?1",
-	[STMT_SET] = "INSERT OR REPLACE INTO counter (name, value) VALUES (?1, ?2)",
-	[STMT_LEASE_KEYS] = "SELECT key FROM kv WHERE lease = ?1",
-	[STMT_LEASE_PUT] = "INSERT INTO lease (id, ttl_ms) VALUES (?1, ?2)",
-	[STMT_LEASE_DELETE] = "DELETE FROM lease WHERE id = ?1",
-};
-
-static const char schema[] =
-	"CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL, created INTEGER NOT NULL,"
-	" modified INTEGER NOT NULL, lease INTEGER NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX kv_lease ON kv (lease) WHERE lease > 0;"
-	"CREATE TABLE history (revision INTEGER, key TEXT, value TEXT NOT NULL, deleted INTEGER "
-	"NOT NULL,"
-	" created INTEGER NOT NULL, PRIMARY KEY (revision, key)) WITHOUT ROWID;"
-	"CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE lease (id INTEGER PRIMARY KEY, ttl_ms INTEGER NOT NULL);"
-	"PRAGMA application_id = 1651668333; PRAGMA user_version = 1;";
+enum { HISTORY_DEFAULT = 4096 };
 
 struct lease {
 	uint64_t id;
@@ -77,8 +20,7 @@ struct lease {
 };
 
 struct database {
-	sqlite3 *db;
-	sqlite3_stmt *stmts[STMT_COUNT];
+	struct tables tables;
 	uint64_t history_max;
 	uint64_t revision;
 	uint64_t oldest;     /* history before this revision is gone */
@@ -88,75 +30,21 @@ struct database {
 	size_t lease_capacity;
 };
 
-static int sqlite_errno(int code)
-{
-	switch (code & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_ROW:
-	case SQLITE_DONE:
-		return 0;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-		return -EBADMSG;
-	case SQLITE_READONLY:
-	case SQLITE_PERM:
-		return -EACCES;
-	case SQLITE_CANTOPEN:
-		return -ENOENT;
-	default:
-		return -EIO;
-	}
-}
-
 static sqlite3_stmt *statement(struct database *database, enum statement which)
 {
-	return database->stmts[which];
+	return database->tables.statements[which];
 }
 
-static void bind_text(sqlite3_stmt *stmt, int index, const char *text)
-{
-	sqlite3_bind_text(stmt, index, text, -1, SQLITE_STATIC);
-}
-
-static void bind_uint(sqlite3_stmt *stmt, int index, uint64_t value)
-{
-	sqlite3_bind_int64(stmt, index, (sqlite3_int64) value);
-}
-
-/* Runs a bound statement that gives no rows. */
 static int run(struct database *database, enum statement which)
 {
-	sqlite3_stmt *stmt = statement(database, which);
-	int r = sqlite_errno(sqlite3_step(stmt));
-
-	sqlite3_reset(stmt);
-	return r;
-}
-
-static char *column_text(sqlite3_stmt *stmt, int index)
-{
-	const unsigned char *text = sqlite3_column_text(stmt, index);
-
-	return mem_strdup(text ? (const char *) text : "");
-}
-
-static uint64_t column_uint(sqlite3_stmt *stmt, int index)
-{
-	return (uint64_t) sqlite3_column_int64(stmt, index);
+	return tables_run(&database->tables, which);
 }
 
 static struct store_entry column_entry(sqlite3_stmt *stmt)
 {
-	return (struct store_entry){ column_text(stmt, 0), column_text(stmt, 1),
-				     column_uint(stmt, 2), column_uint(stmt, 3),
-				     column_uint(stmt, 4) };
+	return (struct store_entry){ tables_column_text(stmt, 0), tables_column_text(stmt, 1),
+				     tables_column_uint(stmt, 2), tables_column_uint(stmt, 3),
+				     tables_column_uint(stmt, 4) };
 }
 
 /* 1 and *ret (strings are the caller's), 0 when the key is absent, -errno. */
@@ -165,12 +53,12 @@ static int get(struct database *database, const char *key, struct store_entry *r
 	sqlite3_stmt *stmt = statement(database, STMT_GET);
 	int r;
 
-	bind_text(stmt, 1, key);
+	tables_bind_text(stmt, 1, key);
 	r = sqlite3_step(stmt);
 	if (r == SQLITE_ROW)
 		*ret = column_entry(stmt);
 	sqlite3_reset(stmt);
-	return r == SQLITE_ROW ? 1 : sqlite_errno(r);
+	return r == SQLITE_ROW ? 1 : tables_errno(r);
 }
 
 static int list(struct database *database, const char *prefix, struct store_request *request)
@@ -179,7 +67,7 @@ static int list(struct database *database, const char *prefix, struct store_requ
 	size_t size = strlen(prefix);
 	int r;
 
-	bind_text(stmt, 1, prefix);
+	tables_bind_text(stmt, 1, prefix);
 	while ((r = sqlite3_step(stmt)) == SQLITE_ROW) {
 		const char *key = (const char *) sqlite3_column_text(stmt, 0);
 
@@ -188,7 +76,7 @@ static int list(struct database *database, const char *prefix, struct store_requ
 		store_request_add_entry(request, column_entry(stmt));
 	}
 	sqlite3_reset(stmt);
-	return sqlite_errno(r);
+	return tables_errno(r);
 }
 
 /* 1 when no key has the prefix. */
@@ -197,7 +85,7 @@ static int prefix_is_empty(struct database *database, const char *prefix)
 	sqlite3_stmt *stmt = statement(database, STMT_LIST);
 	int r, empty = 1;
 
-	bind_text(stmt, 1, prefix);
+	tables_bind_text(stmt, 1, prefix);
 	r = sqlite3_step(stmt);
 	if (r == SQLITE_ROW) {
 		const char *key = (const char *) sqlite3_column_text(stmt, 0);
@@ -205,7 +93,7 @@ static int prefix_is_empty(struct database *database, const char *prefix)
 		empty = !key || strncmp(key, prefix, strlen(prefix)) != 0;
 	}
 	sqlite3_reset(stmt);
-	return sqlite_errno(r) < 0 ? sqlite_errno(r) : empty;
+	return tables_errno(r) < 0 ? tables_errno(r) : empty;
 }
 
 /* 1 when the compare holds. */
@@ -231,11 +119,11 @@ static int record(struct database *database, struct store_request *request, cons
 	sqlite3_stmt *stmt = statement(database, STMT_RECORD);
 	uint64_t revision = database->revision + 1;
 
-	bind_uint(stmt, 1, revision);
-	bind_text(stmt, 2, key);
-	bind_text(stmt, 3, value);
-	bind_uint(stmt, 4, deleted);
-	bind_uint(stmt, 5, create_revision);
+	tables_bind_uint(stmt, 1, revision);
+	tables_bind_text(stmt, 2, key);
+	tables_bind_text(stmt, 3, value);
+	tables_bind_uint(stmt, 4, deleted);
+	tables_bind_uint(stmt, 5, create_revision);
 	store_request_add_change(request, (struct store_change){ mem_strdup(key), value, deleted,
 								 create_revision, revision });
 	return run(database, STMT_RECORD);
@@ -262,11 +150,11 @@ static int put(struct database *database, struct store_request *request, const s
 	free(old.value);
 	if (r < 0)
 		return r;
-	bind_text(stmt, 1, op->key);
-	bind_text(stmt, 2, op->value);
-	bind_uint(stmt, 3, old.create_revision);
-	bind_uint(stmt, 4, database->revision + 1);
-	bind_uint(stmt, 5, op->lease);
+	tables_bind_text(stmt, 1, op->key);
+	tables_bind_text(stmt, 2, op->value);
+	tables_bind_uint(stmt, 3, old.create_revision);
+	tables_bind_uint(stmt, 4, database->revision + 1);
+	tables_bind_uint(stmt, 5, op->lease);
 	r = run(database, STMT_PUT);
 	if (r < 0)
 		return r;
@@ -281,7 +169,7 @@ static int delete_key(struct database *database, struct store_request *request, 
 
 	if (r <= 0)
 		return r;
-	bind_text(statement(database, STMT_DELETE), 1, key);
+	tables_bind_text(statement(database, STMT_DELETE), 1, key);
 	r = run(database, STMT_DELETE);
 	if (r < 0)
 		free(old.value);
@@ -330,8 +218,8 @@ static int run_txn(struct database *database, struct store_request *request)
 
 static int set_counter(struct database *database, const char *name, uint64_t value)
 {
-	bind_text(statement(database, STMT_SET), 1, name);
-	bind_uint(statement(database, STMT_SET), 2, value);
+	tables_bind_text(statement(database, STMT_SET), 1, name);
+	tables_bind_uint(statement(database, STMT_SET), 2, value);
 	return run(database, STMT_SET);
 }
 
@@ -343,7 +231,7 @@ static int forget_before(struct database *database, uint64_t revision)
 		revision = database->revision + 1;
 	if (revision <= database->oldest)
 		return 0;
-	bind_uint(statement(database, STMT_FORGET), 1, revision);
+	tables_bind_uint(statement(database, STMT_FORGET), 1, revision);
 	r = run(database, STMT_FORGET);
 	if (r == 0)
 		r = set_counter(database, "oldest", revision);
@@ -364,21 +252,22 @@ static int run_watch(struct database *database, struct store_request *request)
 			 (unsigned long long) request->from, (unsigned long long) database->oldest);
 		return -ESTALE;
 	}
-	bind_uint(stmt, 1, request->from);
+	tables_bind_uint(stmt, 1, request->from);
 	while ((r = sqlite3_step(stmt)) == SQLITE_ROW) {
 		const char *key = (const char *) sqlite3_column_text(stmt, 0);
 
 		if (!key || strncmp(key, request->prefix, size) != 0)
 			continue;
 		store_request_add_change(
-			request, (struct store_change){ .key = column_text(stmt, 0),
-							.value = column_text(stmt, 1),
-							.create_revision = column_uint(stmt, 2),
-							.mod_revision = column_uint(stmt, 3),
-							.deleted = column_uint(stmt, 4) });
+			request,
+			(struct store_change){ .key = tables_column_text(stmt, 0),
+					       .value = tables_column_text(stmt, 1),
+					       .create_revision = tables_column_uint(stmt, 2),
+					       .mod_revision = tables_column_uint(stmt, 3),
+					       .deleted = tables_column_uint(stmt, 4) });
 	}
 	sqlite3_reset(stmt);
-	return sqlite_errno(r);
+	return tables_errno(r);
 }
 
 static void lease_add(struct database *database, uint64_t id, uint64_t ttl_ms, uint64_t now_ms)
@@ -398,8 +287,8 @@ static int lease_grant(struct database *database, struct store_request *request,
 	sqlite3_stmt *stmt = statement(database, STMT_LEASE_PUT);
 	int r;
 
-	bind_uint(stmt, 1, id);
-	bind_uint(stmt, 2, request->number);
+	tables_bind_uint(stmt, 1, id);
+	tables_bind_uint(stmt, 2, request->number);
 	r = run(database, STMT_LEASE_PUT);
 	if (r == 0)
 		r = set_counter(database, "next_lease", id + 1);
@@ -420,10 +309,10 @@ static int lease_end(struct database *database, struct store_request *request, s
 	for (;;) {
 		char *key = NULL;
 
-		bind_uint(stmt, 1, id);
+		tables_bind_uint(stmt, 1, id);
 		r = sqlite3_step(stmt);
 		if (r == SQLITE_ROW)
-			key = column_text(stmt, 0);
+			key = tables_column_text(stmt, 0);
 		sqlite3_reset(stmt);
 		if (!key)
 			break;
@@ -432,9 +321,9 @@ static int lease_end(struct database *database, struct store_request *request, s
 		if (r < 0)
 			return r;
 	}
-	if (sqlite_errno(r) < 0)
-		return sqlite_errno(r);
-	bind_uint(statement(database, STMT_LEASE_DELETE), 1, id);
+	if (tables_errno(r) < 0)
+		return tables_errno(r);
+	tables_bind_uint(statement(database, STMT_LEASE_DELETE), 1, id);
 	r = run(database, STMT_LEASE_DELETE);
 	if (r == 0)
 		database->leases[index] = database->leases[--database->lease_count];
@@ -522,7 +411,7 @@ static void request_failed(struct database *database, struct store_request *requ
 		snprintf(request->message, sizeof(request->message), "the lease has ended");
 	else
 		snprintf(request->message, sizeof(request->message), "%s: %s",
-			 sqlite3_errmsg(database->db), strerror(-error));
+			 sqlite3_errmsg(database->tables.db), strerror(-error));
 }
 
 /* One request in its own savepoint, so that its failure is not its neighbours'. */
@@ -545,18 +434,6 @@ static void run_one(struct database *database, struct store_request *request, ui
 	request->result.revision = database->revision;
 }
 
-/* Only its owner may read it: it holds what nobody else should see.  SQLite gives the other files
- * of the database the same mode. */
-static int create_file(const char *path, struct error *err)
-{
-	AUTO(fd_close) int fd = -1;
-
-	if (strcmp(path, ":memory:") == 0)
-		return 0;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	return fd < 0 ? error_set(err, -errno, "store %s", path) : 0;
-}
-
 static void load(struct database *database, uint64_t now_ms)
 {
 	sqlite3_stmt *stmt = NULL;
@@ -565,21 +442,22 @@ static void load(struct database *database, uint64_t now_ms)
 	database->oldest = 1;
 	database->next_lease = 1;
 	database->lease_count = 0;
-	sqlite3_prepare_v2(database->db, "SELECT name, value FROM counter", -1, &stmt, NULL);
+	sqlite3_prepare_v2(database->tables.db, "SELECT name, value FROM counter", -1, &stmt, NULL);
 	while (sqlite3_step(stmt) == SQLITE_ROW) {
 		const char *name = (const char *) sqlite3_column_text(stmt, 0);
 
 		if (strcmp(name, "revision") == 0)
-			database->revision = column_uint(stmt, 1);
+			database->revision = tables_column_uint(stmt, 1);
 		else if (strcmp(name, "oldest") == 0)
-			database->oldest = column_uint(stmt, 1);
+			database->oldest = tables_column_uint(stmt, 1);
 		else if (strcmp(name, "next_lease") == 0)
-			database->next_lease = column_uint(stmt, 1);
+			database->next_lease = tables_column_uint(stmt, 1);
 	}
 	sqlite3_finalize(stmt);
-	sqlite3_prepare_v2(database->db, "SELECT id, ttl_ms FROM lease", -1, &stmt, NULL);
+	sqlite3_prepare_v2(database->tables.db, "SELECT id, ttl_ms FROM lease", -1, &stmt, NULL);
 	while (sqlite3_step(stmt) == SQLITE_ROW)
-		lease_add(database, column_uint(stmt, 0), column_uint(stmt, 1), now_ms);
+		lease_add(database, tables_column_uint(stmt, 0), tables_column_uint(stmt, 1),
+			  now_ms);
 	sqlite3_finalize(stmt);
 }
 
@@ -605,76 +483,15 @@ void database_run(struct database *database, struct store_request *requests, uin
 	load(database, now_ms);
 }
 
-static int get_pragma(sqlite3 *db, const char *sql)
-{
-	sqlite3_stmt *stmt = NULL;
-	int value = 0;
-
-	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
-	    sqlite3_step(stmt) == SQLITE_ROW)
-		value = sqlite3_column_int(stmt, 0);
-	sqlite3_finalize(stmt);
-	return value;
-}
-
-static int fail(struct database *database, int code, const char *path, struct error *err)
-{
-	int r = sqlite_errno(code);
-
-	if (r == -EBUSY)
-		return error_say(err, r, "store %s: another process has it open", path);
-	return error_say(err, r, "store %s: %s", path, sqlite3_errmsg(database->db));
-}
-
-/* Makes the tables when the file is new; refuses what is not ours. */
-static int open_schema(struct database *database, const char *path, struct error *err)
-{
-	int r, version;
-
-	r = sqlite3_exec(
-		database->db,
-		"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
-		"PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;"
-		"PRAGMA journal_size_limit = 4194304; BEGIN IMMEDIATE;",
-		NULL, NULL, NULL);
-	if (r != SQLITE_OK)
-		return fail(database, r, path, err);
-	version = get_pragma(database->db, "PRAGMA user_version");
-	if (version == 0 && get_pragma(database->db, "SELECT count(*) FROM sqlite_master") == 0)
-		r = sqlite3_exec(database->db, schema, NULL, NULL, NULL);
-	else if (get_pragma(database->db, "PRAGMA application_id") != APPLICATION_ID)
-		return error_say(err, -EBADMSG, "store %s: the file is not a brume store", path);
-	else if (version != SCHEMA_VERSION)
-		return error_say(err, -EBADMSG,
-				 "store %s: has format %d, this program knows format %d", path,
-				 version, SCHEMA_VERSION);
-	if (r == SQLITE_OK)
-		r = sqlite3_exec(database->db, "COMMIT", NULL, NULL, NULL);
-	return r == SQLITE_OK ? 0 : fail(database, r, path, err);
-}
-
 int database_open(const char *path, uint64_t history_max, uint64_t now_ms, struct database **ret,
 		  struct error *err)
 {
 	AUTO(database_free) struct database *database = mem_new0(struct database);
-	int r = create_file(path, err);
+	int r = tables_open(path, &database->tables, err);
 
 	if (r < 0)
 		return r;
 	database->history_max = history_max ? history_max : HISTORY_DEFAULT;
-	r = sqlite3_open_v2(path, &database->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
-	if (r != SQLITE_OK)
-		return fail(database, r, path, err);
-	r = open_schema(database, path, err);
-	if (r < 0)
-		return r;
-	for (int i = 0; i < STMT_COUNT; i++) {
-		r = sqlite3_prepare_v3(database->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
-				       &database->stmts[i], NULL);
-		if (r != SQLITE_OK)
-			return fail(database, r, path, err);
-	}
 	load(database, now_ms);
 	*ret = TAKE_PTR(database);
 	return 0;
@@ -684,9 +501,7 @@ void database_free(struct database *database)
 {
 	if (!database)
 		return;
-	for (int i = 0; i < STMT_COUNT; i++)
-		sqlite3_finalize(database->stmts[i]);
-	sqlite3_close(database->db);
+	tables_close(&database->tables);
 	free(database->leases);
 	free(database);
 }

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * store/database.h - the tables of the SQLite back end: keys, history, leases, and what one request
+ * store/database.h - the inside of the SQLite back end: keys, history, leases, and what one request
  * does to them.
  *
  * Used by store/sqlite.c, which decides when requests run and who hears of it.  A database is used
