@@ -238,6 +238,21 @@ class Node:
         return self.cli("launch", *options, reference, name, *(["--", *command] if command else []),
                         **more)
 
+    def refused(self, *args):
+        """The launch fails, and leaves nothing; what it said."""
+        done = self.cli("launch", *args, code=1)
+        assert self.api("GET", "/1.0/instances") == []
+        return done.stderr
+
+    def sh(self, name, script, code=0):
+        """What a script prints in an instance."""
+        return self.cli("exec", name, "--", "sh", "-c", script, code=code).stdout
+
+    def write_policy(self, **members):
+        path = self.state / "policy.json"
+        path.write_text(json.dumps(members))
+        path.chmod(0o644)
+
     def out(self, *args, **more):
         return self.cli(*args, **more).stdout
 

@@ -1,5 +1,4 @@
 """What a node gives of itself: folders and devices of its policy, and nothing around them."""
-import json
 import os
 import shutil
 
@@ -21,156 +20,139 @@ def share(busybox):
     shutil.rmtree(folder)
 
 
-def policy(node, **members):
-    path = node.state / "policy.json"
-    path.write_text(json.dumps(members))
-    path.chmod(0o644)
-
-
-def refused(node, *args):
-    """The launch fails with one line, and leaves nothing."""
-    done = node.cli("launch", *args, code=1)
-    assert node.api("GET", "/1.0/instances") == []
-    return done.stderr
-
-
-def show(node, name, script, code=0):
-    return node.cli("exec", name, "--", "sh", "-c", script, code=code).stdout
-
-
 def test_nothing_is_given_without_a_policy(share):
     node, reference, folder = share
-    message = refused(node, reference, "x", "-v", f"{folder}/open:/data")
+    message = node.refused(reference, "x", "-v", f"{folder}/open:/data")
     assert "policy does not allow it" in message and "policy.json" in message
-    assert "/dev/fuse" in refused(node, reference, "x", "--device", "/dev/fuse")
+    assert "/dev/fuse" in node.refused(reference, "x", "--device", "/dev/fuse")
 
 
 def test_an_allowed_folder_is_seen_and_others_are_nobody_in_it(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open"}])
     node.launch(reference, "plain", "-v", f"{folder}/open:/data")
-    assert show(node, "plain", "cat /data/file") == "shown\n"
-    assert show(node, "plain", "stat -c %u /data/file").strip() == "65534"
+    assert node.sh("plain", "cat /data/file") == "shown\n"
+    assert node.sh("plain", "stat -c %u /data/file").strip() == "65534"
     assert node.cli("exec", "plain", "--", "touch", "/data/new", code=None).returncode
     (folder / "open/sub").chmod(0o1777)
-    show(node, "plain", "echo mine > /data/sub/new")
+    node.sh("plain", "echo mine > /data/sub/new")
     assert (folder / "open/sub/new").stat().st_uid >= 0x40000000
     # The descriptor that carried it is not the instance's.
-    assert set(show(node, "plain", "ls /proc/1/fd").split()) <= {"0", "1", "2"}
-    line = show(node, "plain", "grep ' /data ' /proc/mounts")
+    assert set(node.sh("plain", "ls /proc/1/fd").split()) <= {"0", "1", "2"}
+    line = node.sh("plain", "grep ' /data ' /proc/mounts")
     assert "nosuid" in line and "nodev" in line
     assert f"{folder}/open on /data" in node.out("info", "plain")
     # A single file, below the folder, read-only because it was asked for.
     node.launch(reference, "file", "-v", f"{folder}/open/file:/etc/shown:ro")
-    assert show(node, "file", "cat /etc/shown") == "shown\n"
-    assert " ro," in show(node, "file", "grep ' /etc/shown ' /proc/mounts")
+    assert node.sh("file", "cat /etc/shown") == "shown\n"
+    assert " ro," in node.sh("file", "grep ' /etc/shown ' /proc/mounts")
 
 
 def test_the_policy_says_whose_the_files_are(share):
     node, reference, folder = share
     os.chown(folder / "open/sub", 1000, 1000)
-    policy(node, mounts=[{"path": f"{folder}/open", "idmap": "same"},
-                         {"path": f"{folder}/open/sub", "idmap": "1000:1000"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open", "idmap": "same"},
+                              {"path": f"{folder}/open/sub", "idmap": "1000:1000"}])
     node.launch(reference, "same", "-v", f"{folder}/open:/data")
-    assert show(node, "same", "stat -c %u:%u /data /data/sub").split() == ["0:0", "1000:1000"]
-    show(node, "same", "echo x > /data/by-root")
+    assert node.sh("same", "stat -c %u:%u /data /data/sub").split() == ["0:0", "1000:1000"]
+    node.sh("same", "echo x > /data/by-root")
     assert (folder / "open/by-root").stat().st_uid == 0
     node.launch(reference, "user", "-v", f"{folder}/open/sub:/data")
-    assert show(node, "user", "stat -c %u /data").strip() == "0"
-    show(node, "user", "echo x > /data/by-user")
+    assert node.sh("user", "stat -c %u /data").strip() == "0"
+    node.sh("user", "echo x > /data/by-user")
     assert (folder / "open/sub/by-user").stat().st_uid == 1000
 
 
 def test_read_only_and_projects(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open", "read_only": True},
-                         {"path": f"{folder}/secret", "projects": ["another"]}])
-    assert "read-only" in refused(node, reference, "x", "-v", f"{folder}/open:/data")
-    assert "does not allow" in refused(node, reference, "x", "-v", f"{folder}/secret:/data:ro")
+    node.write_policy(mounts=[{"path": f"{folder}/open", "read_only": True},
+                              {"path": f"{folder}/secret", "projects": ["another"]}])
+    assert "read-only" in node.refused(reference, "x", "-v", f"{folder}/open:/data")
+    assert "does not allow" in node.refused(reference, "x", "-v", f"{folder}/secret:/data:ro")
     node.launch(reference, "ro", "--mount", f"type=bind,source={folder}/open,target=/data,readonly")
-    assert " ro," in show(node, "ro", "grep ' /data ' /proc/mounts")
+    assert " ro," in node.sh("ro", "grep ' /data ' /proc/mounts")
 
 
 @pytest.mark.parametrize("way", ["absolute", "relative", "chain", "proc"])
 def test_a_link_cannot_lead_out_of_the_folder(share, way):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open", "idmap": "same"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open", "idmap": "same"}])
     targets = {"absolute": f"{folder}/secret", "relative": "../secret", "chain": "hop/../secret",
                "proc": "/proc/1/root"}
     os.symlink("..", folder / "open/hop")
     os.symlink(targets[way], folder / "open/link")
     for source in (f"{folder}/open/link", f"{folder}/open/link/key"):
-        message = refused(node, reference, "x", "-v", f"{source}:/data")
+        message = node.refused(reference, "x", "-v", f"{source}:/data")
         assert "leads out of" in message or "policy" in message, message
 
 
 def test_a_link_inside_of_the_folder_is_followed(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open"}])
     (folder / "open/sub/inner").write_text("inner\n")
     os.symlink("sub", folder / "open/short")
     node.launch(reference, "short", "-v", f"{folder}/open/short:/data")
-    assert show(node, "short", "cat /data/inner") == "inner\n"
+    assert node.sh("short", "cat /data/inner") == "inner\n"
 
 
 def test_names_that_only_look_allowed(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open"}])
     (folder / "open-not").mkdir()
-    assert "does not allow" in refused(node, reference, "x", "-v", f"{folder}/open-not:/data")
+    assert "does not allow" in node.refused(reference, "x", "-v", f"{folder}/open-not:/data")
     done = node.cli("launch", reference, "x", "-v", f"{folder}/open/../secret:/data", code=2)
     assert '".."' in done.stderr
-    assert "does not allow" in refused(node, reference, "x", "-v", "/etc:/data")
+    assert "does not allow" in node.refused(reference, "x", "-v", "/etc:/data")
 
 
 def test_the_nodes_own_folders_are_never_given(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": "/"}])
+    node.write_policy(mounts=[{"path": "/"}])
     for path in (node.state, node.state / "images", node.run_folder, node.folder, "/"):
-        assert "own files" in refused(node, reference, "x", "-v", f"{path}:/data"), path
+        assert "own files" in node.refused(reference, "x", "-v", f"{path}:/data"), path
     # Everything else is the administrator's wish.
     node.launch(reference, "wide", "-v", f"{folder}/secret:/data")
-    assert show(node, "wide", "cat /data/key") == "hidden\n"
+    assert node.sh("wide", "cat /data/key") == "hidden\n"
 
 
 def test_a_target_that_is_a_link_stays_inside(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open"}])
     (folder / "target").mkdir()
     layer = images.Layer().symlink("data", f"{folder}/target").symlink("up", "../../../../etc/up")
     image = images.Image([images.busybox_layer(images.BUSYBOX), layer],
                          {"Cmd": ["sleep", "2147483647"], "Env": [images.PATH_ENV]})
     hostile = node.registry.push(image, "linked:1")
     node.launch(hostile, "linked", "--insecure", "-v", f"{folder}/open:/data", "--tmpfs", "/up")
-    assert show(node, "linked", f"cat {folder}/target/file") == "shown\n"
+    assert node.sh("linked", f"cat {folder}/target/file") == "shown\n"
     # On the node the folder of that name is as it was.
     assert os.listdir(folder / "target") == []
     assert not os.path.exists("/etc/up")
-    assert "tmpfs /etc/up" in show(node, "linked", "cat /proc/mounts")
+    assert "tmpfs /etc/up" in node.sh("linked", "cat /proc/mounts")
 
 
 def test_special_files_are_not_folders(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open"}])
     os.mkfifo(folder / "open/pipe")
-    assert "neither" in refused(node, reference, "x", "-v", f"{folder}/open/pipe:/data")
-    assert "No such file" in refused(node, reference, "x", "-v", f"{folder}/open/none:/data")
+    assert "neither" in node.refused(reference, "x", "-v", f"{folder}/open/pipe:/data")
+    assert "No such file" in node.refused(reference, "x", "-v", f"{folder}/open/none:/data")
     assert not (folder / "open/none").exists()
 
 
 def test_a_device_of_the_policy(share):
     node, reference, folder = share
-    policy(node, devices=[{"path": "/dev/fuse", "access": "rw"}, {"path": "/dev/zero"}])
-    assert 'only "rw"' in refused(node, reference, "x", "--device", "/dev/fuse")
-    assert "does not allow" in refused(node, reference, "x", "--device", "/dev/net/tun")
+    node.write_policy(devices=[{"path": "/dev/fuse", "access": "rw"}, {"path": "/dev/zero"}])
+    assert 'only "rw"' in node.refused(reference, "x", "--device", "/dev/fuse")
+    assert "does not allow" in node.refused(reference, "x", "--device", "/dev/net/tun")
     node.launch(reference, "device", "--device", "/dev/fuse:/dev/mine:rw",
                 "--device", "/dev/zero:/dev/nothing:r")
     info = node.out("info", "device")
     assert "/dev/fuse as /dev/mine, rw" in info, info
-    fields = show(node, "device", "stat -c '%F %t:%T %u' /dev/mine").split()
+    fields = node.sh("device", "stat -c '%F %t:%T %u' /dev/mine").split()
     assert fields[:2] == ["character", "special"] and fields[-2:] == ["a:e5", "0"]
-    show(node, "device", "exec 3<>/dev/mine")
-    assert show(node, "device", "head -c 4 /dev/nothing | wc -c").strip() == "4"
+    node.sh("device", "exec 3<>/dev/mine")
+    assert node.sh("device", "head -c 4 /dev/nothing | wc -c").strip() == "4"
     # Without being asked for there is none, and none can be made.
     node.launch(reference, "without", "--cap-add", "MKNOD")
     assert node.cli("exec", "without", "--", "mknod", "/dev/mine", "c", "10", "229",
@@ -179,9 +161,9 @@ def test_a_device_of_the_policy(share):
 
 def test_denied_capabilities(share):
     node, reference, folder = share
-    policy(node, deny_capabilities=["SYS_ADMIN"])
-    assert "CAP_SYS_ADMIN" in refused(node, reference, "x", "--cap-add", "SYS_ADMIN")
-    assert "ALL" in refused(node, reference, "x", "--cap-add", "ALL")
+    node.write_policy(deny_capabilities=["SYS_ADMIN"])
+    assert "CAP_SYS_ADMIN" in node.refused(reference, "x", "--cap-add", "SYS_ADMIN")
+    assert "ALL" in node.refused(reference, "x", "--cap-add", "ALL")
     node.launch(reference, "fine", "--cap-add", "NET_ADMIN")
 
 
@@ -198,7 +180,7 @@ def test_a_broken_policy_gives_nothing(share, text, mode, words):
     path = node.state / "policy.json"
     path.write_text(text)
     path.chmod(mode)
-    message = refused(node, reference, "x", "-v", f"{folder}/open:/data")
+    message = node.refused(reference, "x", "-v", f"{folder}/open:/data")
     assert words in message and len(message.splitlines()) <= 2, message
     # What asks for nothing of the node does not care.
     node.launch(reference, "plain")
@@ -206,10 +188,10 @@ def test_a_broken_policy_gives_nothing(share, text, mode, words):
 
 def test_a_change_counts_from_the_next_start_on(share):
     node, reference, folder = share
-    policy(node, mounts=[{"path": f"{folder}/open"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open"}])
     node.launch(reference, "revoked", "-v", f"{folder}/open:/data")
-    policy(node, mounts=[])
-    assert show(node, "revoked", "cat /data/file") == "shown\n"
+    node.write_policy(mounts=[])
+    assert node.sh("revoked", "cat /data/file") == "shown\n"
     done = node.cli("restart", "--timeout", "0", "revoked", code=1)
     assert "does not allow" in done.stderr
 
@@ -218,13 +200,13 @@ def test_who_may_mount_gets_nothing_that_must_stay_read_only(share):
     """Root of a user namespace with CAP_SYS_ADMIN can remount whatever is mounted in it."""
     node, reference, folder = share
     (folder / "open").chmod(0o777)
-    policy(node, mounts=[{"path": f"{folder}/open", "read_only": True, "idmap": "same"}])
+    node.write_policy(mounts=[{"path": f"{folder}/open", "read_only": True, "idmap": "same"}])
     source = ["-v", f"{folder}/open:/data:ro"]
-    assert "undo" in refused(node, reference, "x", "--cap-add", "SYS_ADMIN", *source)
-    assert "undo" in refused(node, reference, "x", "--cap-add", "ALL", *source)
+    assert "undo" in node.refused(reference, "x", "--cap-add", "SYS_ADMIN", *source)
+    assert "undo" in node.refused(reference, "x", "--cap-add", "ALL", *source)
     node.cli("project", "set", "default", "allow_privileged", "true")
     try:
-        assert "undo" in refused(node, reference, "x", "--privileged", *source)
+        assert "undo" in node.refused(reference, "x", "--privileged", *source)
         # Without that power nothing makes it writable, also without a system call filter.
         node.launch(reference, "ordinary", "--seccomp", "unconfined", *source)
         for script in ("mount -o remount,bind,rw /data", "umount /data",

@@ -16,23 +16,6 @@ def permitted(busybox):
     (busybox[0].state / "policy.json").unlink(missing_ok=True)
 
 
-def policy(node, **members):
-    path = node.state / "policy.json"
-    path.write_text(json.dumps(members))
-    path.chmod(0o644)
-
-
-def refused(node, *args):
-    """The launch fails with one line, and leaves nothing."""
-    done = node.cli("launch", *args, code=1)
-    assert node.api("GET", "/1.0/instances") == []
-    return done.stderr
-
-
-def show(node, name, script):
-    return node.cli("exec", name, "--", "sh", "-c", script).stdout
-
-
 @pytest.fixture
 def profile(tmp_path):
     def write(document):
@@ -45,31 +28,31 @@ def profile(tmp_path):
 def test_a_seccomp_profile_of_ones_own(permitted, profile):
     node, reference = permitted
     path = profile(DENY)
-    message = refused(node, reference, "x", "--seccomp", path)
+    message = node.refused(reference, "x", "--seccomp", path)
     assert "seccomp_profiles" in message and len(message.splitlines()) == 1
-    policy(node, seccomp_profiles={"projects": ["another"]})
-    assert "seccomp_profiles" in refused(node, reference, "x", "--seccomp", path)
-    policy(node, seccomp_profiles={"projects": ["default"]})
+    node.write_policy(seccomp_profiles={"projects": ["another"]})
+    assert "seccomp_profiles" in node.refused(reference, "x", "--seccomp", path)
+    node.write_policy(seccomp_profiles={"projects": ["default"]})
     node.launch(reference, "own", "--seccomp", path)
-    assert "Structure needs cleaning" in show(node, "own", "mkdir /root/x 2>&1; true")
+    assert "Structure needs cleaning" in node.sh("own", "mkdir /root/x 2>&1; true")
     # Nothing else of the belts is off, and exec gets the same.
-    status = show(node, "own", "cat /proc/1/status /proc/self/status")
+    status = node.sh("own", "cat /proc/1/status /proc/self/status")
     assert status.count("Seccomp:\t2") == 2 and status.count("NoNewPrivs:\t1") == 2
     assert "of its own" in node.out("info", "own")
     node.launch(reference, "docker", "--security-opt", f"seccomp={path}")
-    assert "Structure" in show(node, "docker", "mkdir /root/x 2>&1; true")
+    assert "Structure" in node.sh("docker", "mkdir /root/x 2>&1; true")
 
 
 def test_dockers_profile_counts_the_instances_capabilities(permitted, profile):
     """The field's own list: sethostname comes with a capability only."""
     node, reference = permitted
-    policy(node, seccomp_profiles={})
+    node.write_policy(seccomp_profiles={})
     path = profile(json.loads(pathlib.Path(SECCOMP_SOURCE).read_text()))
     node.launch(reference, "plain", "--seccomp", path)
-    assert show(node, "plain", "mkdir /root/x && echo made") == "made\n"
-    assert "not permitted" in show(node, "plain", "hostname other 2>&1; true")
+    assert node.sh("plain", "mkdir /root/x && echo made") == "made\n"
+    assert "not permitted" in node.sh("plain", "hostname other 2>&1; true")
     node.launch(reference, "admin", "--seccomp", path, "--cap-add", "SYS_ADMIN")
-    assert show(node, "admin", "hostname other && hostname") == "other\n"
+    assert node.sh("admin", "hostname other && hostname") == "other\n"
 
 
 @pytest.mark.parametrize("change, words", [
@@ -82,15 +65,15 @@ def test_dockers_profile_counts_the_instances_capabilities(permitted, profile):
 ])
 def test_a_seccomp_profile_with_a_mistake(permitted, profile, change, words):
     node, reference = permitted
-    policy(node, seccomp_profiles={})
-    message = refused(node, reference, "x", "--seccomp", profile({**DENY, **change}))
+    node.write_policy(seccomp_profiles={})
+    message = node.refused(reference, "x", "--seccomp", profile({**DENY, **change}))
     assert words in message.splitlines()[0], message
     assert node.api("GET", "/1.0/instances") == []
 
 
 def test_many_seccomp_profiles_do_not_fill_the_run_folder(permitted, profile):
     node, reference = permitted
-    policy(node, seccomp_profiles={})
+    node.write_policy(seccomp_profiles={})
     node.launch(reference, "first", "--seccomp", profile(DENY))
     kept = node.run_folder / "oci/.seccomp"
     for number in range(300):
