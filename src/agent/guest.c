@@ -45,7 +45,6 @@ struct guest {
 	struct retry retry, nudge;
 	struct guest_request *requests;
 	bool up;
-	char *error;
 };
 
 /* ---- requests ---- */
@@ -259,7 +258,6 @@ static void on_told(void *data)
 	retry_reset(&guest->retry);
 	retry_stop(&guest->nudge);
 	guest->up = guest_link_state(guest->link) != GUEST_BOOTING;
-	mem_replace(&guest->error, guest_link_error(guest->link));
 	/* Last: it may end the guest. */
 	begin_requests(guest);
 	guest->ops->told(guest->data);
@@ -355,11 +353,6 @@ bool guest_is_up(const struct guest *guest)
 	return guest->up;
 }
 
-const char *guest_error(const struct guest *guest)
-{
-	return guest->error;
-}
-
 void guest_free(struct guest *guest)
 {
 	struct error why = {};
@@ -375,6 +368,5 @@ void guest_free(struct guest *guest)
 	while (guest->requests)
 		request_fail(guest->requests, &why);
 	free(guest->run_dir);
-	free(guest->error);
 	free(guest);
 }

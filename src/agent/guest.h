@@ -26,7 +26,6 @@ struct guest *guest_new(sd_event *event, struct pool *pool, enum machine_backend
 
 /* It has told that its command runs (or is ending by now). */
 bool guest_is_up(const struct guest *guest);
-const char *guest_error(const struct guest *guest);
 
 /*
  * A call that waits until the guest can take it; one that has booted has GUEST_PATIENCE_MS for

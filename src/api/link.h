@@ -73,8 +73,6 @@ struct link_stream_ops {
 int link_stream_open(struct link *link, const json_t *arguments, const struct link_stream_ops *ops,
 		     void *user, struct link_stream **ret, struct error *err);
 
-uint64_t link_stream_id(const struct link_stream *stream);
-
 /* Sends as the window allows and keeps the rest.  0; 1: hold back until `drained`. */
 int link_stream_write(struct link_stream *stream, enum frame_channel channel, const void *data,
 		      size_t size);

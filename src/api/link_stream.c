@@ -113,11 +113,6 @@ int link_stream_control(struct link_stream *stream, const json_t *message)
 	return link_stream_write(stream, FRAME_CHANNEL_CONTROL, text, strlen(text));
 }
 
-uint64_t link_stream_id(const struct link_stream *stream)
-{
-	return stream->id;
-}
-
 void link_stream_consumed(struct link_stream *stream, size_t size)
 {
 	AUTO(strbuf_done) struct strbuf out = {};

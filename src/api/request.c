@@ -135,11 +135,6 @@ int request_json(const struct request *req, json_t **ret, struct error *err)
 	return 0;
 }
 
-const char *request_who(const struct request *req)
-{
-	return req->who;
-}
-
 bool request_is_root(const struct request *req)
 {
 	return req->peer->root;
@@ -149,11 +144,6 @@ void request_keep(struct request *req, void *state, void (*free_state)(void *sta
 {
 	req->state = state;
 	req->free_state = free_state;
-}
-
-void *request_kept(const struct request *req)
-{
-	return req->state;
 }
 
 static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *user)

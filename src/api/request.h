@@ -49,15 +49,11 @@ int request_if_match(const struct request *req, int64_t *ret, struct error *err)
 /* The body as a JSON object; an empty body is an empty object.  A new reference. */
 int request_json(const struct request *req, json_t **ret, struct error *err);
 
-/* Who asks: "uid 0" or a token's name; for the log. */
-const char *request_who(const struct request *req);
-
 /* The superuser of this node asks, on the Unix socket. */
 bool request_is_root(const struct request *req);
 
 /* Calls `free_state(state)` when the request ends, however it ends.  One per request. */
 void request_keep(struct request *req, void *state, void (*free_state)(void *state));
-void *request_kept(const struct request *req);
 
 /* -- answers; each may be called once ------------------------------------------------------- */
 

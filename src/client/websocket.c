@@ -195,20 +195,6 @@ int websocket_process(struct websocket *websocket, struct error *err)
 	return r < 0 ? error_say(err, -EPROTO, "the server broke the WebSocket protocol") : 0;
 }
 
-int websocket_run(struct websocket *websocket, struct error *err)
-{
-	for (;;) {
-		struct pollfd pollfd = { websocket_fd(websocket), websocket_events(websocket), 0 };
-		int r;
-
-		if (pollfd.events && poll(&pollfd, 1, -1) < 0 && errno != EINTR)
-			return error_set(err, -errno, "cannot wait for the server");
-		r = websocket_process(websocket, err);
-		if (r != 0)
-			return r < 0 ? r : 0;
-	}
-}
-
 void websocket_close(struct websocket *websocket)
 {
 	wslay_event_queue_close(websocket->wslay, WSLAY_CODE_NORMAL_CLOSURE, NULL, 0);

@@ -48,10 +48,6 @@ short websocket_events(const struct websocket *websocket);
  */
 int websocket_process(struct websocket *websocket, struct error *err);
 
-/* Processes until the server has closed or something failed: for streams with nothing else to
- * watch. */
-int websocket_run(struct websocket *websocket, struct error *err);
-
 /* Begins the end: the server is told that no more comes. */
 void websocket_close(struct websocket *websocket);
 

@@ -509,11 +509,3 @@ void channel_flush_all(struct guest *guest)
 			poll(&poll_fd, 1, 100);
 	}
 }
-
-void channel_free_all(struct guest *guest)
-{
-	struct channel *channel, *next;
-
-	DL_FOREACH_SAFE(guest->channels, channel, next)
-	channel_free(channel);
-}

@@ -53,10 +53,8 @@ int channel_listen(struct guest *guest, struct error *err);
 void channel_tell_status(struct guest *guest);
 /* Hands on what is queued, for a moment at most. */
 void channel_flush_all(struct guest *guest);
-void channel_free_all(struct guest *guest);
 
 /* -- job.c: streams that are processes ----------------------------------------------------------
  */
 
 bool job_reaped(struct guest *guest, pid_t pid, int wait_status);
-void job_kill_all(struct guest *guest);

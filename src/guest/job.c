@@ -211,15 +211,6 @@ bool job_reaped(struct guest *guest, pid_t pid, int wait_status)
 	return true;
 }
 
-void job_kill_all(struct guest *guest)
-{
-	struct job *job;
-
-	DL_FOREACH(guest->jobs, job)
-	if (!job->ended)
-		kill(job->pid, SIGKILL);
-}
-
 /* -- control ------------------------------------------------------------------------------------
  */
 

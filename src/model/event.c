@@ -9,11 +9,6 @@ enum { NAME_MAX_BYTES = 512 };
 
 static const char *const action_names[] = { "created", "updated", "deleted", "renamed", NULL };
 
-const char *event_action_name(enum event_action action)
-{
-	return action_names[action];
-}
-
 int event_decode(const json_t *doc, struct event **ret, struct error *err)
 {
 	AUTO(event_free) struct event *event = mem_new0(struct event);

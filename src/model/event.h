@@ -12,7 +12,6 @@
 #include "model/meta.h"
 
 enum event_action { EVENT_CREATED, EVENT_UPDATED, EVENT_DELETED, EVENT_RENAMED };
-const char *event_action_name(enum event_action action);
 
 struct event {
 	uint64_t revision;

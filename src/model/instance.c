@@ -31,11 +31,6 @@ static const char *const state_names[] = { "pending", "pulling",  "creating", "r
 					   "paused",  "stopping", "stopped",  "failed",
 					   "gone",    "unknown",  NULL };
 
-const char *instance_target_name(enum instance_target target)
-{
-	return target_names[target];
-}
-
 const char *instance_state_name(enum instance_state state)
 {
 	return state_names[state];

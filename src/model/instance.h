@@ -34,7 +34,6 @@ enum instance_state {
 	INSTANCE_UNKNOWN, /* its node is offline: only shown to people, never stored */
 };
 
-const char *instance_target_name(enum instance_target target);
 const char *instance_state_name(enum instance_state state);
 
 enum { INSTANCE_STOP_TIMEOUT_S = 10 };

@@ -14,11 +14,6 @@ enum { MTU_MIN = 1280, MTU_MAX = 65535, PREFIX4_MIN = 8, PREFIX4_MAX = 30, PREFI
 static const char *const driver_names[] = { "bridge", NULL };
 static const char *const state_names[] = { "pending", "ready", "failed", "gone", NULL };
 
-const char *network_state_name(enum network_state state)
-{
-	return state_names[state];
-}
-
 static void read_subnet(struct json_reader *in, const json_t *object, const char *name, int family,
 			struct subnet *ret, struct ip *ret_gateway)
 {

@@ -15,7 +15,6 @@
 struct json_reader;
 
 enum network_state { NETWORK_PENDING, NETWORK_READY, NETWORK_FAILED, NETWORK_GONE };
-const char *network_state_name(enum network_state state);
 
 struct network_spec {
 	struct subnet ipv4; /* family 0 = no IPv4 */

@@ -11,11 +11,6 @@ enum { TEXT_MAX_BYTES = 256 };
 
 static const char *const state_names[] = { "offline", "online", NULL };
 
-const char *node_state_name(enum node_state state)
-{
-	return state_names[state];
-}
-
 static void read_virtualization(struct json_reader *in, const json_t *facts,
 				struct node_virtualization *ret)
 {

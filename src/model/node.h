@@ -11,7 +11,6 @@
 #include "model/meta.h"
 
 enum node_state { NODE_OFFLINE, NODE_ONLINE };
-const char *node_state_name(enum node_state state);
 
 /* What the node's hardware can do for virtual machines, as it measured. */
 struct node_virtualization {

@@ -79,11 +79,6 @@ void launch_request_free(struct launch_request *request)
 	free(request);
 }
 
-const char *instance_action_name(enum instance_action action)
-{
-	return action_names[action];
-}
-
 int action_request_decode(const json_t *doc, struct action_request *request, struct error *err)
 {
 	struct json_reader in = { .err = err };

@@ -40,7 +40,6 @@ enum instance_action {
 	INSTANCE_PAUSE,
 	INSTANCE_RESUME,
 };
-const char *instance_action_name(enum instance_action action);
 
 struct action_request {
 	enum instance_action action;

@@ -42,11 +42,6 @@ const char *net_detail(const struct netlink *nl)
 	return text;
 }
 
-bool net_has_ipv6(const struct net *net)
-{
-	return net->ipv6;
-}
-
 static bool sysctl_is(const char *path, char value)
 {
 	AUTO(free) char *text = NULL;

@@ -63,6 +63,3 @@ int net_find_obstacle(struct net *net, char **ret, struct error *err);
 
 /* Removes everything with our prefix: table, bridges, veths, RUN/networks.  For `--stop`. */
 int net_destroy(struct net *net, struct error *err);
-
-/* Whether the kernel has IPv6; without it IPv6 addresses are refused by the calls of net/. */
-bool net_has_ipv6(const struct net *net);

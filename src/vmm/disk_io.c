@@ -160,11 +160,6 @@ void disk_io_free(struct disk_io *io)
 	free(io);
 }
 
-bool disk_io_is_async(const struct disk_io *io)
-{
-	return io->async;
-}
-
 void disk_io_start(struct disk_io *io, struct disk_io_request *request)
 {
 	struct io_uring_sqe *sqe = NULL;

@@ -54,8 +54,6 @@ int disk_io_new(int fd, enum disk_io_engine engine, unsigned int entries, struct
 void disk_io_free(struct disk_io *io);
 DEFINE_AUTO(struct disk_io *, disk_io_free)
 
-bool disk_io_is_async(const struct disk_io *io);
-
 /* Starts a request; disk_io_submit() sends what was started to the kernel. */
 void disk_io_start(struct disk_io *io, struct disk_io_request *request);
 void disk_io_submit(struct disk_io *io);
