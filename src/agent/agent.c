@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
@@ -65,6 +66,14 @@ char *agent_state_path(const struct agent *agent, const char *uid, const char *n
 char *agent_run_path(const struct agent *agent, const char *uid, const char *name)
 {
 	return make_path(agent->options->run, uid, name);
+}
+
+uint64_t agent_memory_bytes(void)
+{
+	struct sysinfo memory = {};
+
+	sysinfo(&memory);
+	return (uint64_t) memory.totalram * memory.mem_unit;
 }
 
 /* -- id slots --------------------------------------------------------------------------------- */

@@ -97,6 +97,9 @@ void agent_slot_release(struct agent *agent, uint32_t slot);
 /* Of a status' text, to see whether it changed; never 0. */
 uint64_t agent_hash(const json_t *value);
 
+/* All memory of the node. */
+uint64_t agent_memory_bytes(void);
+
 /* Folders; the caller frees. */
 char *agent_state_path(const struct agent *agent, const char *uid, const char *name);
 char *agent_run_path(const struct agent *agent, const char *uid, const char *name);

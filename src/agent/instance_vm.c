@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
@@ -78,11 +77,8 @@ static int keep(struct plan_vm *vm, int fd)
 
 static int check_memory(uint64_t wanted_bytes, struct error *err)
 {
-	struct sysinfo memory = {};
-	uint64_t total_bytes;
+	uint64_t total_bytes = agent_memory_bytes();
 
-	sysinfo(&memory);
-	total_bytes = (uint64_t) memory.totalram * memory.mem_unit;
 	if (wanted_bytes <= total_bytes)
 		return 0;
 	return error_say(

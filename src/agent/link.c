@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -138,17 +137,15 @@ static void send_hello(struct link *link)
 					     [CGROUP_HYBRID] = "hybrid" };
 	struct agent *agent = link->agent;
 	struct utsname name = {};
-	struct sysinfo memory = {};
 	struct machine_host host;
 
 	uname(&name);
-	sysinfo(&memory);
 	machine_host(&host); /* agent_run() has made it measure */
 	struct node_facts facts = { .version = (char *) BRUME_VERSION,
 				    .kernel = name.release,
 				    .cgroup = (char *) modes[agent->cgroups->mode],
 				    .cpus = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN),
-				    .memory_bytes = (uint64_t) memory.totalram * memory.mem_unit,
+				    .memory_bytes = agent_memory_bytes(),
 				    .boot_id = agent->boot_id,
 				    .virtualization = {
 					    .backend =

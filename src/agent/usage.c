@@ -1,7 +1,5 @@
 #include "agent/usage.h"
 
-#include <sys/sysinfo.h>
-
 #include "agent/agent_internal.h"
 #include "base/mem.h"
 #include "kern/cgroup.h"
@@ -18,11 +16,8 @@ int usage_open(const struct agent *agent, struct cgroup **ret)
 /* A limit that is none, or above what there is, is the memory of the node. */
 static uint64_t effective_limit(uint64_t limit_bytes)
 {
-	struct sysinfo memory = {};
-	uint64_t total;
+	uint64_t total = agent_memory_bytes();
 
-	sysinfo(&memory);
-	total = (uint64_t) memory.totalram * memory.mem_unit;
 	return limit_bytes == 0 || limit_bytes > total ? total : limit_bytes;
 }
 
