@@ -87,12 +87,57 @@ static void test_codes(void **state)
 	close(pair[1]);
 }
 
+/* What sync.c sends, here with anything in it. */
+struct raw {
+	int type;
+	pid_t pid;
+	int code;
+	char text[480];
+};
+
+static int receive(const struct raw *message, size_t size, enum sync_type *ret_type,
+		   struct error *err)
+{
+	int pair[2], r;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(send(pair[0], message, size, 0), size);
+	r = sync_next(pair[1], ret_type, NULL, err);
+	close(pair[0]);
+	close(pair[1]);
+	return r;
+}
+
+/* Init is a container's by then: whatever it sends is refused, or means what it says. */
+static void test_what_is_no_message(void **state)
+{
+	struct raw message = { .type = SYNC_READY };
+	enum sync_type type = SYNC_GO;
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(receive(&message, sizeof(message), &type, &err), 0);
+	assert_int_equal(type, SYNC_READY);
+	assert_int_equal(receive(&message, 8, &type, &err), -EPROTO);
+	for (int number = -1; number <= SYNC_ERROR + 1; number += SYNC_ERROR + 2) {
+		message.type = number;
+		assert_int_equal(receive(&message, sizeof(message), &type, &err), -EPROTO);
+	}
+	message = (struct raw){ .type = SYNC_ERROR, .code = -ENOENT };
+	assert_int_equal(receive(&message, sizeof(message), &type, &err), -EPROTO);
+	memset(message.text, 'x', sizeof(message.text));
+	assert_int_equal(receive(&message, sizeof(message), &type, &err), -ENOENT);
+	assert_int_equal(strlen(err.msg), sizeof(message.text) - 1);
+	assert_int_equal(type, SYNC_READY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_last_words),
 		cmocka_unit_test(test_codes),
 		cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_what_is_no_message),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
