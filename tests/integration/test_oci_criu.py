@@ -309,6 +309,43 @@ def test_mounts_and_rights_are_as_before(request, kind):
 
 
 @works
+@pytest.mark.parametrize("kind", ["bundle", "mapped"])
+def test_an_idmapped_mount(request, kind):
+    """Who is who on the disk stays so, for open files too."""
+    bundle = request.getfixturevalue(kind)
+    images, source = bundle.folder / "images", bundle.folder / "source"
+    first, inside = (oci_bundle.MAPPED, 0) if kind == "mapped" else (5000, 5000)
+    source.mkdir()
+    source.chmod(0o777)
+    (source / "file").write_text("x")
+    for path, owner in ((source, 0), (source / "file", 7)):
+        os.chown(path, owner, owner)
+    maps = [{"containerID": 0, "hostID": first, "size": 1000}]
+    bundle.config["mounts"].append(
+        {"destination": "/data", "type": "bind", "source": str(source), "options": ["rbind", "ridmap"],
+         "uidMappings": maps, "gidMappings": maps})
+    bundle.start("sh", "-c", "exec 3</data/file; " + COUNT)
+    counts_beyond(bundle, 0)
+    for name in ("out", "err"):
+        (bundle.folder / name).chmod(0o666)
+
+    def owners():
+        return bundle.exec(bundle.id, "stat", "-Lc", "%u:%g", "/data", "/data/file", "/proc/1/fd/3",
+                           check=True).stdout.split()
+    before = owners()
+    assert before == [f"{inside + n}:{inside + n}" for n in (0, 7, 7)]
+    checkpoint(bundle, images)
+    last = len(numbers(bundle))
+    restore(bundle, images)
+    counts_beyond(bundle, last)
+    assert owners() == before
+    # What is made there belongs to the right one on the disk.
+    bundle.exec("--user", f"{inside + 3}:{inside + 3}", bundle.id, "touch", "/data/made", check=True)
+    made = (source / "made").stat()
+    assert (made.st_uid, made.st_gid) == (3, 3)
+
+
+@works
 def test_leave_running_pre_dump_and_again(bundle, images):
     bundle.start("sh", "-c", COUNT)
     counts_beyond(bundle, 0)
