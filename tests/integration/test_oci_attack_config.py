@@ -61,7 +61,7 @@ def test_long_lists(bundle, where):
         config["linux"]["devices"] = [{"path": f"/dev/d{i}", "type": "c", "major": 1, "minor": 3}
                                       for i in range(count)] + [{"path": "/dev/z", "type": "z"}]
     elif where == "namespaces":
-        config["linux"]["namespaces"] = [{"type": "pid"}] * count
+        config["linux"]["namespaces"] += [{"type": "pid"}] * count
     elif where == "rlimits":
         config["process"]["rlimits"] = [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * count
     else:
