@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "guest/boot.h"
+#include "guest/button.h"
 #include "guest/guest_internal.h"
 #include "guest/netconf.h"
 #include "guest/poller.h"
@@ -79,6 +80,8 @@ static int boot(struct guest *guest, struct error *err)
 {
 	int root_fd = -1, r = boot_modules(err);
 
+	if (r == 0)
+		button_watch(guest);
 	if (r == 0)
 		r = boot_config(&guest->config, err);
 	guest->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -30,7 +30,7 @@ static const char *const wanted[] = {
 	"virtio_pci",     "virtio_mmio", "virtio_blk", "virtio_console",
 	"virtio_net",     "virtio_rng",  "erofs",      "crc32c_generic",
 	"ext4",           "overlay",     "vsock",      "vmw_vsock_virtio_transport",
-	"virtio_balloon", "af_packet",   "button",
+	"virtio_balloon", "af_packet",   "button",     "evdev",
 };
 
 struct module {

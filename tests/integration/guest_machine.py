@@ -16,7 +16,7 @@ import termios
 import time
 
 MODULES = ["virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng",
-           "erofs", "overlay", "vmw_vsock_virtio_transport"]
+           "erofs", "overlay", "vmw_vsock_virtio_transport", "button", "evdev"]
 KERNELS = "/var/cache/brume-kernels"
 HEADER = struct.Struct("<IHHQ")
 HELLO, STATUS, OPEN, DATA, CREDIT, CLOSE = 1, 5, 6, 7, 8, 9
@@ -133,6 +133,7 @@ class Machine:
             "-device", "virtio-blk-pci,drive=disk,serial=brume-disk",
             "-netdev", "user,id=net,restrict=on", "-device",
             "virtio-net-pci,netdev=net,mac=02:00:00:00:00:01,romfile=",
+            "-qmp", f"unix:{self.dir}/qmp.sock,server=on,wait=off",
             "-device", "virtio-serial-pci", *chardevs, *ports]
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                         stderr=open(f"{self.dir}/qemu", "wb"))
@@ -174,6 +175,20 @@ class Machine:
         while struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0]:
             time.sleep(0.05)
         sock.close()
+
+    def press_button(self):
+        with self.connect("qmp") as sock, sock.makefile("rw") as qmp:
+            for command in ("qmp_capabilities", "system_powerdown"):
+                qmp.write(json.dumps({"execute": command}) + "\n")
+                qmp.flush()
+            while "POWERDOWN" not in qmp.readline():
+                pass
+
+    def wait_out(self, text, seconds=60):
+        end = time.monotonic() + seconds
+        while text not in self.read("out"):
+            assert time.monotonic() < end, self.words()
+            time.sleep(0.05)
 
     def stop(self):
         if self.process.poll() is None:

@@ -113,7 +113,7 @@ def test_guest_boot_command_and_disk(start, tmp_path):
 
 def test_guest_boot_channel(start):
     """exec, files, top, stats, signals and the end, over the port that QEMU offers."""
-    script = "trap 'echo term; exit 3' TERM; trap 'echo usr1' USR1; echo ready; " \
+    script = "trap 'echo term; [ $n ] && exit 3; n=1' TERM; trap 'echo usr1' USR1; echo ready; " \
              "while true; do sleep 1000 & wait $!; done"
     machine = start(config(args=["/bin/sh", "-c", script], env=["PATH=/bin", "COLOUR=blue"],
                            stop_signal="TERM"))
@@ -194,11 +194,15 @@ def test_guest_boot_channel(start):
     channel.send(1, 0, {"protocol": 1})
 
     assert channel.collect(channel.open("signal", signal="USR1"))[0] == {"exit_code": 0}
+    machine.wait_out("usr1\n")
+    # The power button asks the command to end; this one does when it is asked twice.
+    machine.press_button()
+    machine.wait_out("term\n")
     assert channel.collect(channel.open("shutdown", action="poweroff", grace_ms=20000))[0] == \
         {"exit_code": 0}
     assert channel.wait_status("ending")["exit_code"] == 3
     assert machine.wait() == "exit 3\n", machine.words()
-    assert machine.read("out") == "ready\nusr1\nterm\n"
+    assert machine.read("out") == "ready\nusr1\nterm\nterm\n"
 
 
 def test_guest_boot_fails_with_words(start):
