@@ -9,6 +9,7 @@
 
 #include "agent/exit_code.h"
 #include "agent/guest.h"
+#include "agent/instance_vm.h"
 #include "agent/stream.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -405,6 +406,15 @@ bool instance_machine_ended(const struct instance_actor *actor, int64_t *exit_co
 	/* A system of its own turns the machine off, and that is all there is to be told. */
 	if (r == 0 && *exit_code == 0 && has_own_system(actor))
 		return true;
+	/* It was the guest, before there was anything that could be started again. */
+	if (r == 0 && *exit_code < EXIT_CODE_SIGNAL && actor->machine && !has_own_system(actor) &&
+	    access(booted, F_OK) < 0) {
+		*ret_error =
+			machine_console(actor->agent, actor->uid, actor->machine->record.backend,
+					instance_vm_cause(*exit_code));
+		*exit_code = EXIT_UNKNOWN;
+		return true;
+	}
 	/* What fails after its command has run is a crash, whatever the monitor calls it. */
 	if (*exit_code < EXIT_CODE_SIGNAL)
 		*exit_code = EXIT_UNKNOWN;

@@ -491,7 +491,7 @@ int instance_vm_limit(struct instance_task *task)
 	return r < 0 ? r : limits_write(task->agent, task->uid, &limits, &task->err);
 }
 
-static const char *cause_of(int64_t exit_code)
+const char *instance_vm_cause(int64_t exit_code)
 {
 	switch (exit_code) {
 	case EXIT_CODE_SIGNAL + SIGKILL:
@@ -512,7 +512,7 @@ char *instance_vm_epitaph(const struct instance_task *task)
 {
 	AUTO(machine_record_done) struct machine_record record = {};
 	AUTO(free) char *run_dir = agent_run_path(task->agent, task->uid, "machine");
-	const char *cause = cause_of(task->monitor_code);
+	const char *cause = instance_vm_cause(task->monitor_code);
 	struct error said = {};
 	int code;
 

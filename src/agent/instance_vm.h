@@ -30,5 +30,8 @@ int instance_vm_attach(struct instance_task *task);
 /* LIMIT: what of the limits can change while it runs. */
 int instance_vm_limit(struct instance_task *task);
 
+/* What it means that the monitor ended so, in words. */
+const char *instance_vm_cause(int64_t exit_code);
+
 /* Why it has ended, when the guest has not said; the caller frees. */
 char *instance_vm_epitaph(const struct instance_task *task);

@@ -28,6 +28,7 @@ static const struct error_kind error_kinds[] = {
 	{ -ENAMETOOLONG, 400, "use a shorter URL" },
 	{ -EDOM, 400, "correct the request; docs/api.md describes every member" },
 	{ -ERANGE, 400, "correct the request; docs/api.md describes every member" },
+	{ -EBADMSG, 400, "give another file: this one is damaged, or not of this kind" },
 	{ -ENOTDIR, 400, "name a folder, or leave the rest of the path away" },
 	{ -ELOOP, 400, "name what the links lead to" },
 	{ -EROFS, 403, "write to a volume, or to an instance that is not read-only" },

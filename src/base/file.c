@@ -201,7 +201,13 @@ static int remove_at(int dir_fd, const char *name, unsigned int depth)
 
 int file_remove_tree(int dir_fd, const char *path)
 {
-	return remove_at(dir_fd, path, 0);
+	int r = remove_at(dir_fd, path, 0);
+	struct stat st;
+
+	/* A read-only file system says so before it looks whether there is anything. */
+	if (r == -EROFS && fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return 0;
+	return r;
 }
 
 int file_lock_pid(const char *path)

@@ -21,6 +21,8 @@
 #include "image/store_internal.h"
 #include "kern/idmap.h"
 
+enum { WORDS_MAX = 200 };
+
 static int open_disk(struct image_store *store, const char *name, int *ret_fd)
 {
 	int fd = openat(store->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -121,6 +123,22 @@ int image_disk_open(struct image_store *store, const struct digest *manifest, ch
 	return r < 0 ? error_set(err, r, "open the disk of the image") : 0;
 }
 
+/* The first line of what a program says; the rest is read and forgotten. */
+static ssize_t read_words(int fd, char words[WORDS_MAX + 1])
+{
+	size_t size = 0;
+	char rest[512];
+	ssize_t n;
+
+	while ((n = read(fd, size < WORDS_MAX ? words + size : rest,
+			 size < WORDS_MAX ? WORDS_MAX - size : sizeof(rest))) > 0 ||
+	       (n < 0 && errno == EINTR))
+		if (n > 0 && size < WORDS_MAX)
+			size += (size_t) n;
+	words[size] = '\0';
+	return (ssize_t) strcspn(words, "\n");
+}
+
 static int run_mke2fs(const char *path, struct error *err)
 {
 	/* What can be done later is done later, by the guest's kernel: this takes milliseconds. */
@@ -137,25 +155,35 @@ static int run_mke2fs(const char *path, struct error *err)
 			 NULL };
 	char *env[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 	posix_spawn_file_actions_t actions;
-	int r, status;
+	char words[WORDS_MAX + 1];
+	int fds[2], r, status;
+	ssize_t n;
 	pid_t pid;
 
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return error_set(err, -errno, "pipe");
+	AUTO(fd_close) int words_fd = fds[0];
 	posix_spawn_file_actions_init(&actions);
 	r = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	if (r == 0)
 		r = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
 	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(&actions, fds[1], 2);
+	if (r == 0)
 		r = posix_spawnp(&pid, "mke2fs", &actions, NULL, argv, env);
 	posix_spawn_file_actions_destroy(&actions);
+	close(fds[1]);
 	if (r == ENOENT)
 		return error_say(err, -ENOENT, "mke2fs is not installed (package e2fsprogs)");
 	if (r != 0)
 		return error_set(err, -r, "start mke2fs");
+	/* Its first line says why; it is not stopped by a pipe that nobody reads. */
+	n = read_words(words_fd, words);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return error_say(err, -EIO, "mke2fs failed on %s", path);
-	return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return error_say(err, -EIO, "make %s: %.*s", path, (int) n, words);
 }
 
 int image_disk_make_empty(const char *path, uint64_t size_bytes, struct error *err)

@@ -301,20 +301,3 @@ def test_an_image_of_another_architecture(vms):
     for options in ([], ["--emulate"]):
         done = vms.node.cli("launch", "--vm", *options, reference, "no", code=1)
         assert "is for arm64" in done.stderr and "only disk images can be emulated" in done.stderr
-
-
-def test_a_guest_that_does_not_boot(build, scratch):
-    from conftest import make_node, with_registry
-    node = make_node(build, scratch / "node", args=["--boot-timeout", "1"])
-    try:
-        node.start()
-        with_registry(node, scratch / "registry")
-        give_kernel(node)
-        reference = node.registry.push(images.busybox(), "busybox:1")
-        node.cli("image", "pull", "--insecure", reference)
-        done = node.cli("launch", "--vm", reference, "slow", code=1, timeout=BOOT)
-        assert "has not started its command within 1 seconds" in done.stderr
-        node.check_clean()
-    finally:
-        node.close()
-
