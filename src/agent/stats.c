@@ -21,6 +21,7 @@
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "kern/cgroup.h"
+#include "machine/machine.h"
 #include "model/instance.h"
 #include "model/member.h"
 
@@ -30,6 +31,7 @@ enum {
 	INTERVAL_MAX_MS = 3600 * 1000,
 	ROUND_MESSAGE = 64,
 	NAME_SIZE = 64,
+	MACHINE_TEXT_MAX = 256 << 10,
 };
 
 struct sample {
@@ -44,6 +46,8 @@ struct sample {
 struct round {
 	struct stats *stats; /* NULL: the stream is gone */
 	struct agent *agent;
+	bool of_machine; /* the one sample has its monitor's counters, too */
+	json_t *machine; /* those, or NULL */
 	struct sample *list;
 	size_t count, size;
 	struct guest_memory *guests; /* of the machines among them, in the same order */
@@ -69,6 +73,7 @@ static void round_free(struct round *round)
 		return;
 	free(round->list);
 	free(round->guests);
+	json_decref(round->machine);
 	free(round);
 }
 
@@ -116,6 +121,7 @@ static void add_running(const struct instance *instance, pid_t pid, void *data)
 	*sample = (struct sample){};
 	memcpy(sample->uid, instance->meta.uid, sizeof(sample->uid));
 	snprintf(sample->name, sizeof(sample->name), "%s", instance->meta.name);
+	round->of_machine = round->stats->once && instance->spec.type == INSTANCE_VM;
 }
 
 /* On a worker. */
@@ -133,6 +139,14 @@ static void read_round(void *data)
 			r < 0 ? r : usage_read(round->agent, all, sample->uid, &sample->usage);
 		sample->usage.guest_memory_bytes = round->guests[i].used_bytes;
 		sample->usage.guest_memory_total_bytes = round->guests[i].total_bytes;
+	}
+	if (round->of_machine && round->list[0].result == 0) {
+		AUTO(free)
+		char *run_dir = agent_run_path(round->agent, round->list[0].uid, "machine");
+
+		/* A monitor that does not answer: what the kernel has counted is told all the same.
+		 */
+		(void) machine_metrics(run_dir, &round->machine, NULL);
 	}
 }
 
@@ -223,6 +237,17 @@ static void send_answer(struct stats *stats)
 		stream_close_code(stats->stream, 0);
 }
 
+/* One more member of the sample; what is too large for an answer is left out. */
+static void put_machine(struct stats *stats, const json_t *machine)
+{
+	AUTO(free) char *text = machine ? json_text(machine) : NULL;
+
+	if (!text || strlen(text) > MACHINE_TEXT_MAX || stats->text.size == 0)
+		return;
+	stats->text.size--; /* the sample's closing brace */
+	strbuf_printf(&stats->text, ",\"machine\":%s}", text);
+}
+
 static void answer_once(struct stats *stats, const struct round *round)
 {
 	struct error err = {};
@@ -233,6 +258,7 @@ static void answer_once(struct stats *stats, const struct round *round)
 		return;
 	}
 	put_sample(&stats->text, &round->list[0], NULL);
+	put_machine(stats, round->machine);
 	send_answer(stats);
 }
 

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/human.h"
 #include "cli/resource.h"
+#include "cli/stats_machine.h"
 #include "cli/stream.h"
 #include "cli/terminal.h"
 #include "cli/verb.h"
@@ -28,7 +29,7 @@ enum {
 
 struct stats_options {
 	const char *interval;
-	bool no_stream, wide;
+	bool machine, no_stream, wide;
 };
 
 #define STATS(member) offsetof(struct stats_options, member)
@@ -37,6 +38,8 @@ static const struct option_def stats_options[] = {
 	{ 0, "no-stream", NULL, OPTION_FLAG, STATS(no_stream), "show it once and end" },
 	{ 'i', "interval", "SECONDS", OPTION_STRING, STATS(interval),
 	  "time between two samples, from 0.1 (1)" },
+	{ 0, "machine", NULL, OPTION_FLAG, STATS(machine),
+	  "what a virtual machine's monitor counts: exits, requests, interrupts" },
 	{ 'w', "wide", NULL, OPTION_FLAG, STATS(wide), "packets and throttling, too" },
 	{},
 };
@@ -300,6 +303,11 @@ static int stats_run(struct cli *cli, const void *userdata, const struct argumen
 	uint32_t interval_ms = 0;
 	int r = stats_interval(cli, options, &interval_ms, err);
 
+	if (r == 0 && options->machine) {
+		if (arguments->word_count != 1)
+			return cli_usage(cli, err, "--machine: goes with the name of one instance");
+		return stats_machine(cli, arguments->words[0], err);
+	}
 	if (r == 0)
 		r = cli_connect(cli, &client, err);
 	if (r < 0)
@@ -315,12 +323,15 @@ static int stats_run(struct cli *cli, const void *userdata, const struct argumen
 
 const struct verb verb_stats = {
 	.name = "stats",
-	.synopsis = "[--no-stream] [-i SECONDS] [-w] [NAME...]",
+	.synopsis = "[--no-stream] [-i SECONDS] [-w] [NAME...] | --machine NAME",
 	.summary = "Show what running instances consume, again and again until Ctrl-C",
 	.help = "Without names all running instances, also those that start meanwhile.  CPU % is "
 		"100 for one\nprocessor.  MEMORY leaves out the page cache that the kernel takes "
-		"back first.  With -f json\none object a line for each sample.\n\n"
+		"back first.  With -f json\none object a line for each sample.  With --machine "
+		"once what the monitor of a virtual\nmachine has counted: why its processors left "
+		"the guest, what each device did, KVM's own\ncounters.\n\n"
 		"Examples:\n  brume stats\n  brume stats --no-stream web db\n"
+		"  brume stats --machine vm1\n"
 		"  brume stats -i 10 -f json | jq '[.name, .memory.usage_bytes]'\n",
 	.options = stats_options,
 	.options_size = sizeof(struct stats_options),

@@ -141,6 +141,11 @@ def test_what_people_see_of_it(web):
     assert usage["cpu"]["usage_ns"] > 0 and usage["memory"]["usage_bytes"] > 0
     assert usage["network"]["tx_bytes"] > 0
     assert 0 < usage["memory"]["guest_usage_bytes"] < usage["memory"]["guest_total_bytes"] <= 256 << 20
+    counted = web.json("stats", "--machine", "web")
+    disks = counted["devices" if machine["backend"] == "brume-vmm" else "disks"]
+    assert any(disk["read_bytes"] > 1 << 16 for disk in disks)
+    assert re.search(r"^(disks|devices)\.disk0\.read_bytes +\d+$", web.out("stats", "--machine", "web"), re.M)
+    assert "name of one instance" in web.cli("stats", "--machine", code=2).stderr
 
 
 def test_its_limits_are_the_guests(web):
