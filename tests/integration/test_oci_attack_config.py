@@ -151,9 +151,13 @@ def test_strings(bundle, place, text):
     assert bundle.leftovers() == []
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\0" * 100, b"[" * 100000, b'{"pid":-1}', b'{"pid":1e99}',
-                                  b'{"version":"1","id":"x","bundle":"/","pid":99999999999}',
-                                  b'{"version":"1","id":"x","bundle":"/","cgroup":"/../../x"}', b"x" * 4 * MIB,
+# Whatever is wrong with it, it is of this container: else that alone would be why it is refused.
+OWN = b'{"version":"1","id":"OWN","bundle":"/",'
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\0" * 100, b"[" * 100000, OWN + b'"pid":-1}',
+                                  OWN + b'"pid":1e99}', OWN + b'"pid":99999999999}',
+                                  OWN + b'"cgroup":"/../../x"}', b"x" * 4 * MIB,
                                   b'{"version":"1","id":"x","bundle":"/"}'],
                          ids=["empty", "cut", "array", "zeros", "deep", "pid", "float", "pid-range", "cgroup",
                               "large", "other"])
@@ -161,6 +165,7 @@ def test_a_hostile_state(bundle, data):
     """state.json as something else left it: every verb fails in one line, --force takes it away."""
     bundle.start("sleep", "1000")
     pid = bundle.state()["pid"]
+    data = data.replace(b"OWN", bundle.id.encode())
     (bundle.root / bundle.id / "state.json").write_bytes(data)
     for verb in ("state", "kill", "exec", "start", "pause", "delete"):
         words = [bundle.id] + (["true"] if verb == "exec" else [])
