@@ -24,14 +24,14 @@ enum { META_MAX = 64 << 10 };
 int kernel_name_check(const char *name, struct error *err)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-				      "0123456789._-";
+				      "0123456789._+-";
 	size_t size = strlen(name);
 
 	if (size == 0 || size > KERNEL_NAME_MAX || strspn(name, letters) != size ||
-	    strchr("._-", name[0]) || strcmp(name, "default") == 0)
+	    strchr("._+-", name[0]) || strcmp(name, "default") == 0)
 		return error_say(err, -EINVAL,
 				 "kernel: '%.80s' is no name: use up to %d letters, digits, '.', "
-				 "'_' and '-', and not \"default\"",
+				 "'_', '+' and '-', and not \"default\"",
 				 name, KERNEL_NAME_MAX);
 	return 0;
 }

@@ -17,7 +17,7 @@ struct error;
 
 enum { KERNEL_NAME_MAX = 63 };
 
-/* [A-Za-z0-9][A-Za-z0-9._-]*, and not "default". */
+/* [A-Za-z0-9][A-Za-z0-9._+-]*, and not "default": versions of kernels are names. */
 int kernel_name_check(const char *name, struct error *err);
 
 /* Paths of our own programs. */

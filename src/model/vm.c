@@ -24,7 +24,7 @@ bool vm_kernel_is_valid(const char *name)
 	if (size == 0 || size > VM_KERNEL_MAX || !isalnum((unsigned char) name[0]))
 		return false;
 	for (size_t i = 1; i < size; i++)
-		if (!isalnum((unsigned char) name[i]) && !strchr("._-", name[i]))
+		if (!isalnum((unsigned char) name[i]) && !strchr("._+-", name[i]))
 			return false;
 	return true;
 }

@@ -108,6 +108,7 @@ static void names_of_kernels(void **state)
 
 	(void) state;
 	assert_true(vm_kernel_is_valid("6.1.0-40-cloud-amd64"));
+	assert_true(vm_kernel_is_valid("6.12.117+deb12-cloud-amd64"));
 	assert_true(vm_kernel_is_valid("a"));
 	assert_false(vm_kernel_is_valid(""));
 	assert_false(vm_kernel_is_valid("-a"));
