@@ -100,8 +100,11 @@ static void add_board(const struct machine_spec *spec, const struct qemu_platfor
 					 platform->machine, "-accel", NULL });
 	/* TCG's cache of translations is bounded: it counts as the instance's memory. */
 	strv_append(&command->argv, spec->kvm ? "kvm" : "tcg,thread=multi,tb-size=96");
-	add_words(command,
-		  (const char *const[]){ "-cpu", spec->kvm ? "host" : platform->tcg_cpu, NULL });
+	add_words(command, (const char *const[]){ "-cpu",
+						  !spec->kvm       ? platform->tcg_cpu
+						  : spec->no_xsave ? "host,xsave=off"
+								   : "host",
+						  NULL });
 	strv_append(&command->argv, "-smp");
 	command_add(command, "%u,sockets=1,cores=%u,threads=1", spec->cpus, spec->cpus);
 	strv_append(&command->argv, "-m");

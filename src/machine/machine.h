@@ -97,7 +97,7 @@ struct machine_nic {
 struct machine_spec {
 	enum machine_backend backend;
 	bool kvm;                 /* QEMU: -accel kvm, otherwise tcg */
-	bool no_xsave;            /* brume-vmm: as machine_choose() says */
+	bool no_xsave;            /* on KVM: as machine_choose() says */
 	const char *architecture; /* OCI's: "amd64", "arm64" */
 	uint32_t cpus;
 	uint64_t memory_bytes;

@@ -133,6 +133,10 @@ static void qemu_with_input_and_kvm(void **state)
 	assert_words(text, "\n-accel\nkvm\n-cpu\nhost\n");
 	assert_words(text, "path=/run/a,,b/guest.sock,server=on");
 	assert_null(strstr(text, "mitigations"));
+	machine_command_done(&command);
+	world->spec.no_xsave = true;
+	AUTO(free) char *without = command_text(&world->spec, &command);
+	assert_words(without, "\n-accel\nkvm\n-cpu\nhost,xsave=off\n");
 }
 
 static void qemu_with_firmware(void **state)
