@@ -17,7 +17,7 @@ struct guest_memory {
 };
 
 /* A guest that has not answered by then is left out. */
-enum { GUEST_POLL_MS = 500 };
+enum { GUEST_POLL_MS = 2000 };
 
 typedef void (*guest_poll_fn)(void *data);
 
