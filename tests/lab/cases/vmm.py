@@ -260,8 +260,7 @@ def carries_data():
 
 
 work.mkdir(parents=True)
-if not os.path.exists("/dev/kvm"):
-    subprocess.run(["modprobe", "kvm-amd"], check=True)
+subprocess.run(["lab-kvm"], check=True)
 subprocess.run(["modprobe", "tun"], check=True)
 initramfs()
 boots_and_finds_its_devices()
