@@ -44,23 +44,32 @@ static json_t *meta_data(const struct seed *seed)
 			 seed->hostname, "public-keys", strings(seed->ssh_keys));
 }
 
-static json_t *nic(const struct seed *seed, const struct seed_nic *from)
+/*
+ * Named in both ways: cloud-init's writers for networkd and ifcfg find the port by its name only.
+ * IPv6's way out stands as gateway6, because as a route to ::/0 it becomes ::/64 in
+ * cloud-init 22.4.
+ */
+static json_t *nic(const struct seed *seed, const struct seed_nic *from, const char *name)
 {
+	const char *gateway6 = NULL;
 	const uint8_t *mac = from->mac;
 	json_t *routes = json_array();
 	char text[18];
 
 	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
 		 mac[3], mac[4], mac[5]);
-	for (char *const *gateway = from->gateways; gateway && *gateway; gateway++)
-		json_array_append_new(routes,
-				      json_pack("{s:s, s:s}", "to",
-						strchr(*gateway, ':') ? "::/0" : "0.0.0.0/0", "via",
-						*gateway));
-	json_t *object =
-		json_pack("{s:{s:s}, s:o, s:o, s:{s:o, s:o}}", "match", "macaddress", text,
-			  "addresses", strings(from->addresses), "routes", routes, "nameservers",
-			  "addresses", strings(seed->nameservers), "search", strings(seed->search));
+	for (char *const *gateway = from->gateways; gateway && *gateway; gateway++) {
+		if (strchr(*gateway, ':'))
+			gateway6 = *gateway;
+		else
+			json_array_append_new(routes, json_pack("{s:s, s:s}", "to", "0.0.0.0/0",
+								"via", *gateway));
+	}
+	json_t *object = json_pack("{s:{s:s}, s:s, s:o, s:o, s:{s:o, s:o}}", "match", "macaddress",
+				   text, "set-name", name, "addresses", strings(from->addresses),
+				   "routes", routes, "nameservers", "addresses",
+				   strings(seed->nameservers), "search", strings(seed->search));
+	json_put_string(object, "gateway6", gateway6);
 	if (from->mtu > 0)
 		json_object_set_new(object, "mtu", json_integer(from->mtu));
 	return object;
@@ -73,8 +82,8 @@ static json_t *network_config(const struct seed *seed)
 	for (unsigned int i = 0; i < seed->nic_count; i++) {
 		char name[16];
 
-		snprintf(name, sizeof(name), "port%u", i);
-		json_object_set_new(nics, name, nic(seed, &seed->nics[i]));
+		snprintf(name, sizeof(name), "eth%u", i);
+		json_object_set_new(nics, name, nic(seed, &seed->nics[i], name));
 	}
 	return json_pack("{s:i, s:o}", "version", 2, "ethernets", nics);
 }

@@ -69,10 +69,11 @@ static void is_a_disk_for_cloud_init(void **state)
 				  "\"public-keys\":[\"ssh-ed25519 AAAA you@here\"]}");
 	assert_string_equal(
 		network,
-		"{\"ethernets\":{\"port0\":{\"addresses\":[\"10.90.0.2/24\",\"fd00::2/64\"],"
-		"\"match\":{\"macaddress\":\"02:00:00:00:00:09\"},\"mtu\":1450,\"nameservers\":"
+		"{\"ethernets\":{\"eth0\":{\"addresses\":[\"10.90.0.2/24\",\"fd00::2/64\"],"
+		"\"gateway6\":\"fd00::1\",\"match\":{\"macaddress\":\"02:00:00:00:00:09\"},\"mtu\":"
+		"1450,\"nameservers\":"
 		"{\"addresses\":[\"10.90.0.1\"],\"search\":[]},\"routes\":[{\"to\":\"0.0.0.0/0\","
-		"\"via\":\"10.90.0.1\"},{\"to\":\"::/0\",\"via\":\"fd00::1\"}]}},\"version\":2}");
+		"\"via\":\"10.90.0.1\"}],\"set-name\":\"eth0\"}},\"version\":2}");
 }
 
 static void the_least(void **state)
