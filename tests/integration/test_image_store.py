@@ -594,7 +594,7 @@ def test_import_of_a_root_file_system(store, around):
 
 
 @pytest.mark.parametrize("data,words", [
-    (b"", "not a tar"), (b"hello\n" * 1000, "not a tar"), (b"\0" * 10240, "not a tar"),
+    (b"", "neither a tar"), (b"hello\n" * 1000, "neither a tar"), (b"\0" * 10240, "neither a tar"),
     (b"\x1f\x8b broken", "gzip stream")], ids=["nothing", "text", "zeros", "gzip"])
 def test_import_of_something_else(store, data, words):
     with pytest.raises(Failed, match=words):
