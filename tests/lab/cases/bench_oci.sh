@@ -6,7 +6,4 @@
 # First: ninja -C build-bench && ninja -C build-bench tests/floor-oci tests/floor-exec
 # then:  tests/lab/run -v --build build-bench --kernel 6.12 bench_oci
 set -euo pipefail
-# The emulator keeps its translation of a program by virtual address: at a random one it translates each
-# start anew, which costs more than what is to be measured, and other programs more than others.
-sysctl -qw kernel.randomize_va_space=0
 "$LAB/tests/bench/run" --build "$BRUME_BUILD" oci | tee "$LAB_ARTEFACTS/ratios.txt"
