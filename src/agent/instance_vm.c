@@ -262,6 +262,18 @@ static int open_kernel(struct plan_vm *vm)
 	return 0;
 }
 
+/* The instance's disk, which was made now (made is 0), or had been (-EEXIST); or why it was not. */
+static int open_own_disk(struct instance_task *task, const char *path, int made)
+{
+	int fd;
+
+	if (made < 0 && made != -EEXIST)
+		return made;
+	task->err = (struct error){};
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? error_set(&task->err, -errno, "open %s", path) : fd;
+}
+
 static int open_disks(struct plan_vm *vm)
 {
 	struct instance_task *task = vm->task;
@@ -277,12 +289,9 @@ static int open_disks(struct plan_vm *vm)
 						   .read_only = true,
 						   .serial = BUNDLE_VM_LOWER };
 	r = image_disk_make_empty(path, vm_disk_bytes(&task->instance->spec), &task->err);
-	if (r < 0 && r != -EEXIST)
-		return r;
-	task->err = (struct error){};
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	fd = open_own_disk(task, path, r);
 	if (fd < 0)
-		return error_set(&task->err, -errno, "open %s", path);
+		return fd;
 	vm->spec.disks[1] = (struct machine_disk){ .fd = keep(vm, fd), .serial = BUNDLE_VM_UPPER };
 	vm->spec.disk_count = 2;
 	return 0;
@@ -323,12 +332,9 @@ static int open_own_system(struct plan_vm *vm)
 									       : MACHINE_DISK_RAW,
 				       .read_only = true };
 	r = image_disk_make_overlay(path, bytes, &task->err);
-	if (r < 0 && r != -EEXIST)
-		return r;
-	task->err = (struct error){};
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	fd = open_own_disk(task, path, r);
 	if (fd < 0)
-		return error_set(&task->err, -errno, "open %s", path);
+		return fd;
 	vm->spec.disks[0] = (struct machine_disk){ .fd = keep(vm, fd),
 						   .format = MACHINE_DISK_QCOW2,
 						   .serial = BUNDLE_VM_UPPER,

@@ -180,7 +180,7 @@ static int is_image_archive(struct spool *spool, bool *ret, struct error *err)
 	return r;
 }
 
-void worker_fill_platform(struct worker *worker, struct oci_image *image)
+static void fill_platform(struct worker *worker, struct oci_image *image)
 {
 	const char *slash = strchr(worker->platform, '/');
 	const char *second = strchr(slash + 1, '/');
@@ -191,7 +191,7 @@ void worker_fill_platform(struct worker *worker, struct oci_image *image)
 	image->variant = second ? mem_strdup(second + 1) : NULL;
 }
 
-int worker_save_documents(struct worker *worker, struct oci_manifest *manifest,
+static int save_documents(struct worker *worker, struct oci_manifest *manifest,
 			  const struct oci_image *image, const char *config_text, struct error *err)
 {
 	struct image_info *info = &worker->info;
@@ -224,12 +224,33 @@ static void set_layer_type(struct oci_descriptor *layer, int compression)
 	snprintf(layer->media_type, sizeof(layer->media_type), "%s", types[compression]);
 }
 
+int worker_import_blob(struct worker *worker, struct oci_descriptor *blob,
+		       const struct digest *diff_id, const char *input, struct error *err)
+{
+	struct oci_manifest manifest = { .layers = blob, .layer_count = 1 };
+	AUTO(oci_image_done) struct oci_image image = {};
+	char name[DIGEST_TEXT_SIZE];
+	int r;
+
+	fill_platform(worker, &image);
+	image.diff_ids = mem_new0(struct digest);
+	image.diff_ids[0] = *diff_id;
+	image.layer_count = 1;
+
+	AUTO(json_decref) json_t *config = oci_image_encode(&image);
+	AUTO(free) char *text = json_text(config);
+	r = save_documents(worker, &manifest, &image, text, err);
+	if (r < 0)
+		return r;
+	digest_format(&blob->digest, name);
+	if (renameat(worker->job_fd, input, worker->blobs_fd, name) < 0)
+		return error_set(err, -errno, "blob %s", name);
+	return worker_negotiate(worker, err);
+}
+
 static int import_rootfs(struct worker *worker, struct worker_layer *work, struct error *err)
 {
 	struct oci_descriptor descriptor = {};
-	struct oci_manifest manifest = { .layers = &descriptor, .layer_count = 1 };
-	AUTO(oci_image_done) struct oci_image image = {};
-	char name[DIGEST_TEXT_SIZE];
 	int r;
 
 	layer_join(&work->layer);
@@ -242,20 +263,7 @@ static int import_rootfs(struct worker *worker, struct worker_layer *work, struc
 	descriptor.digest = work->layer.real_digest;
 	descriptor.size_bytes = work->layer.spool.size;
 	set_layer_type(&descriptor, work->layer.compression);
-	worker_fill_platform(worker, &image);
-	image.diff_ids = mem_new0(struct digest);
-	image.diff_ids[0] = work->layer.real_diff_id;
-	image.layer_count = 1;
-
-	AUTO(json_decref) json_t *config = oci_image_encode(&image);
-	AUTO(free) char *text = json_text(config);
-	r = worker_save_documents(worker, &manifest, &image, text, err);
-	if (r < 0)
-		return r;
-	digest_format(&descriptor.digest, name);
-	if (renameat(worker->job_fd, INPUT, worker->blobs_fd, name) < 0)
-		return error_set(err, -errno, "blob %s", name);
-	r = worker_negotiate(worker, err);
+	r = worker_import_blob(worker, &descriptor, &work->layer.real_diff_id, INPUT, err);
 	if (r == 0)
 		worker_layer_report(work);
 	return r;
@@ -444,7 +452,7 @@ static int describe_one_saved(struct worker *worker, int archive_fd,
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = describe_file(archive_fd, saved->layers[i], &image.diff_ids[i],
 				  &manifest.layers[i], err);
-	return r < 0 ? r : worker_save_documents(worker, &manifest, &image, text, err);
+	return r < 0 ? r : save_documents(worker, &manifest, &image, text, err);
 }
 
 static int describe_saved(struct worker *worker, int archive_fd, char ***ret_files,

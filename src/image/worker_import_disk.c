@@ -89,9 +89,6 @@ int worker_import_disk(struct worker *worker, struct spool *spool, enum disk_for
 {
 	struct image_info *info = &worker->info;
 	struct oci_descriptor descriptor = {};
-	struct oci_manifest manifest = { .layers = &descriptor, .layer_count = 1 };
-	AUTO(oci_image_done) struct oci_image image = {};
-	char name[DIGEST_TEXT_SIZE];
 	int r = hash_input(spool, format == DISK_RAW, &descriptor.digest, &descriptor.size_bytes,
 			   err);
 
@@ -103,18 +100,5 @@ int worker_import_disk(struct worker *worker, struct spool *spool, enum disk_for
 	info->disk = format;
 	snprintf(descriptor.media_type, sizeof(descriptor.media_type),
 		 "application/vnd.brume.disk.v1.%s", disk_format_names[format]);
-	worker_fill_platform(worker, &image);
-	image.diff_ids = mem_new0(struct digest);
-	image.diff_ids[0] = descriptor.digest;
-	image.layer_count = 1;
-
-	AUTO(json_decref) json_t *config = oci_image_encode(&image);
-	AUTO(free) char *text = json_text(config);
-	r = worker_save_documents(worker, &manifest, &image, text, err);
-	if (r < 0)
-		return r;
-	digest_format(&descriptor.digest, name);
-	if (renameat(worker->job_fd, input, worker->blobs_fd, name) < 0)
-		return error_set(err, -errno, "blob %s", name);
-	return worker_negotiate(worker, err);
+	return worker_import_blob(worker, &descriptor, &descriptor.digest, input, err);
 }

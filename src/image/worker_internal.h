@@ -76,11 +76,12 @@ int disk_worker(struct wire *wire, const char *action, struct error *err);
 /* worker_kernel.c: a kernel is taken apart, see kernel.h. */
 int kernel_worker(struct wire *wire, const char *action, struct error *err);
 
-/* Of an import that has no documents: what it is for, and both, saved; it is described by them. */
-void worker_fill_platform(struct worker *worker, struct oci_image *image);
-int worker_save_documents(struct worker *worker, struct oci_manifest *manifest,
-			  const struct oci_image *image, const char *config_text,
-			  struct error *err);
+/*
+ * Of an import that has no documents: the job's file input is the image's only blob, and of its
+ * platform and that both are made.
+ */
+int worker_import_blob(struct worker *worker, struct oci_descriptor *blob,
+		       const struct digest *diff_id, const char *input, struct error *err);
 
 /* worker_import_disk.c: DISK_NONE when the input is something else; `input` names it in /job. */
 int worker_find_disk(struct worker *worker, struct spool *spool, enum disk_format *ret,
