@@ -6,7 +6,7 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config python3 uthash-dev li
 packages_run="dnsmasq-base ca-certificates"
 packages_vm="qemu-system-x86 erofs-utils e2fsprogs" # with quickstart.sh --with-vm
 packages_demo="busybox-static docker-registry curl iproute2 nftables"
-packages_test="clang clang-format erofs-utils python3-pytest python3-websocket iproute2 nftables
+packages_test="clang clang-format mold erofs-utils python3-pytest python3-websocket iproute2 nftables
 	util-linux zstd skopeo podman crun openssl tar e2fsprogs uidmap procps catatonit
 	qemu-system-x86 qemu-utils syslinux syslinux-common mtools qemu-system-arm qemu-efi-aarch64"
 # For tests/lab: on this machine, and in the servers that it boots.

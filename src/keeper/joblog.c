@@ -14,12 +14,16 @@
 #include "base/mem.h"
 #include "codec/keeper_wire.h"
 
-/* A batch on its way to the file. */
+/*
+ * A batch on its way to the files.  After a crash the log may be ahead of it: what lies before the
+ * log's end is counted and not written.
+ */
 struct output {
 	struct joblog *log;
 	char *buffer;
 	size_t used;
-	uint64_t skip; /* bytes that are in the file already */
+	uint64_t base,
+		size_bytes; /* of the file in which the buffer's end belongs, and where in there */
 	int result;
 };
 
@@ -136,14 +140,36 @@ static int write_out(struct joblog *log, const char *data, size_t size)
 	return -ENOSPC;
 }
 
+static uint64_t end_of(const struct joblog *log)
+{
+	return log->base + log->size_bytes;
+}
+
 static void flush(struct output *out)
 {
-	size_t skip = out->skip < out->used ? (size_t) out->skip : out->used;
+	uint64_t begin = out->base + out->size_bytes - out->used;
+	uint64_t there = end_of(out->log) > begin ? end_of(out->log) - begin : 0;
+	size_t skip = there < out->used ? (size_t) there : out->used;
 
-	out->skip -= skip;
 	if (out->result == 0 && out->used > skip)
 		out->result = write_out(out->log, out->buffer + skip, out->used - skip);
 	out->used = 0;
+}
+
+static void go_to_next_file(struct output *out)
+{
+	flush(out);
+	out->base += out->size_bytes;
+	out->size_bytes = LOGLINE_HEAD_SIZE;
+	if (out->result == 0 && end_of(out->log) < out->base + out->size_bytes)
+		out->result = rotate(out->log);
+}
+
+static void put(struct output *out, const char *data, size_t size)
+{
+	memcpy(out->buffer + out->used, data, size);
+	out->used += size;
+	out->size_bytes += size;
 }
 
 /* The time is the same for all lines of a batch, so its text is made once. */
@@ -159,14 +185,17 @@ static void put_lines(struct output *out, const struct joblog_batch *batch)
 		const char *end = memchr(text, '\n', limit);
 		size_t piece = end ? (size_t) (end - text) : limit;
 
-		if (out->used + LOGLINE_PREFIX_SIZE + piece + 1 > JOBLOG_BUFFER_SIZE)
+		size_t line_size = LOGLINE_PREFIX_SIZE + piece + 1;
+
+		if (out->size_bytes > LOGLINE_HEAD_SIZE &&
+		    out->size_bytes + line_size > out->log->max_bytes)
+			go_to_next_file(out);
+		if (out->used + line_size > JOBLOG_BUFFER_SIZE)
 			flush(out);
 		prefix[LOGLINE_FLAG_OFFSET] = end ? 'F' : 'P';
-		memcpy(out->buffer + out->used, prefix, sizeof(prefix));
-		out->used += sizeof(prefix);
-		memcpy(out->buffer + out->used, text, piece);
-		out->used += piece;
-		out->buffer[out->used++] = '\n';
+		put(out, prefix, sizeof(prefix));
+		put(out, text, piece);
+		put(out, "\n", 1);
 		piece += end != NULL;
 		text += piece;
 		size -= piece;
@@ -185,51 +214,41 @@ void joblog_begin(struct joblog *log, struct joblog_batch *batch)
 {
 	int r = log->fd < 0 ? open_file(log) : 0;
 
-	batch->position = r < 0 ? JOBLOG_NOWHERE : log->base + log->size_bytes;
+	batch->base = log->base;
+	batch->position = r < 0 ? JOBLOG_NOWHERE : end_of(log);
 	batch->torn = r == 0 && log->torn;
 	if (r < 0)
 		report(log, r);
 }
 
+/* Puts the batch where `out` says that it belongs. */
+static void write_batch(struct output *out, const struct joblog_batch *batch, bool torn)
+{
+	if (torn)
+		put(out, "\n", 1);
+	put_lines(out, batch);
+	flush(out);
+	report(out->log, out->result);
+}
+
 void joblog_write(struct joblog *log, const struct joblog_batch *batch, char *buffer)
 {
-	struct output out = { log, buffer, 0, 0, 0 };
+	int r = log->fd < 0 ? open_file(log) : 0;
+	struct output out = { log, buffer, 0, log->base, log->size_bytes, r };
 
-	if (log->fd < 0)
-		out.result = open_file(log);
-	if (out.result == 0 && log->size_bytes > LOGLINE_HEAD_SIZE &&
-	    log->size_bytes + LOGLINE_PREFIX_SIZE + batch->size > log->max_bytes)
-		out.result = rotate(log);
-	if (out.result == 0 && log->torn)
-		buffer[out.used++] = '\n';
-	put_lines(&out, batch);
-	flush(&out);
-	report(log, out.result);
+	write_batch(&out, batch, r == 0 && log->torn);
 }
 
 void joblog_write_again(struct joblog *log, const struct joblog_batch *batch, char *buffer)
 {
-	struct output out = { log, buffer, 0, 0, 0 };
-	uint64_t end;
+	int r = batch->position == JOBLOG_NOWHERE || log->fd >= 0 ? 0 : open_file(log);
 
-	out.result = batch->position == JOBLOG_NOWHERE || log->fd >= 0 ? 0 : open_file(log);
-	end = log->base + log->size_bytes;
-	if (batch->position == JOBLOG_NOWHERE || out.result < 0 || end <= batch->position) {
+	if (batch->position == JOBLOG_NOWHERE || r < 0 || end_of(log) <= batch->position) {
 		joblog_write(log, batch, buffer);
 		return;
 	}
-	/* A file that begins with the batch was made for it. */
-	if (log->base == batch->position)
-		out.skip = log->size_bytes - LOGLINE_HEAD_SIZE;
-	else if (log->base < batch->position)
-		out.skip = end - batch->position;
-	else
-		return;
-	if (batch->torn && log->base != batch->position)
-		buffer[out.used++] = '\n';
-	put_lines(&out, batch);
-	flush(&out);
-	report(log, out.result);
+	struct output out = { log, buffer, 0, batch->base, batch->position - batch->base, 0 };
+	write_batch(&out, batch, batch->torn);
 }
 
 void joblog_close(struct joblog *log)

@@ -6,8 +6,9 @@
  * (codec/logline.h).  Errors of the disk are told once and output is dropped until it works again:
  * a full disk must not stop an instance.  After a crash a cut last line is closed first.
  *
- * What is written is a function of the batch alone, so a batch that a crash has cut can be written
- * again from where it ended: see keeper/spool.h.
+ * A line that would make a file too large begins the next one, so no file is larger than asked.
+ * What is written is a function of the batch and of where it begins, so a batch that a crash has
+ * cut can be written again from where it ended: see keeper/spool.h.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,6 +39,7 @@ struct joblog_batch {
 	int64_t time_ns;
 	const char *text;
 	size_t size;
+	uint64_t base;     /* of the log's file before */
 	uint64_t position; /* of the log's end before; JOBLOG_NOWHERE when it could not be opened */
 	bool torn;         /* the log did not end with a line end */
 };

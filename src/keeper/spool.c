@@ -21,7 +21,7 @@ enum {
 	TERMINAL_MAX = 3072,
 };
 
-static const char magic[8] = "brspool1";
+static const char magic[8] = "brspool2";
 
 /*
  * The first two pages, mapped: a store survives the process.  Data of pipes lies behind them, from
@@ -30,6 +30,7 @@ static const char magic[8] = "brspool1";
 struct head {
 	char magic[8];
 	uint64_t committed; /* all of the file before this is in the log */
+	uint64_t base;
 	uint64_t position;
 	int64_t time_ns;
 	uint64_t max_bytes;
@@ -54,7 +55,8 @@ struct spool {
 static bool head_valid(const struct head *head, uint64_t size)
 {
 	return memcmp(head->magic, magic, sizeof(magic)) == 0 && head->committed >= HEAD_SIZE &&
-	       size <= FILE_MAX + SPOOL_BATCH_MAX && head->terminal_size <= TERMINAL_MAX &&
+	       size <= FILE_MAX + SPOOL_BATCH_MAX && head->base <= head->position &&
+	       head->terminal_size <= TERMINAL_MAX &&
 	       (head->stream == LOGLINE_STDOUT || head->stream == LOGLINE_STDERR) &&
 	       memchr(head->path, '\0', sizeof(head->path)) && head->path[0] == '/';
 }
@@ -65,6 +67,7 @@ static void write_again(struct head *head, const char *text, size_t size, char *
 				      .time_ns = head->time_ns,
 				      .text = text,
 				      .size = size,
+				      .base = head->base,
 				      .position = head->position,
 				      .torn = head->torn };
 	struct joblog log;
@@ -145,6 +148,7 @@ static void describe(struct head *head, const struct joblog *log, const struct j
 {
 	size_t size = strlen(log->path) + 1;
 
+	head->base = batch->base;
 	head->position = batch->position;
 	head->time_ns = batch->time_ns;
 	head->stream = batch->stream;

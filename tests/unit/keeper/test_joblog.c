@@ -189,6 +189,53 @@ static void writes_again_in_the_file_made_for_it(void **state)
 	}
 }
 
+/* What a crash leaves when the log had grown to `end`: the files that had begun, cut there. */
+static void cut_at(const char *path, uint64_t end)
+{
+	AUTO(free) char *one = mem_printf("%s.1", path);
+	AUTO(free) char *two = mem_printf("%s.2", path);
+
+	for (uint64_t base = 2 * FILE_OF_TWO; base > end; base -= FILE_OF_TWO) {
+		assert_int_equal(rename(one, path), 0);
+		if (base == 2 * FILE_OF_TWO)
+			assert_int_equal(rename(two, one), 0);
+	}
+	assert_int_equal(truncate(path, (off_t) (end % FILE_OF_TWO)), 0);
+}
+
+/* A batch fills several files, none larger than asked; a crash at any byte of it changes nothing.
+ */
+static void spreads_a_batch_over_files(void **state)
+{
+	AUTO(free) char *path = mem_printf("%s/spread", (char *) *state);
+	AUTO(free) char *one = mem_printf("%s.1", path);
+	AUTO(free) char *two = mem_printf("%s.2", path);
+
+	for (uint64_t end = LOGLINE_HEAD_SIZE + LINE; end <= 3 * FILE_OF_TWO; end++) {
+		struct joblog log;
+
+		/* A head is written at once. */
+		if (end % FILE_OF_TWO > 0 && end % FILE_OF_TWO < LOGLINE_HEAD_SIZE)
+			continue;
+		unlink(path);
+		unlink(one);
+		unlink(two);
+		joblog_init(&log, path, FILE_OF_TWO, 3);
+		say(&log, LOGLINE_STDOUT, "a\n");
+		struct joblog_batch batch = batch_of(&log, LOGLINE_STDOUT, "b\nc\nd\ne\nf\n", 10);
+		joblog_write(&log, &batch, buffer);
+		joblog_done(&log);
+		if (end < 3 * FILE_OF_TWO)
+			cut_at(path, end);
+		joblog_init(&log, path, FILE_OF_TWO, 3);
+		joblog_write_again(&log, &batch, buffer);
+		joblog_done(&log);
+		expect(two, T "stdout F a\n" T "stdout F b\n");
+		expect_at(one, FILE_OF_TWO, T "stdout F c\n" T "stdout F d\n");
+		expect_at(path, 2 * FILE_OF_TWO, T "stdout F e\n" T "stdout F f\n");
+	}
+}
+
 /* A text of only line ends grows 41-fold: it takes many rounds of the buffer, and none is lost. */
 static void loses_nothing_of_many_empty_lines(void **state)
 {
@@ -237,6 +284,7 @@ int main(void)
 		cmocka_unit_test(goes_on_over_a_hole),
 		cmocka_unit_test(writes_again_what_a_crash_cut),
 		cmocka_unit_test(writes_again_in_the_file_made_for_it),
+		cmocka_unit_test(spreads_a_batch_over_files),
 		cmocka_unit_test(loses_nothing_of_many_empty_lines),
 		cmocka_unit_test(goes_on_after_the_disk_failed),
 	};
