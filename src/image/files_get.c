@@ -252,13 +252,13 @@ static int put_name(struct get *get, int dir_fd, const char *file, const char *n
 static int try_top(struct get *get, const struct files_work *work, const char *name)
 {
 	int flags = work->follow ? 0 : O_NOFOLLOW;
-	AUTO(fd_close) int path_fd = files_open(work->root_fd, work->path, O_PATH | flags);
+	AUTO(fd_close) int path_fd = files_open_below(work->root_fd, work->path, O_PATH | flags);
 	AUTO(fd_close) int file_fd = -1;
 
 	if (path_fd < 0)
 		return error_set(get->err, path_fd, "%.300s", work->path);
 	if (is_opened(path_fd)) {
-		file_fd = files_open(work->root_fd, work->path, O_RDONLY | flags);
+		file_fd = files_open_below(work->root_fd, work->path, O_RDONLY | flags);
 		if (file_fd == -ELOOP || file_fd == -ENXIO)
 			return -ESTALE;
 		if (file_fd < 0)

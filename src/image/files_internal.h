@@ -33,7 +33,7 @@ int files_put(const struct files_work *work, struct error *err);
  * Opens `path` in the root `root_fd`: no link leads out of it.  Never waits, never becomes a
  * controlling terminal.
  */
-int files_open(int root_fd, const char *path, int flags);
+int files_open_below(int root_fd, const char *path, int flags);
 
 /* The same for one name in a folder, which must not be a link. */
 int files_open_child(int dir_fd, const char *name, int flags);

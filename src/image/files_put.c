@@ -89,13 +89,13 @@ static int make_way(struct put *put, const char *name)
 		char kept = *end;
 
 		*end = '\0';
-		fd = files_open(put->work->root_fd, path, O_PATH | O_DIRECTORY);
+		fd = files_open_below(put->work->root_fd, path, O_PATH | O_DIRECTORY);
 		if (fd == -ENOENT) {
 			last = strrchr(path, '/');
 			AUTO(free) char *above = mem_strndup(path, (size_t) (last - path));
 			AUTO(fd_close)
-			int above_fd = files_open(put->work->root_fd, above[0] ? above : "/",
-						  O_PATH | O_DIRECTORY);
+			int above_fd = files_open_below(put->work->root_fd, above[0] ? above : "/",
+							O_PATH | O_DIRECTORY);
 
 			if (above_fd < 0)
 				return above_fd;
@@ -121,11 +121,11 @@ static int open_parent(struct put *put, const char *name, const char **ret_last)
 	*ret_last = slash ? slash + 1 : name;
 	if (put->last_parent && strcmp(put->last_parent, parent) == 0)
 		return put->last_fd;
-	fd = files_open(put->work->root_fd, path, O_PATH | O_DIRECTORY);
+	fd = files_open_below(put->work->root_fd, path, O_PATH | O_DIRECTORY);
 	if (fd == -ENOENT && parent[0]) {
 		int r = make_way(put, parent);
 
-		fd = r < 0 ? r : files_open(put->work->root_fd, path, O_PATH | O_DIRECTORY);
+		fd = r < 0 ? r : files_open_below(put->work->root_fd, path, O_PATH | O_DIRECTORY);
 	}
 	if (fd < 0)
 		return error_set(put->err, fd, "%.300s", path);
@@ -286,7 +286,7 @@ static int put_folder(struct put *put, struct archive_entry *entry, const char *
 	if (mkdirat(r, last, 0700) < 0 && errno != EEXIST)
 		return error_set(put->err, -errno, "make %.300s", path);
 	/* A link to a folder stays one: /lib of many images. */
-	fd = files_open(put->work->root_fd, path, O_RDONLY | O_DIRECTORY);
+	fd = files_open_below(put->work->root_fd, path, O_RDONLY | O_DIRECTORY);
 	if (fd == -ENOTDIR)
 		return error_say(put->err, -EEXIST,
 				 "%.300s is no folder: a folder does not replace it", path);
@@ -317,7 +317,7 @@ static int put_link(struct put *put, struct archive_entry *entry, const char *na
 	slash = strrchr(target, '/');
 	above = slash ? mem_strndup(target, (size_t) (slash - target)) : mem_strdup("");
 	path = join(put, above);
-	target_fd = files_open(put->work->root_fd, path, O_PATH | O_DIRECTORY);
+	target_fd = files_open_below(put->work->root_fd, path, O_PATH | O_DIRECTORY);
 	if (target_fd < 0)
 		return error_set(put->err, target_fd, "hard link '%.150s': %.150s", name, target);
 	dir_fd = open_parent(put, name, &last);
@@ -395,8 +395,8 @@ static void set_times(struct put *put)
 	for (size_t i = put->folder_count; i-- > 0;) {
 		const struct timespec times[] = { put->folders[i].mtime, put->folders[i].mtime };
 		AUTO(fd_close)
-		int fd = files_open(put->work->root_fd, put->folders[i].path,
-				    O_RDONLY | O_DIRECTORY);
+		int fd = files_open_below(put->work->root_fd, put->folders[i].path,
+					  O_RDONLY | O_DIRECTORY);
 
 		/* The instance may have removed it again. */
 		if (fd >= 0)
@@ -429,7 +429,7 @@ static int put_all(struct put *put)
 int files_put(const struct files_work *work, struct error *err)
 {
 	AUTO(archive_read_free) struct archive *archive = archive_read_new();
-	AUTO(fd_close) int dest_fd = files_open(work->root_fd, work->path, O_PATH);
+	AUTO(fd_close) int dest_fd = files_open_below(work->root_fd, work->path, O_PATH);
 	AUTO(free) struct put *put = mem_new0(struct put);
 	struct stat st;
 	int r;

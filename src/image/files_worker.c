@@ -32,7 +32,7 @@ static int open_how(int dir_fd, const char *path, int flags, uint64_t resolve)
 	return fd < 0 ? -errno : fd;
 }
 
-int files_open(int root_fd, const char *path, int flags)
+int files_open_below(int root_fd, const char *path, int flags)
 {
 	return open_how(root_fd, path, flags, RESOLVE_IN_ROOT);
 }
@@ -115,7 +115,8 @@ static int read_request(struct wire *wire, struct files_work *work, bool *ret_na
 static int describe(const struct files_work *work, const char *name, struct error *err)
 {
 	AUTO(fd_close)
-	int fd = files_open(work->root_fd, work->path, O_PATH | (work->follow ? 0 : O_NOFOLLOW));
+	int fd = files_open_below(work->root_fd, work->path,
+				  O_PATH | (work->follow ? 0 : O_NOFOLLOW));
 	char target[LINK_MAX + 1];
 	struct stat st;
 	ssize_t n;
