@@ -66,5 +66,13 @@ int launch_attach(struct cli *cli, const struct launch_options *options, const c
 		cli_print_error(cli, err->msg);
 		return code;
 	}
-	return r < 0 ? r : attachment_run(&attachment, err);
+	if (r == 0)
+		r = attachment_run(&attachment, err);
+	/* Its name is free again when the command returns; who cannot wait for that has the code
+	 * all the same. */
+	if (r >= 0 && options->remove_on_exit && attachment.end == ATTACHMENT_ENDED) {
+		(void) wait_until_deleted(cli, name, NULL);
+		cli->hint[0] = '\0';
+	}
+	return r;
 }

@@ -1,6 +1,7 @@
 #pragma once
 /*
- * cli/wait.h - waits for operations, shows their progress, and lets Ctrl-C cancel them.
+ * cli/wait.h - waits for operations, shows their progress, and lets Ctrl-C cancel them; and for an
+ * instance's end.
  *
  * Used by every verb that changes something.  While it waits, SIGINT is blocked and read from a
  * signalfd: the first cancels the operation and waits for its end, the second leaves it alone.
@@ -9,6 +10,9 @@
 
 struct cli;
 struct error;
+
+/* Until no instance has this name any more.  -EINTR: Ctrl-C. */
+int wait_until_deleted(struct cli *cli, const char *name, struct error *err);
 
 /*
  * `title` says what is done, for progress and errors ("pulling nginx").  A failed or

@@ -9,6 +9,7 @@
 #include "cli/resource.h"
 #include "cli/stream.h"
 #include "cli/verb.h"
+#include "cli/wait.h"
 #include "client/client.h"
 #include "codec/uri.h"
 
@@ -267,6 +268,21 @@ static int wait_read_options(struct cli *cli, const struct wait_options *options
 		}
 	return cli_usage(cli, err, "--condition %s: must be stopped, running, healthy or deleted",
 			 options->condition);
+}
+
+int wait_until_deleted(struct cli *cli, const char *name, struct error *err)
+{
+	struct waited one = { .name = name };
+	struct waiting waiting = {
+		.cli = cli, .condition = WAIT_DELETED, .list = &one, .count = 1, .timeout_ms = -1
+	};
+	struct client *client = NULL;
+	int r = cli_connect(cli, &client, err);
+
+	if (r == 0)
+		r = wait_until_met(&waiting, client, err);
+	free(one.uid);
+	return r > 0 ? error_say(err, -EINTR, "interrupted") : r;
 }
 
 static int wait_run(struct cli *cli, const void *userdata, const struct arguments *arguments,

@@ -414,7 +414,7 @@ static void do_vsock(const char *arguments)
 	fds = calloc(count + 1, sizeof(*fds));
 	address.svm_port = port;
 	if (!fds || bind(listener, (struct sockaddr *) &address, sizeof(address)) < 0 ||
-	    listen(listener, 128) < 0)
+	    listen(listener, (int) count) < 0) /* one that finds no room is refused */
 		die("listening on vsock");
 	fds[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
 	say("listening\n");

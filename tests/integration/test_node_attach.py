@@ -41,7 +41,7 @@ def test_launch_it_is_a_shell(busybox):
     terminal.expect("/ # ")  # which forgets what was typed ahead
     terminal.type("exit 7\r")
     assert terminal.finish() == 7
-    eventually(lambda: node.api("GET", "/1.0/instances/shell", raw=True)[0] == 404, 20, "its end")
+    assert node.api("GET", "/1.0/instances/shell", raw=True)[0] == 404, "its name is free at once"
 
 
 def test_launch_i_reads_our_input_to_its_end(busybox):
@@ -63,7 +63,7 @@ def test_a_launch_that_cannot_start_leaves_nothing(busybox):
     node, reference = busybox
     done = node.cli("launch", "-a", "--rm", reference, "wrong", "--", "/no/such/program", code=127)
     assert "/no/such/program" in done.stderr
-    eventually(lambda: node.api("GET", "/1.0/instances/wrong", raw=True)[0] == 404, 20, "its end")
+    assert node.api("GET", "/1.0/instances/wrong", raw=True)[0] == 404
 
 
 @pytest.mark.parametrize("program, code", [

@@ -41,7 +41,9 @@ same() { # WHAT WANTED GOT
 code_of() { # COMMAND... ; its exit code in $code, what it says in $said
 	code=0
 	said=$("$@" 2>&1) || code=$?
+	echo "$said" | tail -n 3
 }
+no_monitor() { if pgrep -ax brume-vmm; then return 1; fi; }
 runs_anew() { [ "$(get vm status state)" = running ] && [ "$(get vm status pid)" != "$1" ]; }
 kill_daemon() {
 	local pid
@@ -106,20 +108,21 @@ say "its monitor was killed, and it is back"
 
 brume stop -t 1 vm
 same "exit code" 137 "$(get vm status exit_code)"
-[ -z "$(pgrep -x brume-vmm)" ]
+no_monitor
 code_of brume launch -a --rm --vm -m 128M $HELLO one -- sh -c 'echo told; exit 7'
 same "a command's end" "7 told" "$code $said"
 say "a command has ended"
 code_of brume launch -a --rm --vm -m 128M $HELLO one -- /no/such/program
 same "a program that is not there" 127 "$code"
 say "a program was not there"
-code_of brume launch -a --vm -m 128M $HELLO one -- sh -c 'echo c >/proc/sysrq-trigger'
+brume project set default allow_privileged=true
+code_of brume launch -a --vm --privileged -m 128M $HELLO one -- sh -c 'echo c >/proc/sysrq-trigger'
 get one status error | grep "the guest has crashed.*Kernel panic"
 say "a kernel panicked"
 
 brume delete --force vm web one
-node_until 20 test -z "$(pgrep -x brume-vmm)"
-[ -z "$(ls run/instances state/instances 2>/dev/null | grep -v :)" ]
-! ip -o link | grep -w tun
+node_until 20 no_monitor
+same "folders of instances" "" "$(find run/instances state/instances -mindepth 1 -maxdepth 1)"
+same "taps" "" "$(ip -o link show type tun)"
 brume network list
 say "nothing is left"
