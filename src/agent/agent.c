@@ -31,6 +31,7 @@
 #include "kern/cgroup.h"
 #include "machine/machine.h"
 #include "net/node.h"
+#include "net/observe.h"
 
 enum {
 	/* One step of this many instances at a time: more only fight for the kernel's locks. */
@@ -363,6 +364,9 @@ static void agent_free(struct agent *agent)
 	image_store_free(agent->images);
 	net_watch_free(agent->net_watch);
 	net_free(agent->net);
+	if (agent->found)
+		net_observed_done(agent->found);
+	free(agent->found);
 	cgroup_host_free(agent->cgroups);
 	strv_free(agent->dropped_jobs);
 	free(agent->slots);

@@ -24,6 +24,7 @@ struct instance_actor;
 struct keeper_watch;
 struct net_watch;
 struct net;
+struct net_observed;
 struct network_actor;
 struct pool;
 struct probe;
@@ -38,6 +39,7 @@ struct agent {
 	struct cgroup_host *cgroups;
 	struct image_store *images;
 	struct net *net;
+	struct net_observed *found; /* what there was of networks at the start; NULL: not known */
 
 	sd_event *event;
 	struct pool *pool;       /* steps: milliseconds */

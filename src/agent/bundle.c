@@ -74,10 +74,14 @@ static int write_owned(int dir_fd, const char *name, const char *text, uint32_t 
 void bundle_put_hosts(const struct bundle *bundle, struct strbuf *out)
 {
 	strbuf_puts(out, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-	if (bundle->spec->ipv4[0])
-		strbuf_printf(out, "%s\t%s\n", bundle->spec->ipv4, bundle_host_name(bundle));
-	if (bundle->spec->ipv6[0])
-		strbuf_printf(out, "%s\t%s\n", bundle->spec->ipv6, bundle_host_name(bundle));
+	for (size_t i = 0; i < bundle->spec->port_count; i++) {
+		const struct port *port = &bundle->spec->ports[i];
+
+		if (port->ipv4[0] && !port->leaving)
+			strbuf_printf(out, "%s\t%s\n", port->ipv4, bundle_host_name(bundle));
+		if (port->ipv6[0] && !port->leaving)
+			strbuf_printf(out, "%s\t%s\n", port->ipv6, bundle_host_name(bundle));
+	}
 }
 
 static int write_names(const struct bundle *bundle, int dir_fd)

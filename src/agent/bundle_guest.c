@@ -10,7 +10,6 @@
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "codec/guest_config.h"
-#include "net/tap.h"
 
 /* What the guest of a virtual machine is told: the same as a container's bundle says. */
 
@@ -41,22 +40,19 @@ static void add_text(const char **list, size_t *count, size_t max, const char *t
 		list[(*count)++] = text;
 }
 
-static void add_network(struct guest_config *config, const struct network_args *network,
-			const struct tap_facts *tap)
+static void add_network(struct guest_config *config, const struct bundle_nic *from)
 {
-	struct guest_nic *nic = &config->nics[0];
+	struct guest_nic *nic = &config->nics[config->nic_count++];
+	const struct tap_facts *tap = &from->tap;
 
 	memcpy(nic->mac, tap->mac, sizeof(nic->mac));
 	nic->mtu = tap->mtu;
 	add_text(nic->addresses, &nic->address_count, GUEST_ADDRESSES_MAX, tap->ipv4);
 	add_text(nic->addresses, &nic->address_count, GUEST_ADDRESSES_MAX, tap->ipv6);
 	if (tap->ipv4[0])
-		add_text(nic->gateways, &nic->gateway_count, GUEST_ADDRESSES_MAX,
-			 network->gateway4);
+		add_text(nic->gateways, &nic->gateway_count, GUEST_ADDRESSES_MAX, from->gateway4);
 	if (tap->ipv6[0])
-		add_text(nic->gateways, &nic->gateway_count, GUEST_ADDRESSES_MAX,
-			 network->gateway6);
-	config->nic_count = 1;
+		add_text(nic->gateways, &nic->gateway_count, GUEST_ADDRESSES_MAX, from->gateway6);
 }
 
 static void add_names(struct guest_config *config, const struct bundle *bundle)
@@ -140,8 +136,8 @@ static const char *stop_signal(const struct instance_spec *spec,
 	return name && name[0] && signame_number(name) > 0 ? name : NULL;
 }
 
-int bundle_guest(const struct bundle *bundle, const struct network_args *network,
-		 const struct tap_facts *tap, int64_t now_ms, char **ret, struct error *err)
+int bundle_guest(const struct bundle *bundle, const struct bundle_nic *nics, size_t nic_count,
+		 int64_t now_ms, char **ret, struct error *err)
 {
 	const struct instance_spec *spec = bundle->spec;
 	const char *user = bundle_user(bundle);
@@ -165,8 +161,8 @@ int bundle_guest(const struct bundle *bundle, const struct network_args *network
 	config->reap = spec->run.init;
 	config->pids_max = spec->pids;
 	config->time_ms = now_ms;
-	if (tap)
-		add_network(config, network, tap);
+	for (size_t i = 0; i < nic_count && i < GUEST_NICS_MAX; i++)
+		add_network(config, &nics[i]);
 	add_names(config, bundle);
 	add_sysctls(config, &spec->run, &texts);
 	r = add_tmpfs(config, &spec->run, err);

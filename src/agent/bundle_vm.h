@@ -9,9 +9,7 @@
  * thread.
  */
 #include "agent/bundle.h"
-#include "agent/network_actor.h"
-
-struct tap_facts;
+#include "net/tap.h"
 
 /* Where the monitor sees RUN/instances/UID/machine. */
 #define BUNDLE_VM_RUN_DIR "/run/machine"
@@ -35,10 +33,17 @@ struct bundle_vm {
 int bundle_vm_write(const struct bundle_vm *vm, struct error *err);
 json_t *bundle_vm_config(const struct bundle_vm *vm);
 
-/* guest.json; `tap` NULL: no network.  The caller frees. */
-int bundle_guest(const struct bundle *bundle, const struct network_args *network,
-		 const struct tap_facts *tap, int64_t now_ms, char **ret, struct error *err);
+/* An interface, as the guest has to know it. */
+struct bundle_nic {
+	struct tap_facts tap;
+	const char *name;                /* "eth0" */
+	const char *gateway4, *gateway6; /* NULL or "": it does not lead out */
+};
 
-/* The disk of a guest that has cloud-init, open for reading; `tap` as above. */
-int bundle_seed(const struct bundle *bundle, const struct network_args *network,
-		const struct tap_facts *tap, int *ret_fd, struct error *err);
+/* guest.json; no interfaces: no network.  The caller frees. */
+int bundle_guest(const struct bundle *bundle, const struct bundle_nic *nics, size_t nic_count,
+		 int64_t now_ms, char **ret, struct error *err);
+
+/* The disk of a guest that has cloud-init, open for reading; interfaces as above. */
+int bundle_seed(const struct bundle *bundle, const struct bundle_nic *nics, size_t nic_count,
+		int *ret_fd, struct error *err);

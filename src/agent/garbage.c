@@ -23,7 +23,7 @@
 /* One collection: what is wanted when it begins, carried out on a worker. */
 struct collection {
 	struct agent *agent;
-	char **instances, **networks, **images;
+	char **instances, **networks, **ports, **images;
 	int result;
 	struct error err;
 };
@@ -61,7 +61,7 @@ static void scan_cgroups(struct agent *agent)
 
 static void scan_network(struct agent *agent)
 {
-	AUTO(net_observed_done) struct net_observed observed = {};
+	struct net_observed observed = {};
 	struct error err = {};
 
 	if (net_observe(agent->net, &observed, &err) < 0) {
@@ -70,6 +70,8 @@ static void scan_network(struct agent *agent)
 	}
 	for (size_t i = 0; observed.networks && observed.networks[i]; i++)
 		network_actor_found(agent, observed.networks[i]);
+	agent->found = mem_new0(struct net_observed);
+	*agent->found = observed;
 }
 
 void agent_scan(struct agent *agent)
@@ -126,9 +128,14 @@ static void remove_numbers(const struct collection *collection)
 static void work(void *data)
 {
 	struct collection *collection = data;
+	static const struct net_observed nothing;
+	const struct net_observed *found = collection->agent->found;
+	struct net_wanted wanted = { .networks = collection->networks,
+				     .ports = collection->ports,
+				     .instances = collection->instances,
+				     .before = found ? found : &nothing };
 	struct net_gc_report report = {};
-	int r = net_gc(collection->agent->net, collection->networks, collection->instances, &report,
-		       &collection->err);
+	int r = net_gc(collection->agent->net, &wanted, &report, &collection->err);
 
 	if (report.networks + report.ports + report.published + report.names > 0)
 		log_info("removed what nobody wants: %zu networks, %zu ports, %zu published ports, "
@@ -147,6 +154,7 @@ static void done(void *data)
 		log_error("cannot remove everything that nobody wants: %s", collection->err.msg);
 	strv_free(collection->instances);
 	strv_free(collection->networks);
+	strv_free(collection->ports);
 	strv_free(collection->images);
 	free(collection);
 	agent->collecting = false;
@@ -168,6 +176,7 @@ void agent_collect(struct agent *agent)
 	collection->agent = agent;
 	collection->instances = instance_actors_list(agent);
 	collection->networks = network_actors_list(agent);
+	collection->ports = instance_actors_list_ports(agent);
 	collection->images = image_actors_list(agent);
 	agent->collecting = true;
 	pool_submit(agent->slow_pool, work, done, collection);

@@ -119,6 +119,7 @@ static void actor_free(struct instance_actor *actor)
 	run_close_fds(actor);
 	record_done(&actor->record);
 	free(actor->update_error);
+	free(actor->ports_error);
 	free(actor);
 }
 
@@ -143,9 +144,14 @@ const struct instance_spec *actor_spec(const struct instance_actor *actor)
 	return &actor->want->instance->spec;
 }
 
+static bool is_running(const struct instance_actor *actor)
+{
+	return actor->seen.run == PLAN_RUN_RUNNING || actor->seen.run == PLAN_RUN_PAUSED;
+}
+
 /* Brings what others do into `seen`; says why when one of them has failed. */
 static const char *look_around(struct instance_actor *actor, char image_uid[UID_SIZE],
-			       struct network_args *network)
+			       struct instance_networks *networks)
 {
 	const char *image_error = NULL, *network_error = NULL;
 	struct plan_seen *seen = &actor->seen;
@@ -165,16 +171,14 @@ static const char *look_around(struct instance_actor *actor, char image_uid[UID_
 				     actor_spec(actor)->image_name ? actor_spec(actor)->image_name
 								   : "",
 				     image_uid, &image_error);
-	seen->network = actor_spec(actor)->network_uid[0]
-				? network_need(actor->agent, actor_spec(actor)->network_uid,
-					       network, &network_error)
-				: PLAN_NEED_READY;
+	seen->network = instance_networks_look(actor->agent, actor_spec(actor), is_running(actor),
+					       networks, &network_error);
 	return image_error ? image_error : network_error;
 }
 
 /* True when the step was carried out here and the next one can be looked for. */
 static bool carry_out(struct instance_actor *actor, enum plan_step step, const char *why,
-		      const char *image_uid, const struct network_args *network)
+		      const char *image_uid, const struct instance_networks *networks)
 {
 	struct keeper_client *keeper = agent_keeper(actor->agent);
 
@@ -209,7 +213,7 @@ static bool carry_out(struct instance_actor *actor, enum plan_step step, const c
 			return false;
 		/* fall through */
 	default:
-		actor_submit(actor, step, image_uid, network);
+		actor_submit(actor, step, image_uid, networks);
 		return false;
 	}
 }
@@ -232,7 +236,7 @@ void actor_advance(struct instance_actor *actor)
 {
 	struct plan_want want = actor_want(actor);
 	char image_uid[UID_SIZE] = "";
-	struct network_args network = {};
+	struct instance_networks networks = {};
 	enum plan_step step;
 
 	/* Nobody has said yet whether it is wanted. */
@@ -241,14 +245,14 @@ void actor_advance(struct instance_actor *actor)
 	instance_machine_update(actor);
 	instance_health_update(actor);
 	do {
-		const char *why = look_around(actor, image_uid, &network);
+		const char *why = look_around(actor, image_uid, &networks);
 
 		if (actor->task || retry_waiting(&actor->again))
 			break;
 		step = plan_next(&want, &actor->seen);
 		if (step != PLAN_NONE)
 			log_debug("instance %s: %s", actor->uid, plan_step_name(step));
-		if (!carry_out(actor, step, why, image_uid, &network))
+		if (!carry_out(actor, step, why, image_uid, &networks))
 			break;
 	} while (true);
 	plan_restart(actor, &want);
@@ -272,7 +276,8 @@ void instance_actor_assign(struct agent *agent, const json_t *resource)
 		return;
 	}
 	struct instance_actor *actor = actor_find_or_new(agent, instance->meta.uid);
-	if (actor->want && strcmp(actor->want->instance->meta.name, instance->meta.name) != 0)
+	if (actor->want && (strcmp(actor->want->instance->meta.name, instance->meta.name) != 0 ||
+			    !instance_ports_same(actor_spec(actor), &instance->spec)))
 		actor->seen.attached = false;
 	actor_want_unref(actor->want);
 	actor->want = mem_new0(struct want);
@@ -347,11 +352,6 @@ void instance_actors_wake(struct agent *agent)
 
 /* -- what others ask -------------------------------------------------------------------------- */
 
-static bool is_running(const struct instance_actor *actor)
-{
-	return actor->seen.run == PLAN_RUN_RUNNING || actor->seen.run == PLAN_RUN_PAUSED;
-}
-
 int instance_pid(struct agent *agent, const char *uid, pid_t *ret)
 {
 	struct instance_actor *actor = actor_find(agent, uid);
@@ -411,6 +411,19 @@ char **instance_actors_list(struct agent *agent)
 
 	HASH_ITER(hh, agent->instances, actor, next)
 	strv_append(&list, actor->uid);
+	return list;
+}
+
+char **instance_actors_list_ports(struct agent *agent)
+{
+	struct instance_actor *actor, *next;
+	char **list = mem_new0(char *);
+
+	HASH_ITER(hh, agent->instances, actor, next)
+	{
+		for (size_t i = 0; actor->want && i < actor_spec(actor)->port_count; i++)
+			strv_append(&list, actor_spec(actor)->ports[i].uid);
+	}
 	return list;
 }
 

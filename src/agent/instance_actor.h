@@ -63,4 +63,7 @@ bool instance_is_alive(struct agent *agent, const char *uid);
 /* The uids that are there or wanted, as a strv. */
 char **instance_actors_list(struct agent *agent);
 
+/* The uids of all their ports, likewise. */
+char **instance_actors_list_ports(struct agent *agent);
+
 void instance_actors_free(struct agent *agent);

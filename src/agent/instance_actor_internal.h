@@ -55,6 +55,7 @@ struct instance_actor {
 	bool limits_known;
 	struct instance_limits refused; /* what could not be made to be in force */
 	char *update_error;             /* why; NULL: nothing was refused */
+	char *ports_error;              /* why one of its ports is not there */
 	struct retry timer;             /* the end of a grace period, or of a back-off */
 	struct retry again;             /* a step that failed is tried again */
 	uint64_t told;
@@ -95,7 +96,7 @@ void run_end(struct instance_actor *actor);
 /* ---- instance_work.c */
 
 void actor_submit(struct instance_actor *actor, enum plan_step step, const char *image_uid,
-		  const struct network_args *network);
+		  const struct instance_networks *networks);
 
 /* ---- instance_health.c */
 

@@ -424,12 +424,19 @@ bool instance_machine_ended(const struct instance_actor *actor, int64_t *exit_co
 const char *instance_address(struct agent *agent, const char *uid)
 {
 	const struct instance_actor *actor = actor_find(agent, uid);
+	struct instance_networks networks = {};
+	const struct port *port;
+	const char *error;
+	int outlet;
 
 	if (!actor || !actor->want)
 		return NULL;
-	if (actor_spec(actor)->ipv4[0])
-		return actor_spec(actor)->ipv4;
-	return actor_spec(actor)->ipv6[0] ? actor_spec(actor)->ipv6 : NULL;
+	instance_networks_look(agent, actor_spec(actor), true, &networks, &error);
+	outlet = instance_networks_outlet(actor_spec(actor), &networks);
+	if (outlet < 0)
+		return NULL;
+	port = &actor_spec(actor)->ports[outlet];
+	return port->ipv4[0] ? port->ipv4 : port->ipv6[0] ? port->ipv6 : NULL;
 }
 
 int instance_guest(struct agent *agent, const char *uid, struct guest **ret, struct error *err)

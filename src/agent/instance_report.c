@@ -17,6 +17,10 @@ void actor_tell(struct instance_actor *actor)
 	instance_status_init(&status);
 	status.generation = actor->generation;
 	status.state = plan_state(&want, &actor->seen);
+	/* Of one that ran before we did more is known in a moment. */
+	if (actor->generation == 0 && !actor->seen.attached &&
+	    (status.state == INSTANCE_RUNNING || status.state == INSTANCE_PAUSED))
+		return;
 	/* A worker is about to change what is there: not yet the end of it. */
 	if (status.state == INSTANCE_GONE && actor->task)
 		status.state = INSTANCE_STOPPING;
@@ -26,6 +30,7 @@ void actor_tell(struct instance_actor *actor)
 	if (status.state == INSTANCE_RUNNING || status.state == INSTANCE_PAUSED) {
 		status.pid = actor->pid;
 		status.update_error = actor->seen.limits_refused ? actor->update_error : NULL;
+		status.ports_error = actor->ports_error;
 	} else {
 		status.finished_ms = record->finished_ms;
 		status.exit_code = record->exit_code;

@@ -61,6 +61,7 @@ void run_begin(struct instance_actor *actor)
 	actor_set_error(actor, NULL);
 	actor->limits_known = false;
 	mem_replace(&actor->update_error, NULL);
+	mem_replace(&actor->ports_error, NULL);
 	memcpy(record->run_id, actor->agent->run_id, sizeof(record->run_id));
 	seen->run = PLAN_RUN_PREPARED;
 	seen->attached = seen->doomed = seen->failed = seen->exited = seen->rebooted = false;

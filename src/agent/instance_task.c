@@ -22,8 +22,6 @@
 #include "image/rootfs.h"
 #include "image/store.h"
 #include "kern/cgroup.h"
-#include "net/port.h"
-#include "net/publish.h"
 
 enum { IMAGE_RECORD_MAX = 4 << 20, MARKER_MAX = 64 };
 
@@ -115,6 +113,8 @@ static int write_bundle(struct instance_task *task, const struct image_info *ima
 {
 	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
 	AUTO(free) char *root = agent_run_path(task->agent, task->uid, "rootfs");
+	const struct network_args *way_out =
+		instance_networks_way_out(&task->instance->spec, &task->networks);
 	struct bundle bundle = { .dir = dir,
 				 .uid = task->uid,
 				 .name = task->instance->meta.name,
@@ -123,9 +123,9 @@ static int write_bundle(struct instance_task *task, const struct image_info *ima
 				 .image = &image->config,
 				 .root_fd = task->rootfs_fd,
 				 .slot = task->record.slot,
-				 .nameserver4 = task->network.gateway4,
-				 .nameserver6 = task->network.gateway6,
-				 .dns_domain = task->network.dns_domain,
+				 .nameserver4 = way_out->gateway4,
+				 .nameserver6 = way_out->gateway6,
+				 .dns_domain = way_out->dns_domain,
 				 .init = task->agent->options->tini,
 				 .grants = task->grants };
 	int r = make_folder(root, &task->err);
@@ -164,79 +164,6 @@ static int prepare(struct instance_task *task)
 	if (r == 0)
 		r = write_bundle(task, &image);
 	return r;
-}
-
-/* The container's network namespace; -ESRCH when the pid is another process's by now. */
-static int open_network_namespace(pid_t pid)
-{
-	char path[40];
-	struct stat own, other;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
-	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &other) < 0 || stat("/proc/self/ns/net", &own) < 0)
-		return -errno;
-	return own.st_ino == other.st_ino ? -ESRCH : TAKE_FD(fd);
-}
-
-/* For net/; the texts are the instance's.  The caller frees. */
-static struct publish_spec *publish_list(const struct instance_spec *spec)
-{
-	struct publish_spec *ports = mem_new0_array(struct publish_spec, spec->publish_count + 1);
-
-	for (size_t i = 0; i < spec->publish_count; i++)
-		ports[i] = (struct publish_spec){ .host_ip = spec->publish[i].host_ip,
-						  .host_port = spec->publish[i].host_port,
-						  .port = spec->publish[i].port,
-						  .protocol = protocol_name(
-							  spec->publish[i].protocol) };
-	return ports;
-}
-
-static int publish_ports(struct instance_task *task)
-{
-	const struct instance_spec *spec = &task->instance->spec;
-	AUTO(free) struct publish_spec *ports = publish_list(spec);
-
-	if (spec->publish_count == 0)
-		return 0;
-	return publish_ensure(task->agent->net, task->uid, spec->ipv4, spec->ipv6, ports,
-			      spec->publish_count, &task->err);
-}
-
-static int attach(struct instance_task *task)
-{
-	const struct instance_spec *spec = &task->instance->spec;
-	struct bridge_spec bridge = { .uid = task->network.uid,
-				      .ipv4 = task->network.ipv4,
-				      .gateway4 = task->network.gateway4,
-				      .ipv6 = task->network.ipv6,
-				      .gateway6 = task->network.gateway6,
-				      .nat = task->network.nat,
-				      .dns_domain = task->network.dns_domain,
-				      .mtu = task->network.mtu };
-	struct port_spec port = { .network = &bridge,
-				  .instance_uid = task->uid,
-				  .name = task->instance->meta.name,
-				  .mac = spec->mac,
-				  .ipv4 = spec->ipv4,
-				  .ipv6 = spec->ipv6 };
-	int r;
-
-	if (!task->networked)
-		return 0;
-	if (spec->type == INSTANCE_VM) {
-		r = instance_vm_attach(task);
-		return r < 0 ? r : publish_ports(task);
-	}
-	AUTO(fd_close) int fd = open_network_namespace(task->pid);
-	if (fd < 0)
-		return error_set(&task->err, fd, "open the network namespace of process %d",
-				 task->pid);
-	r = port_attach(task->agent->net, &port, fd, &task->err);
-	return r < 0 ? r : publish_ports(task);
 }
 
 /* Does a command; an error is none when the container is then in the state that was wanted. */
@@ -333,21 +260,6 @@ static bool memory_ran_out(const struct instance_task *task)
 	return count && strtoull(count + strlen("oom_kill "), NULL, 10) > 0;
 }
 
-/* Of an instance that nobody knows any more the next collection finds the parts. */
-static int remove_network_parts(struct instance_task *task)
-{
-	const struct instance_spec *spec = task->instance ? &task->instance->spec : NULL;
-	int r = 0;
-
-	if (!spec || !spec->network_uid[0])
-		return 0;
-	if (spec->publish_count > 0)
-		r = publish_remove(task->agent->net, task->uid, &task->err);
-	if (r == 0)
-		r = port_detach(task->agent->net, spec->network_uid, task->uid, &task->err);
-	return r;
-}
-
 /*
  * The container and its control groups.  What has ended leaves two folders, and to remove them no
  * program is needed; when anything is in the way, brume-oci knows what to do about it.
@@ -390,8 +302,9 @@ static int clean(struct instance_task *task)
 			return r;
 	}
 	int result = remove_container(task);
-	if (result == 0)
-		result = remove_network_parts(task);
+	/* Of one that nobody knows any more the next collection finds the parts. */
+	if (result == 0 && task->instance)
+		result = instance_ports_detach(task);
 	if (result < 0)
 		return result;
 	r = file_remove_tree(AT_FDCWD, dir);
@@ -416,7 +329,7 @@ void instance_task_run(struct instance_task *task)
 		task->result = prepare(task);
 		break;
 	case PLAN_ATTACH:
-		task->result = attach(task);
+		task->result = instance_ports_attach(task);
 		break;
 	case PLAN_START:
 		task->result = start(task);

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "agent/network_actor.h"
+#include "agent/instance_ports.h"
 #include "agent/plan.h"
 #include "agent/record.h"
 #include "base/error.h"
@@ -26,8 +26,7 @@ struct instance_task {
 	char uid[UID_SIZE];
 	const struct instance *instance; /* held by the actor; NULL: nobody wants it */
 	char image_uid[UID_SIZE];
-	bool networked;
-	struct network_args network;
+	struct instance_networks networks; /* PREPARE, ATTACH */
 	pid_t pid;
 	int64_t now_ms;
 	bool crashed;         /* CLEAN: a machine that ended without telling how its command did */
@@ -44,6 +43,7 @@ struct instance_task {
 	struct instance_vm_fds *vm_fds; /* PREPARE of a machine */
 	uint32_t owner;                 /* PREPARE: the user it runs as, on the host */
 	int64_t started_ms;             /* START */
+	bool stuck;                     /* ATTACH: what was to leave is still there */
 };
 
 /* Carries out task->step. */

@@ -27,7 +27,6 @@
 #include "image/rootfs.h"
 #include "kern/mount.h"
 #include "machine/machine.h"
-#include "net/tap.h"
 
 enum { EXIT_RESET = 3, EXIT_PANIC = 4, CPU_PERIOD_US = 100000 };
 
@@ -39,7 +38,7 @@ struct plan_vm {
 	struct machine_record record;
 	struct instance_vm_fds *fds;
 	struct machine_spec spec;
-	struct tap_facts tap;
+	struct bundle_nic nics[MACHINE_NICS_MAX];
 	struct machine_disk below; /* the image, when it is a disk */
 	char *run_dir;
 	char *kvm;   /* QEMU's /dev/kvm; NULL: it needs none */
@@ -187,58 +186,42 @@ static int make_kvm_node(struct plan_vm *vm)
 	return 0;
 }
 
-/* ---- its port ---- */
+/* ---- its ports ---- */
 
-static struct bridge_spec bridge_of(const struct network_args *network)
-{
-	return (struct bridge_spec){ .uid = network->uid,
-				     .ipv4 = network->ipv4,
-				     .gateway4 = network->gateway4,
-				     .ipv6 = network->ipv6,
-				     .gateway6 = network->gateway6,
-				     .nat = network->nat,
-				     .dns_domain = network->dns_domain,
-				     .mtu = network->mtu };
-}
-
-static struct port_spec port_of(const struct instance_task *task, const struct bridge_spec *bridge)
-{
-	const struct instance_spec *spec = &task->instance->spec;
-
-	return (struct port_spec){ .network = bridge,
-				   .instance_uid = task->uid,
-				   .name = task->instance->meta.name,
-				   .mac = spec->mac,
-				   .ipv4 = spec->ipv4,
-				   .ipv6 = spec->ipv6 };
-}
-
-static int open_port(struct plan_vm *vm)
+static int open_port(struct plan_vm *vm, size_t i)
 {
 	struct instance_task *task = vm->task;
-	struct bridge_spec bridge = bridge_of(&task->network);
-	struct port_spec port = port_of(task, &bridge);
-	struct machine_nic *nic = &vm->spec.nics[0];
-	int fd = -1, r;
+	const struct network_args *network = &task->networks.list[i].args;
+	struct bridge_spec bridge = instance_bridge_spec(network);
+	struct port_spec port = instance_port_spec(task, i, &bridge);
+	struct machine_nic *nic = &vm->spec.nics[vm->spec.nic_count];
+	struct bundle_nic *told = &vm->nics[vm->spec.nic_count];
+	int fd = -1, r = tap_open(task->agent->net, &port, &fd, &told->tap, &task->err);
 
-	if (!task->networked)
-		return 0;
-	r = tap_open(task->agent->net, &port, &fd, &vm->tap, &task->err);
 	if (r < 0)
 		return r;
 	nic->fd = keep(vm, fd);
-	nic->mtu = vm->tap.mtu;
-	memcpy(nic->mac, vm->tap.mac, sizeof(nic->mac));
-	vm->spec.nic_count = 1;
+	nic->mtu = told->tap.mtu;
+	memcpy(nic->mac, told->tap.mac, sizeof(nic->mac));
+	told->name = port.interface;
+	if (port.leads_out) {
+		told->gateway4 = network->gateway4;
+		told->gateway6 = network->gateway6;
+	}
+	vm->spec.nic_count++;
 	return 0;
 }
 
-int instance_vm_attach(struct instance_task *task)
+static int open_ports(struct plan_vm *vm)
 {
-	struct bridge_spec bridge = bridge_of(&task->network);
-	struct port_spec port = port_of(task, &bridge);
+	const struct instance_spec *spec = &vm->task->instance->spec;
+	int r = 0;
 
-	return tap_attach(task->agent->net, &port, &task->err);
+	_Static_assert((int) PORTS_MAX <= (int) MACHINE_NICS_MAX, "each is an interface");
+	for (size_t i = 0; r == 0 && i < spec->port_count; i++)
+		if (!spec->ports[i].leaving)
+			r = open_port(vm, i);
+	return r;
 }
 
 /* ---- kernel and disks ---- */
@@ -347,8 +330,7 @@ static int open_seed(struct plan_vm *vm, const struct bundle *bundle)
 {
 	struct instance_task *task = vm->task;
 	int fd = -1;
-	int r = bundle_seed(bundle, &task->network, vm->spec.nic_count > 0 ? &vm->tap : NULL, &fd,
-			    &task->err);
+	int r = bundle_seed(bundle, vm->nics, vm->spec.nic_count, &fd, &task->err);
 
 	if (r < 0)
 		return r;
@@ -366,8 +348,7 @@ static int tell_guest(struct plan_vm *vm, const struct bundle *bundle)
 	int64_t now_ms = clock_realtime_ms(clock_system());
 	AUTO(free) char *guest = NULL;
 	int fd = -1;
-	int r = bundle_guest(bundle, &task->network, vm->spec.nic_count > 0 ? &vm->tap : NULL,
-			     now_ms, &guest, &task->err);
+	int r = bundle_guest(bundle, vm->nics, vm->spec.nic_count, now_ms, &guest, &task->err);
 
 	if (r == 0)
 		r = initramfs_of_instance(guest, &fd, &task->err);
@@ -439,6 +420,8 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 {
 	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
 	AUTO(plan_vm_done) struct plan_vm vm = { .task = task, .image = image };
+	const struct network_args *way_out =
+		instance_networks_way_out(&task->instance->spec, &task->networks);
 	struct bundle bundle = { .dir = dir,
 				 .uid = task->uid,
 				 .name = task->instance->meta.name,
@@ -447,9 +430,9 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 				 .image = &image->config,
 				 .root_fd = -1,
 				 .slot = task->record.slot,
-				 .nameserver4 = task->network.gateway4,
-				 .nameserver6 = task->network.gateway6,
-				 .dns_domain = task->network.dns_domain };
+				 .nameserver4 = way_out->gateway4,
+				 .nameserver6 = way_out->gateway6,
+				 .dns_domain = way_out->dns_domain };
 	bool disk = image->disk != DISK_NONE;
 	int r;
 
@@ -464,7 +447,7 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 	if (r == 0 && !disk)
 		r = open_disks(&vm);
 	if (r == 0)
-		r = open_port(&vm);
+		r = open_ports(&vm);
 	if (r == 0)
 		r = disk ? open_seed(&vm, &bundle) : tell_guest(&vm, &bundle);
 	if (r == 0)

@@ -11,7 +11,7 @@
 
 struct image_info;
 
-enum { INSTANCE_VM_FDS_MAX = 12 };
+enum { INSTANCE_VM_FDS_MAX = 15 }; /* with the root's one less than the keeper takes */
 
 /* The monitor's descriptors: its 3, 4, 5, ... */
 struct instance_vm_fds {
@@ -23,9 +23,6 @@ DEFINE_AUTO(struct instance_vm_fds *, instance_vm_fds_free)
 
 /* PREPARE: everything that the monitor is spawned with. */
 int instance_vm_prepare(struct instance_task *task, const struct image_info *image);
-
-/* ATTACH: its port is on the bridge, and known by name. */
-int instance_vm_attach(struct instance_task *task);
 
 /* LIMIT: what of the limits can change while it runs. */
 int instance_vm_limit(struct instance_task *task);

@@ -32,15 +32,23 @@ static void after_prepare(struct instance_actor *actor, struct instance_task *ta
 
 static void after_attach(struct instance_actor *actor, struct instance_task *task)
 {
+	const struct instance *want = actor->want ? actor->want->instance : NULL;
+
+	/* An address that is still in use must not be anybody else's yet. */
+	if (task->stuck) {
+		log_error("instance %s: network: %s, trying again", actor->uid, task->err.msg);
+		retry_later(&actor->again, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+		return;
+	}
 	/* What already runs goes on, whatever became of its network. */
 	if (task->result < 0 && actor->seen.run == PLAN_RUN_CREATED)
 		run_doom(actor, task->err.msg);
 	else if (task->result < 0)
 		log_error("instance %s: network: %s", actor->uid, task->err.msg);
-	/* It may have been renamed meanwhile. */
-	actor->seen.attached =
-		!actor->want || !task->instance ||
-		strcmp(actor->want->instance->meta.name, task->instance->meta.name) == 0;
+	mem_replace(&actor->ports_error, task->result < 0 ? task->err.msg : NULL);
+	/* It may have been renamed meanwhile, or joined one more. */
+	actor->seen.attached = !want || (strcmp(want->meta.name, task->instance->meta.name) == 0 &&
+					 instance_ports_same(&want->spec, &task->instance->spec));
 }
 
 static void after_start(struct instance_actor *actor, struct instance_task *task)
@@ -160,7 +168,7 @@ static void done(void *data)
 }
 
 void actor_submit(struct instance_actor *actor, enum plan_step step, const char *image_uid,
-		  const struct network_args *network)
+		  const struct instance_networks *networks)
 {
 	struct instance_task *task = mem_new0(struct instance_task);
 
@@ -172,8 +180,7 @@ void actor_submit(struct instance_actor *actor, enum plan_step step, const char 
 	task->step = step;
 	memcpy(task->uid, actor->uid, sizeof(task->uid));
 	memcpy(task->image_uid, image_uid, sizeof(task->image_uid));
-	task->networked = actor->want && actor_spec(actor)->network_uid[0];
-	task->network = *network;
+	task->networks = *networks;
 	task->pid = actor->pid;
 	task->killed = actor->begun && actor->record.exit_code == EXIT_CODE_SIGNAL + SIGKILL &&
 		       !actor->kill_sent;

@@ -51,8 +51,8 @@ static int check_memory(const struct agent *agent, const char *uid, uint64_t lim
 	AUTO(cgroup_free) struct cgroup *all = NULL;
 	struct usage usage;
 
-	if (limit_bytes == 0 || usage_open(agent, &all) < 0 ||
-	    usage_read(agent, all, uid, &usage) < 0 || usage.memory_bytes <= limit_bytes)
+	if (limit_bytes == 0 || usage_open(agent, &all) < 0 || usage_read(all, uid, &usage) < 0 ||
+	    usage.memory_bytes <= limit_bytes)
 		return 0;
 	return error_say(err, -EBUSY, "memory: it uses %.1f MiB now, more than a limit of %.1f MiB",
 			 (double) usage.memory_bytes / (1 << 20), (double) limit_bytes / (1 << 20));

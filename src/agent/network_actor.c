@@ -99,16 +99,20 @@ static bool wanted(const struct network_actor *actor)
 
 static void fill_args(const struct network *network, struct network_args *ret)
 {
-	struct network_args args = { .nat = network->spec.nat, .mtu = network->spec.mtu };
+	struct network_args args = { .nat = network->spec.nat,
+				     .isolated = network->spec.isolated,
+				     .mtu = network->spec.mtu };
 
 	memcpy(args.uid, network->meta.uid, sizeof(args.uid));
 	if (network->spec.ipv4.base.family) {
 		subnet_format(&network->spec.ipv4, args.ipv4);
-		ip_format(&network->spec.gateway4, args.gateway4);
+		if (!args.isolated)
+			ip_format(&network->spec.gateway4, args.gateway4);
 	}
 	if (network->spec.ipv6.base.family) {
 		subnet_format(&network->spec.ipv6, args.ipv6);
-		ip_format(&network->spec.gateway6, args.gateway6);
+		if (!args.isolated)
+			ip_format(&network->spec.gateway6, args.gateway6);
 	}
 	snprintf(args.dns_domain, sizeof(args.dns_domain), "%s",
 		 network->spec.dns_domain ? network->spec.dns_domain : "");
@@ -122,13 +126,12 @@ enum plan_need network_need(struct agent *agent, const char *uid, struct network
 
 	if (!actor || !wanted(actor))
 		return PLAN_NEED_WAIT;
-	if (actor->made) {
-		if (ret)
-			fill_args(actor->want, ret);
-		return PLAN_NEED_READY;
-	}
-	if (!actor->error)
+	if (!actor->made && !actor->error)
 		return PLAN_NEED_WAIT;
+	if (ret)
+		fill_args(actor->want, ret);
+	if (actor->made)
+		return PLAN_NEED_READY;
 	*ret_error = actor->error;
 	return PLAN_NEED_FAILED;
 }
@@ -237,6 +240,7 @@ static void work(void *data)
 				    .ipv6 = task->args.ipv6,
 				    .gateway6 = task->args.gateway6,
 				    .nat = task->args.nat,
+				    .isolated = task->args.isolated,
 				    .dns_domain = task->args.dns_domain,
 				    .mtu = task->args.mtu };
 

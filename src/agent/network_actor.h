@@ -22,9 +22,9 @@ enum { NETWORK_DOMAIN_SIZE = 254 };
 struct network_args {
 	char uid[UID_SIZE];
 	char ipv4[SUBNET_TEXT_SIZE], ipv6[SUBNET_TEXT_SIZE]; /* "" = none */
-	char gateway4[IP_TEXT_SIZE], gateway6[IP_TEXT_SIZE];
+	char gateway4[IP_TEXT_SIZE], gateway6[IP_TEXT_SIZE]; /* "" of isolated ones, too */
 	char dns_domain[NETWORK_DOMAIN_SIZE];
-	bool nat;
+	bool nat, isolated;
 	uint32_t mtu;
 };
 
@@ -44,7 +44,10 @@ void network_actor_keeper_event(struct agent *agent, const struct keeper_msg *ms
 void network_actors_keeper_listed(struct agent *agent);
 void network_actors_keeper_lost(struct agent *agent);
 
-/* How far it is.  READY fills *ret (may be NULL); *ret_error (borrowed) says why it FAILED. */
+/*
+ * How far it is.  READY and FAILED fill *ret (may be NULL); *ret_error (borrowed) says why it
+ * FAILED.
+ */
 enum plan_need network_need(struct agent *agent, const char *uid, struct network_args *ret,
 			    const char **ret_error);
 

@@ -180,9 +180,11 @@ bool plan_settled(const struct plan_want *want, const struct plan_seen *seen)
 {
 	switch (plan_state(want, seen)) {
 	case INSTANCE_RUNNING:
-		return want->target == INSTANCE_TARGET_RUNNING && !limits_differ(seen);
+		return want->target == INSTANCE_TARGET_RUNNING && seen->attached &&
+		       !limits_differ(seen);
 	case INSTANCE_PAUSED:
-		return want->target == INSTANCE_TARGET_PAUSED && !limits_differ(seen);
+		return want->target == INSTANCE_TARGET_PAUSED && seen->attached &&
+		       !limits_differ(seen);
 	case INSTANCE_STOPPED:
 	case INSTANCE_FAILED:
 	case INSTANCE_GONE:

@@ -42,9 +42,9 @@ struct plan_seen {
 	bool keeper; /* it can be asked */
 	enum plan_need image, network;
 	enum plan_run run;
-	bool attached;       /* the network of this run was made, and knows its present name */
-	uint64_t start_seq;  /* carried out, or being carried out by this run */
-	bool limited;        /* the limits that are wanted are in force */
+	bool attached;      /* its ports were made as wanted, and its present name is known there */
+	uint64_t start_seq; /* carried out, or being carried out by this run */
+	bool limited;       /* the limits that are wanted are in force */
 	bool limits_refused; /* and cannot be */
 	bool booting;        /* a machine runs, its command does not yet */
 	bool doomed;         /* this run cannot become what is wanted: it must end */

@@ -40,6 +40,8 @@ struct sample {
 	int result;
 	uint64_t read_us; /* of the monotonic clock */
 	struct usage usage;
+	struct usage_port *ports;
+	size_t port_count;
 };
 
 /* One reading of everybody; the worker's while it is read. */
@@ -71,6 +73,8 @@ static void round_free(struct round *round)
 {
 	if (!round)
 		return;
+	for (size_t i = 0; i < round->count; i++)
+		free(round->list[i].ports);
 	free(round->list);
 	free(round->guests);
 	json_decref(round->machine);
@@ -105,6 +109,22 @@ static bool is_asked_for(const struct stats *stats, const struct instance *insta
 	return !stats->uids;
 }
 
+static void add_ports(struct sample *sample, const struct instance_spec *spec)
+{
+	sample->ports = mem_new0_array(struct usage_port, spec->port_count + 1);
+	for (size_t i = 0; i < spec->port_count; i++) {
+		const struct port *port = &spec->ports[i];
+		struct usage_port *usage = &sample->ports[sample->port_count];
+
+		if (port->leaving)
+			continue;
+		memcpy(usage->uid, port->uid, sizeof(usage->uid));
+		memcpy(usage->interface, port->interface, sizeof(usage->interface));
+		memcpy(usage->network, port->network, sizeof(usage->network));
+		sample->port_count++;
+	}
+}
+
 static void add_running(const struct instance *instance, pid_t pid, void *data)
 {
 	struct round *round = data;
@@ -121,6 +141,7 @@ static void add_running(const struct instance *instance, pid_t pid, void *data)
 	*sample = (struct sample){};
 	memcpy(sample->uid, instance->meta.uid, sizeof(sample->uid));
 	snprintf(sample->name, sizeof(sample->name), "%s", instance->meta.name);
+	add_ports(sample, &instance->spec);
 	round->of_machine = round->stats->once && instance->spec.type == INSTANCE_VM;
 }
 
@@ -135,8 +156,10 @@ static void read_round(void *data)
 		struct sample *sample = &round->list[i];
 
 		sample->read_us = clock_monotonic_us(clock_system());
-		sample->result =
-			r < 0 ? r : usage_read(round->agent, all, sample->uid, &sample->usage);
+		sample->result = r < 0 ? r : usage_read(all, sample->uid, &sample->usage);
+		if (sample->result == 0)
+			usage_read_ports(round->agent, sample->ports, sample->port_count,
+					 &sample->usage);
 		sample->usage.guest_memory_bytes = round->guests[i].used_bytes;
 		sample->usage.guest_memory_total_bytes = round->guests[i].total_bytes;
 	}
@@ -170,7 +193,7 @@ static void put_sample(struct strbuf *out, const struct sample *now, const struc
 						    now->read_us - before->read_us)
 				: USAGE_PERCENT_UNKNOWN;
 
-	usage_put(out, now->name, now->uid, &now->usage, percent);
+	usage_put(out, now->name, now->uid, &now->usage, now->ports, now->port_count, percent);
 }
 
 /* Messages wait as {u32 size, text}: each is sent whole, readers get JSON and not pieces of it. */

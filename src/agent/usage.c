@@ -21,11 +21,9 @@ static uint64_t effective_limit(uint64_t limit_bytes)
 	return limit_bytes == 0 || limit_bytes > total ? total : limit_bytes;
 }
 
-int usage_read(const struct agent *agent, const struct cgroup *all, const char *uid,
-	       struct usage *ret)
+int usage_read(const struct cgroup *all, const char *uid, struct usage *ret)
 {
 	struct cgroup_usage cgroup;
-	struct port_counters port;
 	int r = cgroup_usage_read(all, uid, &cgroup);
 
 	if (r < 0)
@@ -47,14 +45,25 @@ int usage_read(const struct agent *agent, const struct cgroup *all, const char *
 		.pids = cgroup.pids,
 		.pids_limit = cgroup.pids_limit,
 	};
-	if (port_read_counters(agent->net, uid, &port) < 0)
-		return 0;
-	ret->networked = true;
-	ret->rx_bytes = port.rx_bytes;
-	ret->rx_packets = port.rx_packets;
-	ret->rx_dropped = port.rx_dropped;
-	ret->tx_bytes = port.tx_bytes;
-	ret->tx_packets = port.tx_packets;
-	ret->tx_dropped = port.tx_dropped;
 	return 0;
+}
+
+void usage_read_ports(const struct agent *agent, struct usage_port *ports, size_t count,
+		      struct usage *usage)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct usage_port *port = &ports[i];
+		struct port_counters counters;
+
+		port->there = port_read_counters(agent->net, port->uid, &counters) == 0;
+		if (!port->there)
+			continue;
+		port->rx_bytes = counters.rx_bytes;
+		port->rx_packets = counters.rx_packets;
+		port->rx_dropped = counters.rx_dropped;
+		port->tx_bytes = counters.tx_bytes;
+		port->tx_packets = counters.tx_packets;
+		port->tx_dropped = counters.tx_dropped;
+		usage_add_port(usage, port);
+	}
 }

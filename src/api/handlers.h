@@ -30,6 +30,8 @@ int instance_act(struct request *req, struct error *err);
 int instance_delete(struct request *req, struct error *err);
 int instance_rename(struct request *req, struct error *err);
 int instance_update(struct request *req, struct error *err);
+int instance_port_attach(struct request *req, struct error *err);
+int instance_port_detach(struct request *req, struct error *err);
 
 /* stats.c */
 int stats_follow(struct request *req, struct error *err);

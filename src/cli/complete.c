@@ -211,8 +211,10 @@ static int complete_run(struct cli *cli, const void *userdata, const struct argu
 				complete_offer(cli, (*v)->name, begin);
 	} else if (place.verb && place.words < place.verb->words_max) {
 		/* The second word of launch and import is a new name. */
-		if (place.words == 0 || place.verb->words_max == VERB_WORDS_ANY ||
-		    place.verb->completion == COMPLETE_INSTANCE_FILE)
+		if (place.words == 1 && place.verb->completion2 != COMPLETE_NOTHING)
+			complete_offer_kind(cli, place.verb->completion2, begin);
+		else if (place.words == 0 || place.verb->words_max == VERB_WORDS_ANY ||
+			 place.verb->completion == COMPLETE_INSTANCE_FILE)
 			complete_offer_kind(cli, place.verb->completion, begin);
 	}
 	return 0;

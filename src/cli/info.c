@@ -177,6 +177,37 @@ static void info_instance_usage(struct cli *cli, struct strbuf *out, const json_
 	info_two(out, "traffic", usage, "network.rx_bytes", "received", "network.tx_bytes", "sent");
 }
 
+/* "default  eth0  10.90.0.2, fd00::2, 02:62:0a:5a:00:02", one for each port. */
+static void info_networks(struct strbuf *out, const json_t *instance)
+{
+	static const char *const members[] = { "ipv4", "ipv6", "mac" };
+	const json_t *port;
+	size_t i;
+
+	json_array_foreach(resource_at(instance, "spec.ports"), i, port)
+	{
+		AUTO(strbuf_done) struct strbuf text = {};
+		const char *network = resource_text(port, "network");
+		const char *interface = resource_text(port, "interface");
+		const char *before = "  ";
+
+		strbuf_printf(&text, "%s  %s", network ? network : "?",
+			      interface ? interface : "?");
+		for (size_t k = 0; k < ARRAY_COUNT(members); k++) {
+			const char *value = resource_text(port, members[k]);
+
+			if (!value)
+				continue;
+			strbuf_printf(&text, "%s%s", before, value);
+			before = ", ";
+		}
+		if (json_is_true(resource_at(port, "leaving")))
+			strbuf_puts(&text, "  (is being detached)");
+		listing_fact(out, i == 0 ? "networks" : "", strbuf_str(&text));
+	}
+	listing_fact(out, "network error", resource_text(instance, "status.ports_error"));
+}
+
 static void info_print_instance(struct cli *cli, const json_t *instance)
 {
 	AUTO(strbuf_done) struct strbuf out = {}, ports = {};
@@ -199,10 +230,7 @@ static void info_print_instance(struct cli *cli, const json_t *instance)
 	listing_fact(&out, "hostname", resource_text(instance, "spec.hostname"));
 	listing_fact_map(&out, "env", resource_at(instance, "spec.env"));
 	listing_fact_map(&out, "labels", resource_at(instance, "meta.labels"));
-	listing_fact(&out, "network", resource_text(instance, "spec.network"));
-	listing_fact(&out, "ipv4", resource_text(instance, "spec.addresses.ipv4"));
-	listing_fact(&out, "ipv6", resource_text(instance, "spec.addresses.ipv6"));
-	listing_fact(&out, "mac", resource_text(instance, "spec.addresses.mac"));
+	info_networks(&out, instance);
 	resource_put_ports(&ports, instance);
 	listing_fact(&out, "ports", strbuf_str(&ports));
 	info_fact_int(&out, "cpus", instance, "spec.limits.cpus", "");
@@ -322,7 +350,7 @@ const struct verb verb_info = {
 	.synopsis = "[NAME]",
 	.summary = "Show all about an instance, or about the server and its nodes",
 	.help = "Examples:\n  brume info\n  brume info web\n"
-		"  brume info web -f json | jq -r .spec.addresses.ipv4\n",
+		"  brume info web -f json | jq -r '.spec.ports[0].ipv4'\n",
 	.words_max = 1,
 	.completion = COMPLETE_INSTANCE,
 	.run = info_run,

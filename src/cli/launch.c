@@ -38,7 +38,8 @@ static const struct option_def launch_options[] = {
 	{ 'm', "memory", "SIZE", OPTION_STRING, LAUNCH(memory), "memory it may use, like 512M" },
 	{ 0, "pids", "COUNT", OPTION_STRING, LAUNCH(pids), "processes and threads it may have" },
 	{ 0, "hostname", "NAME", OPTION_STRING, LAUNCH(hostname), "its own name for itself" },
-	{ 0, "network", "NAME", OPTION_STRING, LAUNCH(network), "the network it joins",
+	{ 0, "network", "NAME[,ip=...]", OPTION_LIST, LAUNCH(networks),
+	  "a network it joins; NAME[,ip=ADDRESS][,ip6=ADDRESS][,mac=ADDRESS], or none",
 	  COMPLETE_NETWORK },
 	{ 0, "rm", NULL, OPTION_FLAG, LAUNCH(remove_on_exit), "delete it when it ends" },
 	{ 0, "pull", "WHEN", OPTION_STRING, LAUNCH(pull), "missing (default), always or never",
@@ -124,21 +125,18 @@ static const struct option_def launch_options[] = {
 static void launch_print(struct cli *cli, const json_t *instance)
 {
 	const char *state = resource_text(instance, "status.state");
-	const char *ipv4 = resource_text(instance, "spec.addresses.ipv4");
-	const char *ipv6 = resource_text(instance, "spec.addresses.ipv6");
 	int64_t exit_code = resource_int(instance, "status.exit_code", -1);
-	AUTO(strbuf_done) struct strbuf line = {};
+	AUTO(strbuf_done) struct strbuf line = {}, addresses = {};
 
 	human_text(&line, resource_name(instance));
 	strbuf_puts(&line, " is ");
 	human_text(&line, state ? state : "created");
 	if (state && strcmp(state, "running") != 0 && exit_code >= 0)
 		strbuf_printf(&line, " (exit code %lld)", (long long) exit_code);
-	if (ipv4 || ipv6) {
+	resource_put_addresses(&addresses, instance, true, true);
+	if (addresses.size > 0) {
 		strbuf_puts(&line, "  ");
-		human_text(&line, ipv4 ? ipv4 : "");
-		strbuf_puts(&line, ipv4 && ipv6 ? ", " : "");
-		human_text(&line, ipv6 ? ipv6 : "");
+		human_text(&line, strbuf_str(&addresses));
 	}
 	if (json_array_size(resource_at(instance, "spec.publish")) > 0) {
 		AUTO(strbuf_done) struct strbuf ports = {};
@@ -231,6 +229,7 @@ const struct verb verb_launch = {
 		"  brume launch -it --rm debian -- bash\n"
 		"  brume launch -i --rm postgres -- psql -h db < dump.sql\n"
 		"  brume launch -dit debian shell bash; brume attach shell\n"
+		"  brume launch web:3 two --network front --network back,ip=10.1.0.5\n"
 		"  brume launch web:3 front -p 127.0.0.1:8443:443 --restart on-failure:5\n"
 		"  brume launch web:3 safe --read-only --tmpfs /tmp:size=16M --cap-drop ALL\n"
 		"  brume launch nginx site -v /srv/site:/usr/share/nginx/html:ro\n"

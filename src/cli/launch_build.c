@@ -135,6 +135,39 @@ static int launch_build_limits(const struct launch_options *options, struct inst
 	return r;
 }
 
+static int launch_build_ports(const struct launch_options *options, struct instance_spec *spec,
+			      struct error *err)
+{
+	size_t count = strv_count(options->networks);
+
+	if (count > PORTS_MAX)
+		return error_say(err, -EINVAL, "--network: an instance can have %d at most",
+				 PORTS_MAX);
+	if (count == 1 && strcmp(options->networks[0], "none") == 0) {
+		spec->ports = mem_new0(struct port);
+		return 0;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct port port;
+		int r;
+
+		if (strcmp(options->networks[i], "none") == 0)
+			return error_say(err, -EINVAL,
+					 "--network none: does not go with another network");
+		r = port_parse(options->networks[i], &port, err);
+		if (r < 0)
+			return error_wrap(err, r, "--network");
+		if (ports_find(spec->ports, spec->port_count, port.network)) {
+			r = error_say(err, -EINVAL, "--network: \"%s\" is given twice",
+				      port.network);
+			port_done(&port);
+			return r;
+		}
+		ports_append(&spec->ports, &spec->port_count, &port);
+	}
+	return 0;
+}
+
 static int launch_build_texts(const struct launch_options *options, struct launch_request *request,
 			      struct error *err)
 {
@@ -143,8 +176,6 @@ static int launch_build_texts(const struct launch_options *options, struct launc
 	mem_replace(&spec->workdir, options->workdir);
 	mem_replace(&spec->user, options->user);
 	mem_replace(&spec->hostname, options->hostname);
-	if (options->network)
-		mem_replace(&spec->network, options->network);
 	if (options->stop_signal) {
 		if (signame_number(options->stop_signal) < 0)
 			return error_say(err, -EINVAL,
@@ -202,6 +233,8 @@ int launch_build(const struct launch_options *options, const struct arguments *a
 	r = launch_build_env(options, spec, err);
 	if (r == 0)
 		r = launch_build_publish(options, spec, err);
+	if (r == 0)
+		r = launch_build_ports(options, spec, err);
 	if (r == 0)
 		r = launch_build_limits(options, spec, err);
 	if (r == 0)

@@ -10,9 +10,8 @@
 #include "model/request.h"
 
 struct launch_options {
-	char **publish, **env, **env_files, **labels;
-	const char *workdir, *user, *entrypoint, *restart, *cpus, *memory, *pids, *hostname,
-		*network;
+	char **publish, **env, **env_files, **labels, **networks;
+	const char *workdir, *user, *entrypoint, *restart, *cpus, *memory, *pids, *hostname;
 	const char *pull, *stop_signal, *stop_timeout;
 	bool remove_on_exit, insecure, no_start, detach;
 	/* How it is run: cli/launch_run.c. */

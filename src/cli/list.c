@@ -71,14 +71,16 @@ static void list_cell_state(struct table *table, const json_t *instance)
 
 static void list_row(struct cli *cli, struct table *table, const json_t *instance)
 {
-	AUTO(strbuf_done) struct strbuf ports = {};
+	AUTO(strbuf_done) struct strbuf ports = {}, ipv4 = {}, ipv6 = {};
 
 	table_cell(table, resource_text(instance, "meta.name"));
 	table_cell(table, resource_text(instance, "spec.type"));
 	list_cell_state(table, instance);
 	table_cell(table, resource_text(instance, "spec.image"));
-	table_cell(table, resource_text(instance, "spec.addresses.ipv4"));
-	table_cell(table, resource_text(instance, "spec.addresses.ipv6"));
+	resource_put_addresses(&ipv4, instance, true, false);
+	table_cell(table, strbuf_str(&ipv4));
+	resource_put_addresses(&ipv6, instance, false, true);
+	table_cell(table, strbuf_str(&ipv6));
 	resource_put_ports(&ports, instance);
 	table_cell(table, strbuf_str(&ports));
 	list_cell_uptime(cli, table, instance);

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -17,19 +18,26 @@
 enum { NETWORK_MTU_MIN = 576, NETWORK_MTU_MAX = 65535 };
 
 struct network_options {
-	const char *ipv4, *ipv6, *dns_domain, *mtu;
+	const char *subnet, *ipv4, *ipv6, *dns_domain, *mtu;
 	char **labels;
-	bool no_nat;
+	bool nat, routed, no_nat, isolated;
 };
 
 #define NETWORK(member) offsetof(struct network_options, member)
 
 static const struct option_def network_options[] = {
-	{ 0, "ipv4", "SUBNET", OPTION_STRING, NETWORK(ipv4),
+	{ 0, "subnet", "SUBNET", OPTION_STRING, NETWORK(subnet),
 	  "like 10.91.0.0/24; else one is chosen" },
+	{ 0, "ipv4", "SUBNET", OPTION_STRING, NETWORK(ipv4), "the same" },
 	{ 0, "ipv6", "SUBNET", OPTION_STRING, NETWORK(ipv6),
 	  "like fd12:3456::/64; else one is chosen" },
-	{ 0, "no-nat", NULL, OPTION_FLAG, NETWORK(no_nat), "no way out to the world" },
+	{ 0, "nat", NULL, OPTION_FLAG, NETWORK(nat),
+	  "out to the world with the node's addresses (default)" },
+	{ 0, "routed", NULL, OPTION_FLAG, NETWORK(routed),
+	  "in and out with its own addresses, for those who have a route" },
+	{ 0, "no-nat", NULL, OPTION_FLAG, NETWORK(no_nat), "the same as --routed" },
+	{ 0, "isolated", NULL, OPTION_FLAG, NETWORK(isolated),
+	  "nothing leads in or out; its subnet may be another network's, too" },
 	{ 0, "dns-domain", "NAME", OPTION_STRING, NETWORK(dns_domain),
 	  "instead of brume.internal" },
 	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu), "largest packet" },
@@ -45,6 +53,10 @@ static int network_build(const struct network_options *options, const char *name
 	int r = name_check(name, "name", err);
 
 	mem_replace(&request->name, name);
+	if (r == 0 && options->subnet && options->ipv4)
+		r = error_say(err, -EINVAL, "--subnet and --ipv4 are the same: give one of them");
+	if (r == 0 && options->subnet)
+		r = subnet_parse(options->subnet, 4, "--subnet", &spec->ipv4, err);
 	if (r == 0 && options->ipv4)
 		r = subnet_parse(options->ipv4, 4, "--ipv4", &spec->ipv4, err);
 	if (r == 0 && options->ipv6)
@@ -57,8 +69,11 @@ static int network_build(const struct network_options *options, const char *name
 	}
 	if (options->dns_domain)
 		mem_replace(&spec->dns_domain, options->dns_domain);
-	if (options->no_nat)
-		spec->nat = false;
+	if (options->nat + (options->routed || options->no_nat) + options->isolated > 1)
+		return error_say(err, -EINVAL,
+				 "only one of --nat, --routed and --isolated can be given");
+	spec->isolated = options->isolated;
+	spec->nat = !options->routed && !options->no_nat && !options->isolated;
 	for (char **p = options->labels; p && *p; p++) {
 		const char *value = strchr(*p, '=');
 		AUTO(free)
@@ -111,10 +126,17 @@ static const struct column network_columns[] = {
 	{ .title = "STATE", .state = true },
 	{ .title = "IPV4" },
 	{ .title = "IPV6" },
-	{ .title = "NAT" },
+	{ .title = "KIND" },
 	{ .title = "BRIDGE" },
 	{},
 };
+
+static const char *network_kind(const json_t *network)
+{
+	if (json_is_true(resource_at(network, "spec.isolated")))
+		return "isolated";
+	return json_is_true(resource_at(network, "spec.nat")) ? "nat" : "routed";
+}
 
 static void network_row(struct cli *cli, struct table *table, const json_t *network)
 {
@@ -123,7 +145,7 @@ static void network_row(struct cli *cli, struct table *table, const json_t *netw
 	table_cell(table, resource_text(network, "status.state"));
 	table_cell(table, resource_text(network, "spec.ipv4"));
 	table_cell(table, resource_text(network, "spec.ipv6"));
-	table_cell(table, json_is_true(resource_at(network, "spec.nat")) ? "yes" : "no");
+	table_cell(table, network_kind(network));
 	table_cell(table, resource_text(network, "status.bridge"));
 }
 
@@ -160,7 +182,7 @@ static int network_info_run(struct cli *cli, const void *userdata,
 	listing_fact(&out, "gateway4", resource_text(network, "spec.gateway4"));
 	listing_fact(&out, "ipv6", resource_text(network, "spec.ipv6"));
 	listing_fact(&out, "gateway6", resource_text(network, "spec.gateway6"));
-	listing_fact(&out, "nat", json_is_true(resource_at(network, "spec.nat")) ? "yes" : "no");
+	listing_fact(&out, "kind", network_kind(network));
 	listing_fact(&out, "dns domain", resource_text(network, "spec.dns_domain"));
 	listing_fact(&out, "bridge", resource_text(network, "status.bridge"));
 	listing_fact(&out, "node", resource_text(network, "spec.node"));
@@ -189,7 +211,8 @@ const struct verb verb_network_create = {
 	.synopsis = "[OPTIONS] NAME",
 	.summary = "Create a network",
 	.help = "Examples:\n  brume network create backend\n"
-		"  brume network create lab --ipv4 10.91.0.0/24 --no-nat\n",
+		"  brume network create lab --subnet 10.91.0.0/24 --routed\n"
+		"  brume network create inside --isolated --mtu 9000\n",
 	.options = network_options,
 	.options_size = sizeof(struct network_options),
 	.words_min = 1,

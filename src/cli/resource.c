@@ -35,6 +35,30 @@ int64_t resource_int(const json_t *resource, const char *path, int64_t otherwise
 	return json_is_number(value) ? (int64_t) json_number_value(value) : otherwise;
 }
 
+static void put_address(struct strbuf *out, const json_t *port, const char *member)
+{
+	const char *address = resource_text(port, member);
+
+	if (address)
+		strbuf_printf(out, "%s%s", out->size > 0 ? ", " : "", address);
+}
+
+void resource_put_addresses(struct strbuf *out, const json_t *instance, bool ipv4, bool ipv6)
+{
+	const json_t *port;
+	size_t i;
+
+	json_array_foreach(resource_at(instance, "spec.ports"), i, port)
+	{
+		if (json_is_true(resource_at(port, "leaving")))
+			continue;
+		if (ipv4)
+			put_address(out, port, "ipv4");
+		if (ipv6)
+			put_address(out, port, "ipv6");
+	}
+}
+
 void resource_put_ports(struct strbuf *out, const json_t *instance)
 {
 	const json_t *list = resource_at(instance, "spec.publish"), *one;

@@ -7,6 +7,7 @@
  * used.
  */
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/strbuf.h"
@@ -19,6 +20,9 @@ const char *resource_text(const json_t *resource, const char *path);
 
 /* A number, `otherwise` when it is not there. */
 int64_t resource_int(const json_t *resource, const char *path, int64_t otherwise);
+
+/* "10.90.0.2, fd00::2": the addresses of an instance's ports. */
+void resource_put_addresses(struct strbuf *out, const json_t *instance, bool ipv4, bool ipv6);
 
 /* "8080->80, 127.0.0.1:53->53/udp" */
 void resource_put_ports(struct strbuf *out, const json_t *instance);

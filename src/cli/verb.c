@@ -43,13 +43,19 @@ static const struct verb verb_kernel = {
 };
 
 static const struct verb *const network_verbs[] = {
-	&verb_network_create, &verb_network_list, &verb_network_info, &verb_network_delete, NULL,
+	&verb_network_create,
+	&verb_network_list,
+	&verb_network_info,
+	&verb_network_delete,
+	&verb_network_attach,
+	&verb_network_detach,
+	NULL,
 };
 
 static const struct verb verb_network = {
 	.name = "network",
 	.synopsis = "VERB ...",
-	.summary = "Create, look at and delete networks",
+	.summary = "Create, look at and delete networks, and say who is in them",
 	.verbs = network_verbs,
 };
 

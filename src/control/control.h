@@ -132,6 +132,17 @@ void control_instance_rename(struct control *control, const char *project, const
 			     const char *new_name, uint64_t if_match, control_done_fn done,
 			     void *data);
 
+/*
+ * Joins it to one more network, or takes it off one, while it runs too; a virtual machine that runs
+ * is refused.  `port` is borrowed.  When the node cannot make the port the operation fails, and it
+ * is as it was.
+ */
+void control_port_attach(struct control *control, const char *project, const char *instance,
+			 const struct port *port, uint64_t if_match, control_done_fn done,
+			 void *data);
+void control_port_detach(struct control *control, const char *project, const char *instance,
+			 const char *network, uint64_t if_match, control_done_fn done, void *data);
+
 void control_image_pull(struct control *control, const char *project,
 			const struct pull_request *request, control_done_fn done, void *data);
 

@@ -7,7 +7,8 @@
  *	work.c		prepare a draft -> commit -> conflict? prepare again -> finish
  *	settle.c	what follows from a resource's present state: the only place where
  *operations end and keys disappear; triggered by every change, derives all from the mirror judge.c
- *has an operation reached its target?  pure launch.c instance.c image.c network.c operation.c
+ *has an operation reached its target?  pure launch.c instance.c port.c image.c network.c
+ *operation.c
  *requests of people query.c subscribe.c node.c control.c	reading, following, the agent link,
  *start and timer
  */
@@ -30,6 +31,7 @@ enum {
 	COLLECT_INTERVAL_US = 60 * 1000 * 1000,
 	STATUS_MAX_BYTES = 256 * 1024,   /* of one resource */
 	RESOURCE_MAX_BYTES = 768 * 1024, /* fits the store and a frame of the agent link */
+	CLAIM_KEY_SIZE = 256,
 };
 
 /* A resource in the mirror. */
@@ -177,6 +179,7 @@ void draft_create(struct draft *draft, enum kind kind, void *resource);
 
 /* A new reservation; its key must be absent. */
 void draft_claim(struct draft *draft, const char *key, const char *uid);
+void draft_claim_port(struct draft *draft, const char *key, const char *uid, const char *port_uid);
 
 /* Turns the copies into puts and deletes: WORK_COMMIT, WORK_NOTHING, or -EMSGSIZE. */
 int draft_finish(struct draft *draft, struct error *err);
@@ -282,6 +285,23 @@ void operation_end(struct draft *draft, struct operation *operation, enum operat
 /* What a launch needs of an image: an existing item, or a new one in the draft. */
 int image_for_launch(struct draft *draft, const char *project, const struct launch_request *launch,
 		     char **ret_name, char ret_uid[UID_SIZE], struct error *err);
+
+/* ---- port.c */
+
+/* Joins a new instance to its networks: completes its ports and takes their addresses. */
+int ports_take(struct draft *draft, struct instance *instance, struct error *err);
+
+/*
+ * The node has carried out the present generation: what was to leave is not there any more, and its
+ * addresses are free.  True when something has changed.
+ */
+bool ports_settle(struct draft *draft, struct instance *instance);
+
+/* An attachment that the node could not make: `undo` of its operation. */
+void ports_take_back(struct instance *instance, const json_t *undo);
+
+/* Has it a port on that network? */
+bool ports_use(const struct instance_spec *spec, const char *network_uid);
 
 /* ---- network.c */
 

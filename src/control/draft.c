@@ -90,6 +90,15 @@ void draft_claim(struct draft *draft, const char *key, const char *uid)
 	store_ops_put(&draft->txn.then, key, value, 0);
 }
 
+void draft_claim_port(struct draft *draft, const char *key, const char *uid, const char *port_uid)
+{
+	AUTO(free)
+	char *value = mem_printf("{\"instance\":\"%s\",\"port\":\"%s\"}", uid, port_uid);
+
+	store_txn_compare(&draft->txn, STORE_MOD_REVISION, key, 0);
+	store_ops_put(&draft->txn.then, key, value, 0);
+}
+
 /* What is written must be readable: an entry that is not would keep every next brumed from
  * starting. */
 static int check_readable(const struct draft_item *d, const char *text, struct error *err)

@@ -115,6 +115,15 @@ static void judge_other(const struct operation *operation, const struct instance
 		/* The node knows the name: its generation says so. */
 		ret->state = OPERATION_DONE;
 		break;
+	case OPERATION_ATTACH:
+		if (instance->status.ports_error)
+			say(ret, OPERATION_FAILED, instance->status.ports_error);
+		else
+			ret->state = OPERATION_DONE;
+		break;
+	case OPERATION_DETACH:
+		ret->state = OPERATION_DONE;
+		break;
 	case OPERATION_UPDATE:
 		if (instance->status.update_error)
 			say(ret, OPERATION_FAILED, instance->status.update_error);

@@ -12,8 +12,6 @@
 
 /* Launch: instance, addresses, ports, use of the image and the operation in one transaction. */
 
-enum { CLAIM_KEY_SIZE = 256 };
-
 static int choose_name(struct request *request, struct instance *instance, struct error *err)
 {
 	struct control *control = request->work.control;
@@ -37,92 +35,6 @@ static int choose_name(struct request *request, struct instance *instance, struc
 	}
 	meta_new(control, &instance->meta, request->project, name, launch->labels);
 	return 0;
-}
-
-static int find_network(struct request *request, const char *name, struct item **ret,
-			struct error *err)
-{
-	struct item *item =
-		mirror_find(request->work.control, KIND_NETWORK, request->project, name);
-
-	if (!item)
-		return error_say(err, -ENOENT, "network \"%s\" does not exist", name);
-	if (item->meta->deleted_ms)
-		return error_say(err, -EBUSY, "network \"%s\" is being deleted", name);
-	*ret = item;
-	return 0;
-}
-
-static void address_key(char key[CLAIM_KEY_SIZE], const char *network_uid, const struct ip *ip)
-{
-	char text[IP_TEXT_SIZE];
-
-	ip_format(ip, text);
-	snprintf(key, CLAIM_KEY_SIZE, "/address/%s/%s", network_uid, text);
-}
-
-static bool address_is_free(struct control *control, const struct item *item,
-			    const struct subnet *subnet, const struct ip *gateway, uint64_t n,
-			    struct ip *ret)
-{
-	char key[CLAIM_KEY_SIZE];
-
-	if (!subnet->base.family)
-		return true;
-	if (n > subnet_host_count(subnet))
-		return false;
-	subnet_nth(subnet, n, ret);
-	address_key(key, item->meta->uid, ret);
-	return !ip_equal(ret, gateway) && !mirror_find_claim(control, key);
-}
-
-static void make_mac(struct instance *instance, const struct ip *ip4)
-{
-	unsigned int bytes[4];
-
-	if (ip4->family == 4)
-		for (int i = 0; i < 4; i++)
-			bytes[i] = ip4->bytes[i];
-	else
-		sscanf(instance->meta.uid, "%2x%2x%2x%2x", &bytes[0], &bytes[1], &bytes[2],
-		       &bytes[3]);
-	snprintf(instance->spec.mac, MAC_TEXT_SIZE, "02:62:%02x:%02x:%02x:%02x", bytes[0] & 0xff,
-		 bytes[1] & 0xff, bytes[2] & 0xff, bytes[3] & 0xff);
-}
-
-/*
- * The same host number in both families.  The search goes on where the last one ended, so that an
- * address rests before it is used again and launches at the same time do not choose the same one.
- */
-static int take_addresses(struct draft *draft, const struct item *item, struct instance *instance,
-			  struct error *err)
-{
-	struct control *control = draft->control;
-	const struct network_spec *spec = &item_network(item)->spec;
-	uint64_t count = subnet_host_count(spec->ipv4.base.family ? &spec->ipv4 : &spec->ipv6);
-	struct ip ip4 = {}, ip6 = {};
-	char key[CLAIM_KEY_SIZE];
-
-	for (uint64_t tried = 0; tried < count; tried++) {
-		uint64_t n = control->address_cursor++ % count + 1;
-
-		if (!address_is_free(control, item, &spec->ipv4, &spec->gateway4, n, &ip4) ||
-		    !address_is_free(control, item, &spec->ipv6, &spec->gateway6, n, &ip6))
-			continue;
-		ip_format(&ip4, instance->spec.ipv4);
-		ip_format(&ip6, instance->spec.ipv6);
-		make_mac(instance, &ip4);
-		if (ip4.family) {
-			address_key(key, item->meta->uid, &ip4);
-			draft_claim(draft, key, instance->meta.uid);
-		}
-		if (ip6.family) {
-			address_key(key, item->meta->uid, &ip6);
-			draft_claim(draft, key, instance->meta.uid);
-		}
-		return 0;
-	}
-	return error_say(err, -ENOSPC, "network \"%s\" has no free address left", item->meta->name);
 }
 
 /* The claim that stands in the way of publishing this port. */
@@ -150,7 +62,7 @@ static const struct claim *port_taken(struct control *control, const struct publ
 	return NULL;
 }
 
-static int take_ports(struct draft *draft, struct instance *instance, struct error *err)
+static int take_host_ports(struct draft *draft, struct instance *instance, struct error *err)
 {
 	struct control *control = draft->control;
 	char key[CLAIM_KEY_SIZE];
@@ -234,8 +146,6 @@ static int prepare_launch(struct work *work, struct draft *draft, struct error *
 	AUTO(instance_free) struct instance *instance = mem_new0(struct instance);
 	struct instance_spec *spec = &instance->spec;
 	char image_uid[UID_SIZE], key[CLAIM_KEY_SIZE];
-	bool networked = !launch->spec.network || strcmp(launch->spec.network, "none") != 0;
-	struct item *network = NULL;
 	int r;
 
 	instance_status_init(&instance->status);
@@ -247,28 +157,17 @@ static int prepare_launch(struct work *work, struct draft *draft, struct error *
 		r = check_seccomp(&spec->run, err);
 	if (r == 0)
 		r = choose_name(request, instance, err);
-	if (r == 0 && networked)
-		r = find_network(request,
-				 spec->network && spec->network[0] ? spec->network : "default",
-				 &network, err);
-	if (r == 0 && !networked && spec->publish_count > 0)
-		r = error_say(err, -EINVAL, "publish: an instance without a network has no ports");
 	if (r == 0)
 		r = image_for_launch(draft, request->project, launch, &spec->image_name, image_uid,
 				     err);
-	if (r == 0 && network)
-		r = take_addresses(draft, network, instance, err);
 	if (r == 0)
-		r = take_ports(draft, instance, err);
+		r = ports_take(draft, instance, err);
+	if (r == 0)
+		r = take_host_ports(draft, instance, err);
 	if (r < 0)
 		return r;
 
 	mem_replace(&spec->node, work->control->node);
-	mem_replace(&spec->network, network ? network->meta->name : "none");
-	if (network) {
-		memcpy(spec->network_uid, network->meta->uid, UID_SIZE);
-		draft_require(draft, network);
-	}
 	spec->target = launch->start ? INSTANCE_TARGET_RUNNING : INSTANCE_TARGET_STOPPED;
 	spec->start_seq = launch->start;
 	snprintf(key, sizeof(key), "/imageuse/%s/%s", image_uid, instance->meta.uid);

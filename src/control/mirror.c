@@ -240,6 +240,7 @@ static int put_claim(struct control *control, const char *key, const char *value
 
 	if (r == 0) {
 		member_read_uid(&in, doc, "instance", uid);
+		json_read_any(&in, doc, "port", NULL);
 		r = json_reader_finish(&in, doc);
 	}
 	if (r < 0)

@@ -20,6 +20,7 @@ void subnet_random6(struct control *control, struct subnet *ret)
 	ret->base.bytes[0] = 0xfd;
 }
 
+/* Those whose gateway is the node must differ; of isolated ones the node has no address. */
 static struct item *overlapping(struct control *control, const struct subnet *subnet)
 {
 	struct item *item, *next;
@@ -30,6 +31,8 @@ static struct item *overlapping(struct control *control, const struct subnet *su
 			continue;
 		const struct network_spec *spec = &item_network(item)->spec;
 
+		if (spec->isolated)
+			continue;
 		if (subnet_overlaps(&spec->ipv4, subnet) || subnet_overlaps(&spec->ipv6, subnet))
 			return item;
 	}
@@ -63,11 +66,13 @@ static int complete_spec(struct control *control, struct network_spec *spec, str
 			return r;
 		subnet_random6(control, &spec->ipv6);
 	}
-	other = spec->ipv4.base.family ? overlapping(control, &spec->ipv4) : NULL;
+	other = spec->ipv4.base.family && !spec->isolated ? overlapping(control, &spec->ipv4)
+							  : NULL;
 	if (other)
 		return error_say(err, -EEXIST, "ipv4: overlaps with network \"%s\"",
 				 other->meta->name);
-	other = spec->ipv6.base.family ? overlapping(control, &spec->ipv6) : NULL;
+	other = spec->ipv6.base.family && !spec->isolated ? overlapping(control, &spec->ipv6)
+							  : NULL;
 	if (other)
 		return error_say(err, -EEXIST, "ipv6: overlaps with network \"%s\"",
 				 other->meta->name);
@@ -144,7 +149,7 @@ static int refuse_used(struct control *control, const struct item *network, stru
 	HASH_ITER(by_key, control->items, item, next)
 	{
 		if (item->kind != KIND_INSTANCE ||
-		    strcmp(item_instance(item)->spec.network_uid, network->meta->uid) != 0)
+		    !ports_use(&item_instance(item)->spec, network->meta->uid))
 			continue;
 		if (count++ < USERS_SHOWN)
 			strbuf_printf(&names, "%s%s", count > 1 ? ", " : "", item->meta->name);

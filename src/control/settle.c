@@ -210,8 +210,9 @@ static void show_progress(struct operation *operation, const struct verdict *ver
 }
 
 /*
- * Updates that the node has refused are taken back, the newest first: the spec is again what is in
- * force.  Those that end well meanwhile keep what they have changed.
+ * Updates that the node has refused, and ports that it could not make, are taken back, the newest
+ * first: the spec is again what is in force.  Those that end well meanwhile keep what they have
+ * changed.
  */
 static int take_back_updates(struct draft *draft, struct instance *instance, struct error *err)
 {
@@ -230,7 +231,11 @@ static int take_back_updates(struct draft *draft, struct instance *instance, str
 		if (!operation->undo || strcmp(operation->target_uid, instance->meta.uid) != 0)
 			continue;
 		judge_instance(operation, instance, NULL, &verdict);
-		if (verdict.state == OPERATION_FAILED)
+		if (verdict.state != OPERATION_FAILED)
+			continue;
+		if (operation->action == OPERATION_ATTACH)
+			ports_take_back(instance, operation->undo);
+		else
 			r = instance_patch(instance, operation->undo, err);
 	} while (r == 0 && running != first);
 	if (r < 0)
@@ -250,7 +255,8 @@ static int settle_instance(struct draft *draft, struct item *item, struct instan
 
 	if (news)
 		mem_replace(&instance->status.node, control->node);
-	bool refused = instance->status.update_error != NULL;
+	bool refused = instance->status.update_error || instance->status.ports_error;
+	bool carried_out = instance->status.generation >= instance->meta.generation;
 	image_item =
 		mirror_find(control, KIND_IMAGE, item->meta->project, instance->spec.image_name);
 	image = image_item ? item_image(image_item) : NULL;
@@ -273,6 +279,8 @@ static int settle_instance(struct draft *draft, struct item *item, struct instan
 	}
 	if (instance->spec.remove_on_exit && exited_for_good(instance))
 		draft_mark_deleted(draft, &instance->meta);
+	if (carried_out && ports_settle(draft, instance))
+		instance->meta.generation++;
 	return refused ? take_back_updates(draft, instance, err) : 0;
 }
 

@@ -80,10 +80,12 @@ static json_t *network_config(const struct seed *seed)
 	json_t *nics = json_object();
 
 	for (unsigned int i = 0; i < seed->nic_count; i++) {
+		const char *given = seed->nics[i].name;
 		char name[16];
 
 		snprintf(name, sizeof(name), "eth%u", i);
-		json_object_set_new(nics, name, nic(seed, &seed->nics[i], name));
+		json_object_set_new(nics, given ? given : name,
+				    nic(seed, &seed->nics[i], given ? given : name));
 	}
 	return json_pack("{s:i, s:o}", "version", 2, "ethernets", nics);
 }

@@ -22,6 +22,7 @@ struct seed_nic {
 	char *const *addresses; /* strv of "10.90.0.2/24" */
 	char *const *gateways;  /* strv of addresses; NULL: none */
 	uint16_t mtu;           /* 0: the guest's own */
+	const char *name;       /* that it is to have; NULL: eth and its number */
 };
 
 struct seed {

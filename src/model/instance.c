@@ -137,7 +137,6 @@ int instance_spec_read_user(struct json_reader *in, const json_t *object,
 	member_read_text(in, object, "hostname", HOSTNAME_MAX_BYTES, &spec->hostname);
 	instance_restart_read(in, object, spec);
 	instance_limits_read(in, object, spec);
-	member_read_text(in, object, "network", TEXT_MAX_BYTES, &spec->network);
 	publish_read_list(in, object, "publish", &spec->publish, &spec->publish_count);
 	json_read_bool(in, object, "remove_on_exit", &spec->remove_on_exit);
 	member_read_text(in, object, "stop_signal", TEXT_MAX_BYTES, &spec->stop_signal);
@@ -153,41 +152,15 @@ int instance_spec_read_user(struct json_reader *in, const json_t *object,
 	return in->result;
 }
 
-static void read_address(struct json_reader *in, const json_t *object, const char *name, int family,
-			 char ret[IP_TEXT_SIZE])
+/* Before there were lists an instance had one network, or "none". */
+int instance_ports_read(struct json_reader *in, const json_t *object, bool user,
+			struct instance_spec *spec)
 {
-	AUTO(free) char *text = NULL;
-	struct ip ip;
-
-	json_read_string(in, object, name, &text);
-	if (in->result < 0 || !text || !text[0])
-		return;
-	if (ip_parse(text, &ip) < 0 || ip.family != family)
-		member_fail(in, name, "\"%.64s\" is not an IPv%d address", text, family);
-	else
-		ip_format(&ip, ret);
-}
-
-static void read_addresses(struct json_reader *in, const json_t *object, struct instance_spec *spec)
-{
-	char path[MEMBER_PATH_MAX];
-	struct json_reader sub = { .err = in->err,
-				   .where = member_path(path, in->where, "addresses") };
-	AUTO(free) char *mac = NULL;
-	json_t *value = NULL;
-
-	json_read_object(in, object, "addresses", &value);
-	if (in->result < 0 || !value)
-		return;
-	read_address(&sub, value, "ipv4", 4, spec->ipv4);
-	read_address(&sub, value, "ipv6", 6, spec->ipv6);
-	json_read_string(&sub, value, "mac", &mac);
-	if (mac && (strlen(mac) != MAC_TEXT_SIZE - 1 ||
-		    strspn(mac, "0123456789abcdef:") != MAC_TEXT_SIZE - 1))
-		member_fail(&sub, "mac", "must be like 02:62:0a:5a:00:02");
-	else if (mac)
-		memcpy(spec->mac, mac, MAC_TEXT_SIZE);
-	in->result = json_reader_finish(&sub, value);
+	if (json_object_get(object, "network"))
+		return member_fail(in, "network",
+				   "has become a list: \"ports\": [{\"network\": NAME}], or [] for "
+				   "no network");
+	return ports_read(in, object, "ports", user, &spec->ports, &spec->port_count);
 }
 
 int instance_spec_decode(const json_t *object, const char *where, struct instance_spec *spec,
@@ -197,12 +170,11 @@ int instance_spec_decode(const json_t *object, const char *where, struct instanc
 	unsigned int target = spec->target;
 
 	instance_spec_read_user(&in, object, spec);
+	instance_ports_read(&in, object, false, spec);
 	member_read_text(&in, object, "image_name", IMAGE_REF_MAX_BYTES, &spec->image_name);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &spec->node);
 	member_read_enum(&in, object, "target", target_names, &target);
 	json_read_uint64(&in, object, "start_seq", &spec->start_seq);
-	member_read_uid(&in, object, "network_uid", spec->network_uid);
-	read_addresses(&in, object, spec);
 	json_read_int(&in, object, "stop_override_s", -1, STOP_TIMEOUT_MAX_S,
 		      &spec->stop_override_s);
 	spec->target = target;
@@ -239,7 +211,8 @@ void instance_spec_put_user(json_t *object, const struct instance_spec *spec)
 	member_put_uint(restart, "max_retries", spec->restart_max_retries);
 	json_object_set_new(object, "restart", restart);
 	put_limits(object, spec);
-	json_put_string(object, "network", spec->network);
+	if (spec->ports)
+		json_object_set_new(object, "ports", ports_encode(spec->ports, spec->port_count));
 	if (spec->publish_count > 0)
 		json_object_set_new(object, "publish",
 				    publish_encode_list(spec->publish, spec->publish_count));
@@ -262,15 +235,6 @@ json_t *instance_spec_encode(const struct instance_spec *spec)
 	json_put_string(object, "node", spec->node);
 	json_put_string(object, "target", target_names[spec->target]);
 	member_put_uint(object, "start_seq", spec->start_seq);
-	json_put_string(object, "network_uid", spec->network_uid);
-	if (spec->ipv4[0] || spec->ipv6[0] || spec->mac[0]) {
-		json_t *addresses = json_object();
-
-		json_put_string(addresses, "ipv4", spec->ipv4);
-		json_put_string(addresses, "ipv6", spec->ipv6);
-		json_put_string(addresses, "mac", spec->mac);
-		json_object_set_new(object, "addresses", addresses);
-	}
 	if (spec->stop_override_s >= 0)
 		json_object_set_new(object, "stop_override_s", json_integer(spec->stop_override_s));
 	return object;
@@ -293,7 +257,7 @@ void instance_spec_done(struct instance_spec *spec)
 	free(spec->workdir);
 	free(spec->user);
 	free(spec->hostname);
-	free(spec->network);
+	ports_free(spec->ports, spec->port_count);
 	free(spec->publish);
 	free(spec->stop_signal);
 	run_options_done(&spec->run);
@@ -327,6 +291,7 @@ int instance_status_decode(const json_t *object, struct instance_status *status,
 	json_read_uint32(&in, object, "restarts", UINT32_MAX, &status->restarts);
 	member_read_text(&in, object, "error", ERROR_MAX_BYTES, &status->error);
 	member_read_text(&in, object, "update_error", ERROR_MAX_BYTES, &status->update_error);
+	member_read_text(&in, object, "ports_error", ERROR_MAX_BYTES, &status->ports_error);
 	member_read_text(&in, object, "image_digest", TEXT_MAX_BYTES, &status->image_digest);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &status->node);
 	health_status_read(&in, object, "health", &status->health);
@@ -353,6 +318,7 @@ json_t *instance_status_encode(const struct instance_status *status)
 	member_put_uint(object, "restarts", status->restarts);
 	json_put_string(object, "error", status->error);
 	json_put_string(object, "update_error", status->update_error);
+	json_put_string(object, "ports_error", status->ports_error);
 	json_put_string(object, "image_digest", status->image_digest);
 	json_put_string(object, "node", status->node);
 	if (status->health.state != HEALTH_NONE)
@@ -366,6 +332,7 @@ void instance_status_done(struct instance_status *status)
 {
 	free(status->error);
 	free(status->update_error);
+	free(status->ports_error);
 	free(status->image_digest);
 	free(status->node);
 	health_status_done(&status->health);
@@ -411,7 +378,7 @@ static void spec_copy(struct instance_spec *to, const struct instance_spec *from
 	to->workdir = mem_strdup(from->workdir);
 	to->user = mem_strdup(from->user);
 	to->hostname = mem_strdup(from->hostname);
-	to->network = mem_strdup(from->network);
+	to->ports = ports_copy(from->ports, from->port_count);
 	to->publish = NULL;
 	if (from->publish_count > 0) {
 		to->publish = mem_new0_array(struct publish, from->publish_count);
@@ -432,6 +399,7 @@ struct instance *instance_copy(const struct instance *instance)
 	copy->status = instance->status;
 	copy->status.error = mem_strdup(instance->status.error);
 	copy->status.update_error = mem_strdup(instance->status.update_error);
+	copy->status.ports_error = mem_strdup(instance->status.ports_error);
 	copy->status.image_digest = mem_strdup(instance->status.image_digest);
 	copy->status.node = mem_strdup(instance->status.node);
 	health_status_copy(&copy->status.health, &instance->status.health);

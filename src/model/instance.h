@@ -10,9 +10,9 @@
 #include <stdbool.h>
 
 #include "base/cleanup.h"
-#include "model/address.h"
 #include "model/health.h"
 #include "model/meta.h"
+#include "model/port.h"
 #include "model/publish.h"
 #include "model/quantity.h"
 #include "model/run_options.h"
@@ -57,11 +57,8 @@ struct instance_spec {
 	double cpus;                  /* limits; 0 = none */
 	uint64_t memory_bytes;
 	uint64_t pids;
-	char *network;
-	char network_uid[UID_SIZE]; /* set by control, and the addresses too; "" = no network */
-	char ipv4[IP_TEXT_SIZE];
-	char ipv6[IP_TEXT_SIZE];
-	char mac[MAC_TEXT_SIZE];
+	struct port *ports; /* NULL = absent: one on the default network; no ports = no network */
+	size_t port_count;
 	struct publish *publish;
 	size_t publish_count;
 	bool remove_on_exit;
@@ -84,6 +81,7 @@ struct instance_status {
 	uint32_t restarts;
 	char *error;        /* one line */
 	char *update_error; /* why the limits of this generation are not in force */
+	char *ports_error;  /* why a port of this generation is not there */
 	char *image_digest; /* of the manifest it runs */
 	char *node;
 	struct health_status health;
@@ -131,6 +129,13 @@ void instance_spec_put_user(json_t *object, const struct instance_spec *spec);
 void instance_restart_read(struct json_reader *in, const json_t *object,
 			   struct instance_spec *spec);
 void instance_limits_read(struct json_reader *in, const json_t *object, struct instance_spec *spec);
+
+/*
+ * The list of ports, which read_user leaves out.  `user`: as a request has it, only with what a
+ * user may set.
+ */
+int instance_ports_read(struct json_reader *in, const json_t *object, bool user,
+			struct instance_spec *spec);
 
 /* What can be changed while it runs; 0 = no limit. */
 struct instance_limits {

@@ -59,6 +59,10 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 	read_subnet(in, object, "ipv4", 4, &spec->ipv4, &spec->gateway4);
 	read_subnet(in, object, "ipv6", 6, &spec->ipv6, &spec->gateway6);
 	json_read_bool(in, object, "nat", &spec->nat);
+	json_read_bool(in, object, "isolated", &spec->isolated);
+	if (spec->isolated && json_is_true(json_object_get(object, "nat")))
+		member_fail(in, "nat", "an isolated network has no way out that could translate");
+	spec->nat = spec->nat && !spec->isolated;
 	member_read_text(in, object, "dns_domain", DOMAIN_MAX_BYTES, &spec->dns_domain);
 	json_read_uint32(in, object, "mtu", MTU_MAX, &mtu);
 	if (mtu != 0 && mtu < MTU_MIN)
@@ -101,6 +105,8 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 		json_put_string(object, "ipv6", text);
 	}
 	json_object_set_new(object, "nat", json_boolean(spec->nat));
+	if (spec->isolated)
+		json_object_set_new(object, "isolated", json_true());
 	json_put_string(object, "dns_domain", spec->dns_domain);
 	member_put_uint(object, "mtu", spec->mtu);
 }

@@ -21,7 +21,8 @@ struct network_spec {
 	struct subnet ipv6;
 	struct ip gateway4; /* the first address of each */
 	struct ip gateway6;
-	bool nat; /* masquerade towards the outside */
+	bool nat;      /* masquerade towards the outside */
+	bool isolated; /* the node has no address there: nothing leads out, and nothing in */
 	char *dns_domain;
 	uint32_t mtu; /* 0 = the kernel's choice */
 	char *node;

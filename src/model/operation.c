@@ -8,10 +8,10 @@
 
 enum { NAME_MAX_BYTES = 512, TEXT_MAX_BYTES = 1024 };
 
-static const char *const action_names[] = { "launch", "start",  "stop",   "restart",
-					    "pause",  "resume", "create", "set",
-					    "delete", "pull",   "import", "prune",
-					    "rename", "update", "commit", NULL };
+static const char *const action_names[] = { "launch", "start",  "stop",   "restart", "pause",
+					    "resume", "create", "set",    "delete",  "pull",
+					    "import", "prune",  "rename", "update",  "commit",
+					    "attach", "detach", NULL };
 static const char *const state_names[] = { "running", "done", "failed", "cancelled", NULL };
 
 const char *operation_action_name(enum operation_action action)

@@ -27,6 +27,8 @@ enum operation_action {
 	OPERATION_RENAME,
 	OPERATION_UPDATE,
 	OPERATION_COMMIT,
+	OPERATION_ATTACH, /* to a network */
+	OPERATION_DETACH,
 	OPERATION_ACTION_COUNT,
 };
 
@@ -50,7 +52,7 @@ struct operation {
 	uint64_t generation; /* of the target that it waits for */
 	uint64_t seq;        /* start_seq or pull_seq that it waits for; 0 = none */
 	char **members;      /* prune: the uids that it waits for */
-	json_t *undo;        /* update: the patch that takes it back; NULL or an object */
+	json_t *undo;        /* update, attach: what takes it back; NULL or an object */
 	/* status */
 	enum operation_state state;
 	enum operation_state ending; /* what it becomes when the undoing is done; RUNNING = none */

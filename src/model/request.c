@@ -37,6 +37,7 @@ int launch_request_decode(const json_t *doc, struct launch_request **ret, struct
 	member_read_text(&in, doc, "name", TEXT_MAX_BYTES, &request->name);
 	member_read_map(&in, doc, "labels", &request->labels);
 	instance_spec_read_user(&in, doc, &request->spec);
+	instance_ports_read(&in, doc, true, &request->spec);
 	json_read_bool(&in, doc, "start", &request->start);
 	member_read_enum(&in, doc, "pull", pull_policy_names, &pull);
 	json_read_bool(&in, doc, "insecure", &request->insecure);

@@ -20,8 +20,54 @@ static void put_last(struct strbuf *out, const char *name, uint64_t value)
 	strbuf_printf(out, "\"%s\":%llu}", name, (unsigned long long) value);
 }
 
+void usage_add_port(struct usage *usage, const struct usage_port *port)
+{
+	usage->networked = true;
+	usage->rx_bytes += port->rx_bytes;
+	usage->rx_packets += port->rx_packets;
+	usage->rx_dropped += port->rx_dropped;
+	usage->tx_bytes += port->tx_bytes;
+	usage->tx_packets += port->tx_packets;
+	usage->tx_dropped += port->tx_dropped;
+}
+
+static void put_port(struct strbuf *out, const struct usage_port *port)
+{
+	strbuf_printf(out, "{\"interface\":\"%s\",\"network\":\"%s\",", port->interface,
+		      port->network);
+	put(out, "rx_bytes", port->rx_bytes);
+	put(out, "rx_packets", port->rx_packets);
+	put(out, "rx_dropped", port->rx_dropped);
+	put(out, "tx_bytes", port->tx_bytes);
+	put(out, "tx_packets", port->tx_packets);
+	put_last(out, "tx_dropped", port->tx_dropped);
+}
+
+static void put_network(struct strbuf *out, const struct usage *usage,
+			const struct usage_port *ports, size_t port_count)
+{
+	const char *before = "";
+
+	strbuf_puts(out, ",\"network\":{");
+	put(out, "rx_bytes", usage->rx_bytes);
+	put(out, "rx_packets", usage->rx_packets);
+	put(out, "rx_dropped", usage->rx_dropped);
+	put(out, "tx_bytes", usage->tx_bytes);
+	put(out, "tx_packets", usage->tx_packets);
+	put(out, "tx_dropped", usage->tx_dropped);
+	strbuf_puts(out, "\"interfaces\":[");
+	for (size_t i = 0; i < port_count; i++) {
+		if (!ports[i].there)
+			continue;
+		strbuf_puts(out, before);
+		put_port(out, &ports[i]);
+		before = ",";
+	}
+	strbuf_puts(out, "]}");
+}
+
 void usage_put(struct strbuf *out, const char *name, const char *uid, const struct usage *usage,
-	       double cpu_percent)
+	       const struct usage_port *ports, size_t port_count, double cpu_percent)
 {
 	char time[CLOCK_RFC3339_SIZE];
 
@@ -57,14 +103,7 @@ void usage_put(struct strbuf *out, const char *name, const char *uid, const stru
 	if (usage->pids_limit > 0)
 		put(out, "limit", usage->pids_limit);
 	put_last(out, "current", usage->pids);
-	if (usage->networked) {
-		strbuf_puts(out, ",\"network\":{");
-		put(out, "rx_bytes", usage->rx_bytes);
-		put(out, "rx_packets", usage->rx_packets);
-		put(out, "rx_dropped", usage->rx_dropped);
-		put(out, "tx_bytes", usage->tx_bytes);
-		put(out, "tx_packets", usage->tx_packets);
-		put_last(out, "tx_dropped", usage->tx_dropped);
-	}
+	if (usage->networked)
+		put_network(out, usage, ports, port_count);
 	strbuf_puts(out, "}");
 }

@@ -7,11 +7,23 @@
  * is billed is made of them.  No state, thread-safe.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "model/port.h"
 
 struct strbuf;
+
+/* What one of its ports has carried; the instance's view: `rx` is what it has received. */
+struct usage_port {
+	char uid[UID_SIZE];
+	char interface[PORT_INTERFACE_SIZE];
+	char network[PORT_NETWORK_SIZE];
+	bool there; /* the rest means something */
+	uint64_t rx_bytes, rx_packets, rx_dropped;
+	uint64_t tx_bytes, tx_packets, tx_dropped;
+};
 
 struct usage {
 	int64_t time_ms; /* when it was read */
@@ -24,7 +36,7 @@ struct usage {
 	uint64_t guest_memory_bytes, guest_memory_total_bytes;
 	uint64_t read_bytes, write_bytes, read_ops, write_ops;
 	uint64_t pids, pids_limit; /* limit 0 = none */
-	bool networked;            /* the next ones mean something */
+	bool networked;            /* the next ones mean something: the sum over its ports */
 	uint64_t rx_bytes, rx_packets, rx_dropped;
 	uint64_t tx_bytes, tx_packets, tx_dropped;
 };
@@ -37,9 +49,12 @@ enum { USAGE_PERCENT_UNKNOWN = -1 };
  */
 double usage_cpu_percent(const struct usage *before, const struct usage *now, uint64_t elapsed_us);
 
+/* Adds a port's counters to the sum. */
+void usage_add_port(struct usage *usage, const struct usage_port *port);
+
 /*
  * Appends a sample as a JSON object.  Written as text, because a node has hundreds of them every
  * second.  `name` and `uid` are valid ones, and need no escaping.
  */
 void usage_put(struct strbuf *out, const char *name, const char *uid, const struct usage *usage,
-	       double cpu_percent);
+	       const struct usage_port *ports, size_t port_count, double cpu_percent);

@@ -81,12 +81,12 @@ int dns_ensure(struct net *net, const char *network_uid, const char *bridge,
 	return 0;
 }
 
-int dns_set_name(struct net *net, const char *network_uid, const char *instance_uid,
-		 const char *name, const char *domain, const struct route_ip *ipv4,
-		 const struct route_ip *ipv6, struct error *err)
+int dns_set_name(struct net *net, const char *network_uid, const char *port_uid, const char *name,
+		 const char *domain, const struct route_ip *ipv4, const struct route_ip *ipv6,
+		 struct error *err)
 {
-	AUTO(free) char *path = mem_printf("%s/hosts/%s", network_uid, instance_uid);
-	AUTO(free) char *temporary = mem_printf("%s/.%s", network_uid, instance_uid);
+	AUTO(free) char *path = mem_printf("%s/hosts/%s", network_uid, port_uid);
+	AUTO(free) char *temporary = mem_printf("%s/.%s", network_uid, port_uid);
 	AUTO(free) char *old = NULL;
 	AUTO(strbuf_done) struct strbuf lines = {};
 	char text[ADDRESS_TEXT_SIZE];
@@ -112,10 +112,10 @@ int dns_set_name(struct net *net, const char *network_uid, const char *instance_
 	return r < 0 ? error_set(err, r, "cannot write %s/%s", net->networks_dir, path) : 0;
 }
 
-int dns_remove_name(struct net *net, const char *network_uid, const char *instance_uid,
+int dns_remove_name(struct net *net, const char *network_uid, const char *port_uid,
 		    struct error *err)
 {
-	AUTO(free) char *path = mem_printf("%s/hosts/%s", network_uid, instance_uid);
+	AUTO(free) char *path = mem_printf("%s/hosts/%s", network_uid, port_uid);
 
 	if (unlinkat(net->networks_dir_fd, path, 0) < 0 && errno != ENOENT)
 		return error_set(err, -errno, "cannot remove %s/%s", net->networks_dir, path);

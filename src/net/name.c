@@ -22,6 +22,16 @@ bool name_is_uid(const char *text)
 	return text && strnlen(text, NAME_UID_MAX + 1) <= NAME_UID_MAX && is_hex(text);
 }
 
+bool name_is_interface(const char *text)
+{
+	size_t size = strnlen(text, IF_NAMESIZE);
+
+	for (size_t i = 0; i < size; i++)
+		if (!isascii(text[i]) || !isalnum((unsigned char) text[i]))
+			return false;
+	return size > 0 && size < IF_NAMESIZE && isalpha((unsigned char) text[0]);
+}
+
 /* The length of the label at the start, 0 when it is none. */
 static size_t label_size(const char *text)
 {

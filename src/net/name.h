@@ -12,8 +12,9 @@
 
 enum { NAME_PREFIX_MAX = 8, NAME_UID_MAX = 32 };
 
-bool name_is_prefix(const char *text); /* 1..8 of [a-z0-9] */
-bool name_is_uid(const char *text);    /* 1..32 lower-case hex digits */
+bool name_is_prefix(const char *text);    /* 1..8 of [a-z0-9] */
+bool name_is_uid(const char *text);       /* 1..32 lower-case hex digits */
+bool name_is_interface(const char *text); /* 1..15 letters and digits, a letter first */
 bool name_is_label(const char *text);  /* a host name: 1..63 of [A-Za-z0-9-], no '-' at the ends */
 bool name_is_domain(const char *text); /* labels with dots between, 1..200 characters */
 

@@ -71,6 +71,8 @@ int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struc
 				err);
 	if (r < 0)
 		return r;
+	if (spec->isolated)
+		plan.gateway4 = plan.gateway6 = (struct route_ip){};
 	if (!plan.subnet4.family && !plan.subnet6.family)
 		return error_say(err, -EINVAL, "network %s: has neither an ipv4 nor an ipv6 subnet",
 				 spec->uid);
@@ -96,27 +98,35 @@ int network_check(const struct bridge_spec *spec, struct error *err)
 }
 
 /* Values that the kernel must have before the bridge is up. */
-static int set_sysctls(const char *bridge, const struct network_plan *plan, bool ipv6,
-		       struct error *err)
+static int set_sysctls(const char *bridge, const struct bridge_spec *spec,
+		       const struct network_plan *plan, bool ipv6, struct error *err)
 {
 	static const struct {
 		int family;
+		bool isolated;
 		const char *name, *value;
 	} sysctls[] = {
-		{ AF_INET, "forwarding", "1" },
+		{ AF_INET, false, "forwarding", "1" },
 		/* 127.0.0.1:PORT on the host is led to an instance; the guard chain keeps others
 		   out. */
-		{ AF_INET, "route_localnet", "1" },
-		{ AF_INET6, "disable_ipv6", "0" },
-		{ AF_INET6, "forwarding", "1" },
-		{ AF_INET6, "accept_ra", "0" },
-		{ AF_INET6, "accept_dad", "0" },
+		{ AF_INET, false, "route_localnet", "1" },
+		{ AF_INET6, false, "disable_ipv6", "0" },
+		{ AF_INET6, false, "forwarding", "1" },
+		{ AF_INET6, false, "accept_ra", "0" },
+		{ AF_INET6, false, "accept_dad", "0" },
+		/* Nobody there learns of the host's other addresses, nor gets any further. */
+		{ AF_INET, true, "forwarding", "0" },
+		{ AF_INET, true, "arp_ignore", "8" },
+		{ AF_INET6, true, "disable_ipv6", "1" },
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(sysctls); i++) {
 		int r;
 
-		if (sysctls[i].family == AF_INET6 && !(ipv6 && plan->subnet6.family))
+		if (sysctls[i].isolated != spec->isolated)
+			continue;
+		if (sysctls[i].family == AF_INET6 &&
+		    !(ipv6 && (plan->subnet6.family || spec->isolated)))
 			continue;
 		r = link_sysctl(sysctls[i].family, bridge, sysctls[i].name, sysctls[i].value);
 		if (r < 0)
@@ -140,7 +150,8 @@ static void look_at_address(int link_index, const struct route_ip *ip, void *dat
 	const struct network_plan *plan = found->plan;
 
 	if (link_index != found->index) {
-		if (address_overlap(&plan->subnet4, ip) || address_overlap(&plan->subnet6, ip))
+		if ((plan->gateway4.family && address_overlap(&plan->subnet4, ip)) ||
+		    (plan->gateway6.family && address_overlap(&plan->subnet6, ip)))
 			found->clash = *ip;
 	} else if (!address_equal(ip, &plan->gateway4) && !address_equal(ip, &plan->gateway6) &&
 		   found->extra_count < ADDRESS_MAX) {
@@ -258,8 +269,9 @@ static int ensure_rules(struct net *net, const struct bridge_spec *spec, const c
 	size_t count = 0, conflict = 0, size = strlen(bridge);
 	int r;
 
-	memcpy(element_add(elements, &count, RULES_BRIDGES)->key, bridge, size);
-	if (spec->nat)
+	memcpy(element_add(elements, &count, spec->isolated ? RULES_ISOLATED : RULES_BRIDGES)->key,
+	       bridge, size);
+	if (spec->nat && !spec->isolated)
 		memcpy(element_add(elements, &count, RULES_NAT_BRIDGES)->key, bridge, size);
 	element = element_add(elements, &count, RULES_SAME);
 	memcpy(element->key, bridge, size);
@@ -293,7 +305,7 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	r = ensure_link(net, spec->uid, &bridge, &addresses, err);
 	if (r < 0)
 		return r;
-	r = set_sysctls(bridge.name, &plan, net->ipv6, err);
+	r = set_sysctls(bridge.name, spec, &plan, net->ipv6, err);
 	if (r < 0)
 		return r;
 	/* Rules come before addresses: at no time is there a network without its walls. */
@@ -309,7 +321,8 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	if (r < 0)
 		return r;
 	memcpy(status.bridge, bridge.name, sizeof(status.bridge));
-	r = dns_ensure(net, spec->uid, bridge.name, &plan, &status.dns, err);
+	if (!spec->isolated)
+		r = dns_ensure(net, spec->uid, bridge.name, &plan, &status.dns, err);
 	if (r < 0)
 		return r;
 	*ret = status;

@@ -9,6 +9,8 @@
  *   - with `nat`, what leaves to the outside is masqueraded (IPv4 and IPv6) and nothing from
  * outside comes in but answers and published ports.  Without it packets are routed as they are,
  * both ways;
+ *   - an isolated one is the bridge alone: the node has no address there, not even a link-local
+ *     one, answers nothing and forwards nothing, so its subnet may be any other's, too;
  *   - one dnsmasq that answers on the bridge only: it knows the instances by `NAME` and
  *     `NAME.DOMAIN`, and asks the host's resolvers for everything else.
  * A policy of the host's own firewall (say, a forward chain that drops) still applies before or
@@ -34,13 +36,15 @@ struct bridge_spec {
 	const char *ipv6;     /* "fd00:1::/64" */
 	const char *gateway6;
 	bool nat;
+	bool isolated;          /* the node has no address on it, and passes nothing in or out */
 	const char *dns_domain; /* NULL or "" = "brume.internal" */
 	uint32_t mtu;           /* 0 = 1500; 1280 at least when there is IPv6, else 576 */
 };
 
 /* How the network's name server is run; the agent hands it to the keeper. */
 struct network_dns {
-	char **argv; /* stays in the foreground, logs to stderr, drops root by itself */
+	/* Stays in the foreground, logs to stderr, drops root by itself; NULL: none is needed. */
+	char **argv;
 	/*
 	 * The configuration on disk is not the one of before (also on the first call): a running
 	 * dnsmasq of this network must be started again.  Instances that come and go need nothing:

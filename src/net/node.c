@@ -211,7 +211,7 @@ int net_find_obstacle(struct net *net, char **ret, struct error *err)
 int net_destroy(struct net *net, struct error *err)
 {
 	NET_LOCKED(net);
-	int r = observe_remove_links(net, NULL, NULL, NULL, err);
+	int r = observe_remove_links(net, &(struct net_wanted){}, NULL, err);
 
 	if (r < 0)
 		return r;

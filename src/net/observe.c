@@ -22,6 +22,7 @@ void net_observed_done(struct net_observed *observed)
 {
 	strv_free(observed->networks);
 	strv_free(observed->ports);
+	strv_free(observed->names);
 	strv_free(observed->published);
 	*observed = (struct net_observed){};
 }
@@ -156,6 +157,14 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 	ret->published = rules_owners(net->rules, RULES_OF_PUBLISH);
 	tidy(ret->networks);
 	tidy(ret->ports);
+	for (size_t i = 0; ret->networks && ret->networks[i]; i++) {
+		AUTO(free) char *path = mem_printf("%s/hosts", ret->networks[i]);
+
+		r = list_folder(net, path, &ret->names, err);
+		if (r < 0)
+			return r;
+	}
+	tidy(ret->names);
 	rules_each(net->rules, count_element, &ret->elements);
 	return 0;
 }
@@ -174,6 +183,42 @@ int net_observe(struct net *net, struct net_observed *ret, struct error *err)
 	return 0;
 }
 
+/* What a collection goes by; the lists are sorted. */
+struct gc {
+	char **networks, **ports, **instances; /* wanted */
+	const struct net_observed *before;     /* or NULL */
+	struct net_gc_report report;
+};
+
+static void gc_done(struct gc *gc)
+{
+	strv_free(gc->networks);
+	strv_free(gc->ports);
+	strv_free(gc->instances);
+}
+static inline void gc_done_autop(struct gc *gc)
+{
+	gc_done(gc);
+}
+
+static void gc_init(struct gc *gc, const struct net_wanted *wanted)
+{
+	*gc = (struct gc){ .networks = strv_copy(wanted->networks),
+			   .ports = strv_copy(wanted->ports),
+			   .instances = strv_copy(wanted->instances),
+			   .before = wanted->before };
+	tidy(gc->networks);
+	tidy(gc->ports);
+	tidy(gc->instances);
+}
+
+/* `before`: of the observation; NULL when there was none. */
+static bool is_garbage(const char *uid, char *const *wanted, char *const *before,
+		       const struct gc *gc)
+{
+	return !contains(wanted, uid) && (!gc->before || contains(before, uid));
+}
+
 /* The names that interfaces of these uids have, sorted. */
 static char **link_names(const struct net *net, char *const *uids,
 			 void (*build)(const char *prefix, const char *uid, char ret[IF_NAMESIZE]))
@@ -188,8 +233,9 @@ static char **link_names(const struct net *net, char *const *uids,
 	return names;
 }
 
-static int remove_unwanted(struct net *net, const char *kind, char *const *wanted_names,
-			   size_t *count, struct error *err)
+/* By name: what a crash has left half made does not say whose it is. */
+static int remove_links(struct net *net, const char *kind, char *const *wanted_names,
+			char *const *before, const struct gc *gc, size_t *count, struct error *err)
 {
 	AUTO(links_done) struct links links = {};
 	int r = list_links(net, kind, &links, err);
@@ -199,7 +245,8 @@ static int remove_unwanted(struct net *net, const char *kind, char *const *wante
 	for (size_t i = 0; i < strv_count(links.names); i++) {
 		struct link link;
 
-		if (contains(wanted_names, links.names[i]))
+		if (contains(wanted_names, links.names[i]) ||
+		    (gc->before && !contains(before, links.uids[i])))
 			continue;
 		r = link_find(net->nl, links.names[i], &link);
 		if (r == 0)
@@ -212,52 +259,63 @@ static int remove_unwanted(struct net *net, const char *kind, char *const *wante
 	return 0;
 }
 
-int observe_remove_links(struct net *net, char *const *networks, char *const *instances,
-			 struct net_gc_report *report, struct error *err)
+static int remove_all_links(struct net *net, struct gc *gc, struct error *err)
 {
-	AUTO(strv_free) char **veths = link_names(net, instances, name_veth);
-	AUTO(strv_free) char **bridges = link_names(net, networks, name_bridge);
-	size_t removed_bridges = 0, removed_ports = 0;
-	int r = remove_unwanted(net, "veth", veths, &removed_ports, err);
+	const struct net_observed none = {}, *before = gc->before ? gc->before : &none;
+	AUTO(strv_free) char **ports = link_names(net, gc->ports, name_veth);
+	AUTO(strv_free) char **bridges = link_names(net, gc->networks, name_bridge);
+	size_t bridge_count = 0;
+	int r = remove_links(net, "veth", ports, before->ports, gc, &gc->report.ports, err);
 
 	if (r == 0)
-		r = remove_unwanted(net, "tun", veths, &removed_ports, err);
+		r = remove_links(net, "tun", ports, before->ports, gc, &gc->report.ports, err);
 	if (r == 0)
-		r = remove_unwanted(net, "bridge", bridges, &removed_bridges, err);
-	if (report)
-		report->ports += removed_ports;
+		r = remove_links(net, "bridge", bridges, before->networks, gc, &bridge_count, err);
 	return r;
 }
 
-static int remove_networks(struct net *net, char *const *observed, char *const *wanted,
-			   struct net_gc_report *report, struct error *err)
+int observe_remove_links(struct net *net, const struct net_wanted *wanted,
+			 struct net_gc_report *report, struct error *err)
 {
-	for (size_t i = 0; i < strv_count(observed); i++) {
+	AUTO(gc_done) struct gc gc;
+	int r;
+
+	gc_init(&gc, wanted);
+	r = remove_all_links(net, &gc, err);
+	if (report)
+		report->ports += gc.report.ports;
+	return r;
+}
+
+static int remove_networks(struct net *net, char *const *there, struct gc *gc, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(there); i++) {
 		int r;
 
-		if (contains(wanted, observed[i]))
+		if (!is_garbage(there[i], gc->networks, gc->before ? gc->before->networks : NULL,
+				gc))
 			continue;
-		r = network_remove_locked(net, observed[i], err);
+		r = network_remove_locked(net, there[i], err);
 		if (r < 0)
 			return r;
-		report->networks++;
+		gc->report.networks++;
 	}
 	return 0;
 }
 
-static int remove_names(struct net *net, char *const *networks, char *const *instances,
-			struct net_gc_report *report, struct error *err)
+static int remove_names(struct net *net, struct gc *gc, struct error *err)
 {
-	for (size_t i = 0; i < strv_count(networks); i++) {
-		AUTO(free) char *path = mem_printf("%s/hosts", networks[i]);
+	for (size_t i = 0; i < strv_count(gc->networks); i++) {
+		AUTO(free) char *path = mem_printf("%s/hosts", gc->networks[i]);
 		AUTO(strv_free) char **names = NULL;
 		int r = list_folder(net, path, &names, err);
 
 		for (size_t n = 0; n < strv_count(names) && r == 0; n++) {
-			if (contains(instances, names[n]))
+			if (!is_garbage(names[n], gc->ports, gc->before ? gc->before->names : NULL,
+					gc))
 				continue;
-			r = dns_remove_name(net, networks[i], names[n], err);
-			report->names++;
+			r = dns_remove_name(net, gc->networks[i], names[n], err);
+			gc->report.names++;
 		}
 		if (r < 0)
 			return r;
@@ -265,64 +323,68 @@ static int remove_names(struct net *net, char *const *networks, char *const *ins
 	return 0;
 }
 
-static int remove_published(struct net *net, char *const *owners, char *const *instances,
-			    struct net_gc_report *report, struct error *err)
+static int remove_published(struct net *net, char *const *owners, struct gc *gc, struct error *err)
 {
 	for (size_t i = 0; i < strv_count(owners); i++) {
 		size_t conflict;
 		int r;
 
-		if (contains(instances, owners[i]))
+		if (!is_garbage(owners[i], gc->instances, gc->before ? gc->before->published : NULL,
+				gc))
 			continue;
 		r = rules_assign(net->rules, owners[i], RULES_OF_PUBLISH, NULL, 0, &conflict, NULL,
 				 err);
 		if (r < 0)
 			return r;
-		report->published++;
+		gc->report.published++;
 	}
 	return 0;
 }
 
-static int gc_locked(struct net *net, char *const *networks, char *const *instances,
-		     struct net_gc_report *report, struct error *err)
+static int gc_locked(struct net *net, struct gc *gc, struct error *err)
 {
-	AUTO(net_observed_done) struct net_observed observed = {};
+	AUTO(net_observed_done) struct net_observed there = {};
 	int r = rules_repair(net->rules, NULL, err);
 
 	if (r == 0)
-		r = observe_locked(net, &observed, err);
+		r = observe_locked(net, &there, err);
 	if (r == 0)
-		r = remove_published(net, observed.published, instances, report, err);
+		r = remove_published(net, there.published, gc, err);
 	if (r == 0)
-		r = remove_names(net, networks, instances, report, err);
+		r = remove_names(net, gc, err);
 	if (r == 0)
-		r = remove_networks(net, observed.networks, networks, report, err);
+		r = remove_networks(net, there.networks, gc, err);
 	if (r == 0)
-		r = observe_remove_links(net, networks, instances, report, err);
+		r = remove_all_links(net, gc, err);
 	return r;
 }
 
-int net_gc(struct net *net, char *const *networks, char *const *instances,
-	   struct net_gc_report *ret, struct error *err)
+static int check_uids(char *const *uids, const char *what, struct error *err)
 {
-	AUTO(strv_free) char **wanted_networks = strv_copy(networks);
-	AUTO(strv_free) char **wanted_instances = strv_copy(instances);
-	struct net_gc_report report = {};
+	for (size_t i = 0; i < strv_count(uids); i++)
+		if (!name_is_uid(uids[i]))
+			return error_say(err, -EINVAL, "%s uid '%.40s': must be hexadecimal", what,
+					 uids[i]);
+	return 0;
+}
+
+int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_report *ret,
+	   struct error *err)
+{
+	AUTO(gc_done) struct gc gc;
 	int r;
 
-	tidy(wanted_networks);
-	tidy(wanted_instances);
-	for (size_t i = 0; i < strv_count(wanted_networks); i++)
-		if (!name_is_uid(wanted_networks[i]))
-			return error_say(err, -EINVAL, "network uid '%.40s': must be hexadecimal",
-					 wanted_networks[i]);
-	for (size_t i = 0; i < strv_count(wanted_instances); i++)
-		if (!name_is_uid(wanted_instances[i]))
-			return error_say(err, -EINVAL, "instance uid '%.40s': must be hexadecimal",
-					 wanted_instances[i]);
+	gc_init(&gc, wanted);
+	r = check_uids(gc.networks, "network", err);
+	if (r == 0)
+		r = check_uids(gc.ports, "port", err);
+	if (r == 0)
+		r = check_uids(gc.instances, "instance", err);
+	if (r < 0)
+		return r;
 	NET_LOCKED(net);
-	r = gc_locked(net, wanted_networks, wanted_instances, &report, err);
+	r = gc_locked(net, &gc, err);
 	if (r == 0 && ret)
-		*ret = report;
+		*ret = gc.report;
 	return r;
 }

@@ -15,7 +15,8 @@ struct net;
 /* All lists are NULL-terminated and sorted, see base/strv.h. */
 struct net_observed {
 	char **networks;  /* uids of bridges and of folders in RUN/networks */
-	char **ports;     /* instance uids that have a veth or a tap */
+	char **ports;     /* uids of ports that have a veth or a tap */
+	char **names;     /* uids of ports that have a name in a network */
 	char **published; /* instance uids that have published ports */
 	size_t elements;  /* of all sets and maps of our table */
 };
@@ -33,10 +34,19 @@ struct net_gc_report {
 	size_t networks, ports, published, names;
 };
 
+/* Uids in NULL-terminated lists; NULL is an empty one. */
+struct net_wanted {
+	char *const *networks, *const *ports, *const *instances;
+	/*
+	 * Only what was there then goes: of what has come since, these lists may not know.  NULL:
+	 * whatever is there.
+	 */
+	const struct net_observed *before;
+};
+
 /*
- * Removes every network of ours whose uid is not in `networks`, and every veth, tap, published port
- * and DNS name whose instance uid is not in `instances` (NULL-terminated lists, NULL is an empty
- * one).
+ * Removes every network of ours that is not wanted, and every veth, tap and DNS name of ports and
+ * every published port of instances that are not.
  */
-int net_gc(struct net *net, char *const *networks, char *const *instances,
-	   struct net_gc_report *ret, struct error *err);
+int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_report *ret,
+	   struct error *err);

@@ -7,8 +7,8 @@
 #include "net/observe.h"
 
 /*
- * Deletes bridges and veths of ours that belong to no uid of the two lists (NULL: empty).  Networks
- * lose their rules and folders too.  `report` may be NULL.
+ * Deletes bridges, veths and taps of ours that are not wanted, without what else belongs to them.
+ * `report` may be NULL.
  */
-int observe_remove_links(struct net *net, char *const *networks, char *const *instances,
+int observe_remove_links(struct net *net, const struct net_wanted *wanted,
 			 struct net_gc_report *report, struct error *err);

@@ -18,8 +18,6 @@
 #include "net/node_internal.h"
 #include "net/port_internal.h"
 
-#define PEER_NAME "eth0"
-
 enum { LOOPBACK_INDEX = 1 };
 
 static int plan_address(const char *text, const struct route_ip *subnet,
@@ -41,15 +39,20 @@ static int plan_address(const char *text, const struct route_ip *subnet,
 
 int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err)
 {
-	struct port_plan plan = {};
+	struct port_plan plan = { .interface = spec->interface ? spec->interface : "eth0",
+				  .leads_out = spec->leads_out };
+	uint8_t bridge_mac[LINK_MAC_SIZE];
 	int r = network_plan(spec->network, &plan.network, err);
 
 	if (r < 0)
 		return r;
-	if (!name_is_uid(spec->instance_uid))
+	if (!name_is_uid(spec->uid))
+		return error_say(err, -EINVAL, "port uid '%.40s': must be 1 to 32 of 0-9 and a-f",
+				 spec->uid ? spec->uid : "");
+	if (!name_is_interface(plan.interface))
 		return error_say(err, -EINVAL,
-				 "instance uid '%.40s': must be 1 to 32 of 0-9 and a-f",
-				 spec->instance_uid ? spec->instance_uid : "");
+				 "interface '%.40s': must be 1 to 15 letters and digits",
+				 plan.interface);
 	if (!name_is_label(spec->name))
 		return error_say(err, -EINVAL,
 				 "name '%.64s': must be 1 to 63 letters, digits and '-'",
@@ -61,10 +64,14 @@ int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error 
 				 &plan.ipv6, err);
 	if (r < 0)
 		return r;
-	name_mac(spec->instance_uid, plan.mac);
+	name_mac(spec->uid, plan.mac);
 	if (spec->mac && spec->mac[0] && name_parse_mac(spec->mac, plan.mac) < 0)
 		return error_say(err, -EINVAL,
 				 "mac '%.32s': must be a unicast address like 02:00:5e:10:00:01",
+				 spec->mac);
+	name_mac(spec->network->uid, bridge_mac);
+	if (memcmp(plan.mac, bridge_mac, sizeof(bridge_mac)) == 0)
+		return error_say(err, -EINVAL, "mac '%.32s': is that of the network's gateway",
 				 spec->mac);
 	*ret = plan;
 	return 0;
@@ -102,10 +109,9 @@ static int reuse_or_remove(struct net *net, const struct port_spec *spec, int ne
 
 	*ret_reused = false;
 	if (strcmp(veth->kind, "veth") != 0 ||
-	    (veth->alias[0] && strcmp(veth->alias, spec->instance_uid) != 0))
-		return error_say(err, -EEXIST,
-				 "interface %s exists and does not belong to instance %s",
-				 veth->name, spec->instance_uid);
+	    (veth->alias[0] && strcmp(veth->alias, spec->uid) != 0))
+		return error_say(err, -EEXIST, "interface %s exists and does not belong to port %s",
+				 veth->name, spec->uid);
 	r = link_nsid(net->nl, netns_fd, &nsid);
 	if (r < 0)
 		return error_set(err, r, "cannot identify the instance's network namespace%s",
@@ -148,6 +154,16 @@ int port_find_bridge(struct net *net, const struct port_spec *spec, struct link 
 		     : 0;
 }
 
+int port_publish_name(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		      struct error *err)
+{
+	/* On an isolated bridge the node has no address to answer from. */
+	if (spec->network->isolated)
+		return 0;
+	return dns_set_name(net, spec->network->uid, spec->uid, spec->name, plan->network.domain,
+			    &plan->ipv4, &plan->ipv6, err);
+}
+
 int port_join(struct net *net, const struct link *interface, const struct link *bridge,
 	      struct error *err)
 {
@@ -165,7 +181,7 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 			  const struct port_plan *plan, int netns_fd, struct error *err)
 {
 	char name[IF_NAMESIZE];
-	struct link_change change = { .alias = spec->instance_uid,
+	struct link_change change = { .alias = spec->uid,
 				      .no_link_local = net->ipv6,
 				      .hairpin = port_needs_hairpin(),
 				      .up = true };
@@ -175,7 +191,7 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 
 	if (r < 0)
 		return r;
-	name_veth(net->prefix, spec->instance_uid, name);
+	name_veth(net->prefix, spec->uid, name);
 	r = link_find(net->nl, name, &veth);
 	if (r == 0)
 		r = reuse_or_remove(net, spec, netns_fd, &veth, &reused, err);
@@ -195,14 +211,14 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 		r = link_add_veth(net->nl, &(struct link_veth){ .name = name,
 								.master = bridge.index,
 								.mtu = plan->network.mtu,
-								.peer_name = PEER_NAME,
+								.peer_name = plan->interface,
 								.peer_netns_fd = netns_fd,
 								.peer_mac = plan->mac });
 		if (r == 0)
 			r = link_find(net->nl, name, &veth);
 		if (r < 0)
-			return error_set(err, r, "cannot connect instance %s to %s%s",
-					 spec->instance_uid, bridge.name, net_detail(net->nl));
+			return error_set(err, r, "cannot connect port %s to %s%s", spec->uid,
+					 bridge.name, net_detail(net->nl));
 	}
 	r = link_set(net->nl, veth.index, &change);
 	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))
@@ -213,19 +229,20 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 static int ensure_peer(struct netlink *nl, const struct port_plan *plan, struct error *err)
 {
 	struct link_change change = { .mtu = plan->network.mtu, .up = true };
+	const char *name = plan->interface;
 	struct link peer;
-	int r = link_find(nl, PEER_NAME, &peer);
+	int r = link_find(nl, name, &peer);
 
 	if (r < 0)
-		return error_set(err, r, "the instance has no " PEER_NAME);
+		return error_set(err, r, "the instance has no %s", name);
 	if (plan->network.subnet6.family) {
 		/* No waiting for duplicates, and no routes from whoever claims to be a router. */
 		if (plan->ipv6.family)
-			(void) link_sysctl(AF_INET6, PEER_NAME, "disable_ipv6", "0");
-		(void) link_sysctl(AF_INET6, PEER_NAME, "accept_dad", "0");
-		r = link_sysctl(AF_INET6, PEER_NAME, "accept_ra", "0");
+			(void) link_sysctl(AF_INET6, name, "disable_ipv6", "0");
+		(void) link_sysctl(AF_INET6, name, "accept_dad", "0");
+		r = link_sysctl(AF_INET6, name, "accept_ra", "0");
 		if (r < 0)
-			return error_set(err, r, "cannot configure IPv6 of " PEER_NAME);
+			return error_set(err, r, "cannot configure IPv6 of %s", name);
 	}
 	if (memcmp(peer.mac, plan->mac, sizeof(peer.mac)) != 0)
 		change.mac = plan->mac;
@@ -234,7 +251,7 @@ static int ensure_peer(struct netlink *nl, const struct port_plan *plan, struct 
 		return error_set(err, r, "cannot turn on loopback");
 	r = link_set(nl, peer.index, &change);
 	if (r < 0)
-		return error_set(err, r, "cannot turn on " PEER_NAME "%s", net_detail(nl));
+		return error_set(err, r, "cannot turn on %s%s", name, net_detail(nl));
 	return peer.index;
 }
 
@@ -291,6 +308,8 @@ static int ensure_addresses(struct netlink *nl, int index, const struct port_pla
 					 address_text(ips[i], text), net_detail(nl));
 		if (ips[i] == &plan->ipv6)
 			added6 = r;
+		if (!plan->leads_out || !gateways[i]->family)
+			continue;
 		r = route_set_default(nl, index, gateways[i]);
 		if (r < 0)
 			return error_set(err, r, "cannot add the default route by %s%s",
@@ -316,8 +335,8 @@ static int ensure_inside(const struct port_plan *plan, struct error *err)
 	/* Waiting is a courtesy to the first packet; without it that packet may come late. */
 	if (r > 0 && watch_fd >= 0)
 		(void) route_await(watch_fd, index, &plan->ipv6);
-	r = link_settle(nl, PEER_NAME);
-	return r < 0 ? error_set(err, r, "cannot find " PEER_NAME) : 0;
+	r = link_settle(nl, plan->interface);
+	return r < 0 ? error_set(err, r, "cannot find %s", plan->interface) : 0;
 }
 
 /* Both ends are up now: from here on no packet is lost. */
@@ -326,7 +345,7 @@ static int settle_outside(struct net *net, const struct port_spec *spec, struct 
 	char bridge[IF_NAMESIZE], veth[IF_NAMESIZE];
 	int r;
 
-	name_veth(net->prefix, spec->instance_uid, veth);
+	name_veth(net->prefix, spec->uid, veth);
 	name_bridge(net->prefix, spec->network->uid, bridge);
 	NET_LOCKED(net);
 	r = link_settle(net->nl, veth);
@@ -351,37 +370,69 @@ int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, str
 	if (r < 0)
 		return r;
 	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return error_set(err, -errno, "cannot enter the network namespace of instance %s",
-				 spec->instance_uid);
+		return error_set(err, -errno, "cannot enter the network namespace of port %s",
+				 spec->uid);
 	r = ensure_inside(&plan, err);
 	/* This thread has other work afterwards; in the wrong namespace it would do it to a tenant.
 	 */
 	if (setns(net->self_netns_fd, CLONE_NEWNET) < 0)
 		abort();
 	if (r < 0)
-		return error_wrap(err, r, "instance %s", spec->instance_uid);
+		return error_wrap(err, r, "port %s", spec->uid);
 	r = settle_outside(net, spec, err);
 	if (r < 0)
 		return r;
-	return dns_set_name(net, spec->network->uid, spec->instance_uid, spec->name,
-			    plan.network.domain, &plan.ipv4, &plan.ipv6, err);
+	return port_publish_name(net, spec, &plan, err);
 }
 
-int port_detach(struct net *net, const char *network_uid, const char *instance_uid,
-		struct error *err)
+static int check_uids(const char *network_uid, const char *port_uid, struct error *err)
 {
-	if (!name_is_uid(network_uid) || !name_is_uid(instance_uid))
-		return error_say(err, -EINVAL, "uid: must be 1 to 32 of 0-9 and a-f");
-	return dns_remove_name(net, network_uid, instance_uid, err);
+	if (name_is_uid(network_uid) && name_is_uid(port_uid))
+		return 0;
+	return error_say(err, -EINVAL, "uid: must be 1 to 32 of 0-9 and a-f");
 }
 
-int port_read_counters(struct net *net, const char *instance_uid, struct port_counters *ret)
+int port_detach(struct net *net, const char *network_uid, const char *port_uid, struct error *err)
+{
+	int r = check_uids(network_uid, port_uid, err);
+
+	return r < 0 ? r : dns_remove_name(net, network_uid, port_uid, err);
+}
+
+static int remove_interface(struct net *net, const char *port_uid, struct error *err)
+{
+	char name[IF_NAMESIZE];
+	struct link link;
+	int r;
+
+	name_veth(net->prefix, port_uid, name);
+	NET_LOCKED(net);
+	r = link_find(net->nl, name, &link);
+	if (r == 0 && ((strcmp(link.kind, "veth") != 0 && strcmp(link.kind, "tun") != 0) ||
+		       (link.alias[0] && strcmp(link.alias, port_uid) != 0)))
+		return error_say(err, -EEXIST, "interface %s exists and does not belong to port %s",
+				 name, port_uid);
+	if (r == 0)
+		r = link_delete(net->nl, link.index);
+	return r < 0 && r != -ENODEV ? error_set(err, r, "cannot remove interface %s%s", name,
+						 net_detail(net->nl))
+				     : 0;
+}
+
+int port_remove(struct net *net, const char *network_uid, const char *port_uid, struct error *err)
+{
+	int r = port_detach(net, network_uid, port_uid, err);
+
+	return r < 0 ? r : remove_interface(net, port_uid, err);
+}
+
+int port_read_counters(struct net *net, const char *port_uid, struct port_counters *ret)
 {
 	struct link_counters outside;
 	char name[IF_NAMESIZE];
 	int r;
 
-	name_veth(net->prefix, instance_uid, name);
+	name_veth(net->prefix, port_uid, name);
 	net_lock(net);
 	r = link_read_counters(net->nl, name, &outside);
 	net_unlock(net);

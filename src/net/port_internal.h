@@ -16,9 +16,15 @@ struct port_plan {
 	struct network_plan network;
 	struct route_ip ipv4, ipv6; /* with the subnet's prefix length; `family` 0 = none */
 	uint8_t mac[LINK_MAC_SIZE];
+	const char *interface; /* inside; borrowed */
+	bool leads_out;
 };
 
 int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err);
+
+/* Publishes the name, in a network that has somebody to answer for it. */
+int port_publish_name(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		      struct error *err);
 
 /* Whether a port has to send frames back to where they came from. */
 bool port_needs_hairpin(void);

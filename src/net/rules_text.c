@@ -7,6 +7,7 @@
 const struct rules_shape rules_shapes[RULES_SET_COUNT] = {
 	[RULES_BRIDGES] = { .name = "bridges", .type = "ifname", .key_size = 16 },
 	[RULES_NAT_BRIDGES] = { .name = "nat_bridges", .type = "ifname", .key_size = 16 },
+	[RULES_ISOLATED] = { .name = "isolated", .type = "ifname", .key_size = 16 },
 	[RULES_SAME] = { .name = "same_bridge", .type = "ifname . ifname", .key_size = 32 },
 	[RULES_GATEWAYS4] = { .name = "gateways4", .type = "ipv4_addr", .key_size = 4 },
 	[RULES_OWN_GATEWAYS4] = { .name = "own_gateways4",
@@ -67,8 +68,10 @@ const struct rules_shape rules_shapes[RULES_SET_COUNT] = {
  *route_localnet on the bridge, nor an address that does not live behind its bridge. input	A
  *gateway address serves its own bridge only: not a neighbour's instances, and not a host on the
  *wire that found out how to route to it.
- * forward	Answers and published ports pass; networks do not reach each other; NAT networks are
- *not reached from outside.  With bridge-nf-call-iptables frames inside a bridge come here too.
+ *		Isolated bridges come first: an address there may be somebody else's elsewhere, so
+ *an answer need not be one. forward	Answers and published ports pass; networks do not reach each
+ *other; NAT networks are not reached from outside.  With bridge-nf-call-iptables frames inside a
+ *bridge come here too.
  */
 struct line {
 	bool ipv6;
@@ -107,6 +110,7 @@ static const struct line lines[] = {
 	{ false, "}" },
 	{ false, "chain input {" },
 	{ false, "	type filter hook input priority filter; policy accept;" },
+	{ false, "	iifname @isolated drop" },
 	{ false, "	ct state established,related accept" },
 	{ false, "	iifname \"lo\" accept" },
 	{ false, "	iifname . ip daddr @own_gateways4 accept" },
@@ -117,6 +121,7 @@ static const struct line lines[] = {
 	{ false, "chain forward {" },
 	{ false, "	type filter hook forward priority filter; policy accept;" },
 	{ false, "	ct state established,related accept" },
+	{ false, "	iifname @isolated oifname != @isolated drop" },
 	{ false, "	ct status dnat accept" },
 	{ false, "	iifname . oifname @same_bridge accept" },
 	{ false,

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "kern/netlink.h"
 #include "net/address.h"
-#include "net/dns_internal.h"
 #include "net/node_internal.h"
 #include "net/port_internal.h"
 
@@ -26,9 +25,8 @@ static int remove_old(struct net *net, const char *name, const char *uid, struct
 		return 0;
 	if (r == 0 &&
 	    (strcmp(link.kind, "tun") != 0 || (link.alias[0] && strcmp(link.alias, uid) != 0)))
-		return error_say(err, -EEXIST,
-				 "interface %s exists and does not belong to instance %s", name,
-				 uid);
+		return error_say(err, -EEXIST, "interface %s exists and does not belong to port %s",
+				 name, uid);
 	if (r == 0)
 		r = link_delete(net->nl, link.index);
 	return r < 0 && r != -ENODEV ? error_set(err, r, "cannot remove the old interface %s%s",
@@ -58,16 +56,15 @@ static int join(struct net *net, const struct port_spec *spec, const struct port
 		struct error *err)
 {
 	char name[IF_NAMESIZE];
-	struct link_change change = { .alias = spec->instance_uid,
-				      .mtu = plan->network.mtu,
-				      .no_link_local = net->ipv6,
-				      .up = true };
+	struct link_change change = {
+		.alias = spec->uid, .mtu = plan->network.mtu, .no_link_local = net->ipv6, .up = true
+	};
 	struct link bridge, tap;
 	int r = port_find_bridge(net, spec, &bridge, err);
 
 	if (r < 0)
 		return r;
-	name_veth(net->prefix, spec->instance_uid, name);
+	name_veth(net->prefix, spec->uid, name);
 	r = link_find(net->nl, name, &tap);
 	if (r < 0)
 		return error_set(err, r, "the machine's interface %s%s", name, net_detail(net->nl));
@@ -103,9 +100,9 @@ int tap_open(struct net *net, const struct port_spec *spec, int *ret_fd, struct 
 
 	if (r < 0)
 		return r;
-	name_veth(net->prefix, spec->instance_uid, name);
+	name_veth(net->prefix, spec->uid, name);
 	NET_LOCKED(net);
-	r = remove_old(net, name, spec->instance_uid, err);
+	r = remove_old(net, name, spec->uid, err);
 	if (r == 0)
 		r = make(name, &fd, err);
 	if (r == 0)
@@ -132,6 +129,5 @@ int tap_attach(struct net *net, const struct port_spec *spec, struct error *err)
 	net_unlock(net);
 	if (r < 0)
 		return r;
-	return dns_set_name(net, spec->network->uid, spec->instance_uid, spec->name,
-			    plan.network.domain, &plan.ipv4, &plan.ipv6, err);
+	return port_publish_name(net, spec, &plan, err);
 }

@@ -17,6 +17,7 @@
 #include "model/network.h"
 #include "model/node.h"
 #include "model/operation.h"
+#include "model/port.h"
 #include "model/project.h"
 #include "model/publish.h"
 #include "model/request.h"
@@ -75,6 +76,20 @@ static void try_patch(const json_t *patch)
 	json_decref(before);
 }
 
+/* What a user may say of a port is said the same way again. */
+static void try_port(const json_t *doc)
+{
+	AUTO(port_done) struct port one = {};
+	AUTO(port_done) struct port two = {};
+
+	if (port_request_decode(doc, &one, NULL) < 0)
+		return;
+	AUTO(json_decref) json_t *encoded = port_encode(&one);
+	if (port_request_decode(encoded, &two, NULL) < 0)
+		abort();
+	same(json_incref(encoded), port_encode(&two));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -82,8 +97,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO(json_decref) json_t *doc = NULL;
 	struct stream_control control;
 	struct publish publish;
+	struct port port;
 	uint64_t bytes;
 
+	if (port_parse(text, &port, NULL) == 0)
+		port_done(&port);
 	publish_parse(text, &publish, NULL);
 	memory_parse(text, "memory", &bytes, NULL);
 	signame_number(text);
@@ -100,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_pull_request(doc);
 	try_network_request(doc);
 	try_patch(doc);
+	try_port(doc);
 	stream_control_decode(doc, &control, NULL);
 	return 0;
 }

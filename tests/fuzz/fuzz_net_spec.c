@@ -1,7 +1,7 @@
 /*
  * tests/fuzz/fuzz_net_spec.c - what net/ is asked for, with arbitrary text in every place.
  *
- * The input is lines: network uid, ipv4, gateway4, ipv6, gateway6, domain, instance uid, name, mac,
+ * The input is lines: network uid, ipv4, gateway4, ipv6, gateway6, domain, port uid, name, mac,
  * addresses, host ip, protocol.  What passes the checks must be safe to put into files and names.
  */
 #include <assert.h>
@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				       .dns_domain = lines[5],
 				       .mtu = (uint32_t) (size * 7) };
 	struct port_spec port = { .network = &network,
-				  .instance_uid = lines[6],
+				  .uid = lines[6],
 				  .name = lines[7],
 				  .mac = lines[8],
 				  .ipv4 = lines[9],
@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (port_check(&port, &err) == 0) {
 		assert(network_check(&network, NULL) == 0);
 		check_safe(network.uid, "0123456789abcdef");
-		check_safe(port.instance_uid, "0123456789abcdef");
+		check_safe(port.uid, "0123456789abcdef");
 		check_safe(port.name, "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-");
 	} else {

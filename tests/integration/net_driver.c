@@ -41,6 +41,7 @@ static struct bridge_spec network_words(const struct driver *driver, size_t at)
 				     .ipv4 = word(driver, at + 1),
 				     .ipv6 = word(driver, at + 2),
 				     .nat = strcmp(word(driver, at + 3), "nat") == 0,
+				     .isolated = strcmp(word(driver, at + 3), "isolated") == 0,
 				     .mtu = (uint32_t) atoi(word(driver, at + 4)),
 				     .dns_domain = word(driver, at + 5) };
 }
@@ -52,7 +53,7 @@ static void print_strv(const char *name, char **strv)
 		printf("%s%s", i ? "," : "", strv[i]);
 }
 
-/* network UID IPV4 IPV6 nat|- MTU DOMAIN -> ok BRIDGE RESTART ARGV.. */
+/* network UID IPV4 IPV6 nat|isolated|- MTU DOMAIN -> ok BRIDGE RESTART ARGV.. */
 static int do_network(struct driver *driver, struct error *err)
 {
 	AUTO(bridge_status_done) struct bridge_status status = {};
@@ -67,16 +68,17 @@ static int do_network(struct driver *driver, struct error *err)
 	return 1;
 }
 
-/* attach PID INSTANCE NAME MAC IPV4 IPV6 (the network's words) */
+/* attach PID PORT NAME MAC IPV4 IPV6 (the network's words) */
 static int do_attach(struct driver *driver, struct error *err)
 {
 	struct bridge_spec network = network_words(driver, 7);
 	struct port_spec spec = { .network = &network,
-				  .instance_uid = word(driver, 2),
+				  .uid = word(driver, 2),
 				  .name = word(driver, 3),
 				  .mac = word(driver, 4),
 				  .ipv4 = word(driver, 5),
-				  .ipv6 = word(driver, 6) };
+				  .ipv6 = word(driver, 6),
+				  .leads_out = true };
 	AUTO(free) char *path = mem_printf("/proc/%s/ns/net", word(driver, 1));
 	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -147,17 +149,21 @@ static void split(const char *list, char ***ret)
 			strv_append(ret, uid);
 }
 
-/* gc NETWORK,.. INSTANCE,.. */
+/* gc NETWORK,.. INSTANCE,.., whose ports have their uids */
 static int do_gc(struct driver *driver, struct error *err)
 {
 	AUTO(strv_free) char **networks = NULL;
 	AUTO(strv_free) char **instances = NULL;
 	struct net_gc_report report = {};
+	struct net_wanted wanted;
 	int r;
 
 	split(word(driver, 1), &networks);
 	split(word(driver, 2), &instances);
-	r = net_gc(driver->net, networks, instances, &report, err);
+	wanted = (struct net_wanted){ .networks = networks,
+				      .ports = instances,
+				      .instances = instances };
+	r = net_gc(driver->net, &wanted, &report, err);
 	if (r < 0)
 		return r;
 	printf("ok networks=%zu ports=%zu published=%zu names=%zu", report.networks, report.ports,
@@ -187,6 +193,8 @@ static int run(struct driver *driver, struct error *err)
 		return network_remove(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "attach") == 0)
 		return do_attach(driver, err);
+	if (strcmp(verb, "remove-port") == 0)
+		return port_remove(driver->net, word(driver, 1), word(driver, 2), err);
 	if (strcmp(verb, "detach") == 0)
 		return port_detach(driver->net, word(driver, 1), word(driver, 2), err);
 	if (strcmp(verb, "publish") == 0)

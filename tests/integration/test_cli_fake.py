@@ -179,7 +179,7 @@ def operation(state="done", revision=5, action="launch", name="web", **status):
 
 def instance(name="web", state="running", **spec):
     return {"kind": "instance", "meta": {"name": name, "uid": "ab" * 16, "project": "default"},
-            "spec": {"type": "container", "image": "reg.test/web:1", "addresses": {"ipv4": "10.90.0.2"},
+            "spec": {"type": "container", "image": "reg.test/web:1", "ports": [{"ipv4": "10.90.0.2"}],
                      "publish": [{"host_ip": "", "host_port": 8080, "port": 80, "protocol": "tcp"}],
                      **spec},
             "status": {"state": state, "started": "2020-01-01T00:00:00Z", "restarts": 0}}

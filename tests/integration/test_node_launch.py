@@ -131,7 +131,7 @@ def test_twenty_at_once(busybox):
         done = node.wait_operation(operation)
         assert done["status"]["state"] == "done", done
     found = node.api("GET", "/1.0/instances?recursion=1")
-    addresses = [it["spec"]["addresses"]["ipv4"] for it in found]
+    addresses = [it["spec"]["ports"][0]["ipv4"] for it in found]
     assert len(set(addresses)) == 20
     assert {it["status"]["state"] for it in found} == {"running"}
 

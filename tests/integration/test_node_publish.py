@@ -126,7 +126,7 @@ def test_a_port_goes_with_its_instance(echo):
 def test_names_of_instances(echo):
     node, reference = echo
     node.launch(reference, "asker")
-    addresses = node.instance("echo")["spec"]["addresses"]
+    addresses = node.instance("echo")["spec"]["ports"][0]
     for name in ("echo", "echo.brume.internal"):
         seen = node.out("exec", "asker", "--", "nslookup", name)
         assert addresses["ipv4"] in seen, seen
@@ -141,7 +141,7 @@ def test_names_of_instances(echo):
 def test_neighbours_reach_each_other_by_both_protocols(echo):
     node, reference = echo
     node.launch(reference, "peer")
-    addresses = node.instance("echo")["spec"]["addresses"]
+    addresses = node.instance("echo")["spec"]["ports"][0]
     for address in (addresses["ipv4"], addresses["ipv6"]):
         got = eventually(lambda: node.cli("exec", "peer", "--", "sh", "-c", "echo hi | nc -w 2 "
                                           f"{address.split('/')[0]} 7", code=None).stdout, 15, address)
@@ -203,7 +203,7 @@ def test_another_network(clean):
     try:
         clean.launch(reference, "there", "--insecure", "--network", "quiet")
         clean.launch(reference, "here", "--insecure")
-        assert clean.instance("there")["spec"]["addresses"]["ipv4"].startswith("10.77.0.")
+        assert clean.instance("there")["spec"]["ports"][0]["ipv4"].startswith("10.77.0.")
         done = clean.cli("network", "delete", "quiet", code=1)
         assert "there" in done.stderr, done.stderr
         clean.cli("delete", "--force", "there")

@@ -13,11 +13,11 @@ def resolve(node, asker, name):
 
 
 def address(node, name):
-    return node.instance(name)["spec"]["addresses"]["ipv4"]
+    return node.instance(name)["spec"]["ports"][0]["ipv4"]
 
 
-def hosts(node, uid):
-    [file] = node.run_folder.glob(f"networks/*/hosts/{uid}")
+def hosts(node, it):
+    [file] = node.run_folder.glob(f"networks/*/hosts/{it['spec']['ports'][0]['uid']}")
     return file.read_text()
 
 
@@ -41,7 +41,7 @@ def test_it_goes_on_under_the_new_name(busybox):
     assert after["status"]["generation"] == after["meta"]["generation"]
     assert node.api("GET", "/1.0/instances/web", raw=True)[0] == 404
     assert [one["meta"]["name"] for one in node.json("list")] == ["asker", "shop"]
-    assert hosts(node, after["meta"]["uid"]).split()[2] == "shop"
+    assert hosts(node, after).split()[2] == "shop"
     assert address(node, "shop") in resolve(node, "asker", "shop.brume.internal")
     assert address(node, "shop") not in resolve(node, "asker", "web.brume.internal")
     assert "it is me" in node.run(["busybox", "wget", "-qO-", "http://192.0.2.2:8090/"]).stdout
@@ -63,7 +63,7 @@ def test_states_other_than_running(busybox):
     node.cli("rename", "a", "b")
     it = node.instance("b")
     assert it["status"]["state"] == "paused"
-    assert hosts(node, it["meta"]["uid"]).split()[2] == "b"
+    assert hosts(node, it).split()[2] == "b"
     node.cli("stop", "--force", "b")
     node.cli("rename", "b", "c")
     assert node.instance("c")["status"]["state"] == "stopped"
@@ -103,4 +103,4 @@ def test_kill_9_in_the_middle(node):
         assert node.wait_operation(operation)["status"]["state"] == "done"
         it = node.wait_state(f"n{number + 1}", "running")
         assert it["status"]["pid"] == pid and it["meta"]["uid"] == uid
-        assert hosts(node, uid).split()[2] == f"n{number + 1}"
+        assert hosts(node, it).split()[2] == f"n{number + 1}"

@@ -255,7 +255,7 @@ def test_stop_start_and_delete(web):
     web.cli("stop", "-t", "1", "web", timeout=60)  # httpd is process 1 and knows no TERM
     status = web.json("info", "web")["status"]
     assert (status["state"], status["exit_code"]) == ("stopped", 137)
-    uid = web.json("info", "web")["meta"]["uid"]
+    uid = web.json("info", "web")["spec"]["ports"][0]["uid"]
     assert f"{web.prefix}v{uid}"[:15] not in web.links()
     assert "while it runs" in web.cli("cp", "web:/root/late", "-", code=1).stderr
     web.cli("start", "web", timeout=BOOT)

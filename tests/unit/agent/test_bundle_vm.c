@@ -21,8 +21,7 @@ struct fixture {
 	struct instance_spec spec;
 	struct oci_image_config image;
 	struct bundle bundle;
-	struct network_args network;
-	struct tap_facts tap;
+	struct bundle_nic nics[2];
 };
 
 static int setup(void **state)
@@ -31,7 +30,8 @@ static int setup(void **state)
 
 	instance_spec_init(&f->spec);
 	f->spec.type = INSTANCE_VM;
-	strcpy(f->spec.ipv4, "10.90.0.7");
+	struct port port = { .network = "default", .ipv4 = "10.90.0.7" };
+	ports_append(&f->spec.ports, &f->spec.port_count, &port);
 	strv_append(&f->image.cmd, "serve");
 	strv_append(&f->image.env, "PATH=/bin");
 	strv_append(&f->image.env, "COLOUR=blue");
@@ -46,10 +46,16 @@ static int setup(void **state)
 				     .nameserver4 = "10.90.0.1",
 				     .nameserver6 = "",
 				     .dns_domain = "brume.internal" };
-	f->network = (struct network_args){ .gateway4 = "10.90.0.1", .gateway6 = "fd00::1" };
-	f->tap = (struct tap_facts){ .mac = { 2, 0x62, 10, 90, 0, 7 },
-				     .mtu = 1400,
-				     .ipv4 = "10.90.0.7/24" };
+	f->nics[0] = (struct bundle_nic){
+		.tap = { .mac = { 2, 0x62, 10, 90, 0, 7 }, .mtu = 1400, .ipv4 = "10.90.0.7/24" },
+		.name = "eth0",
+		.gateway4 = "10.90.0.1",
+		.gateway6 = "fd00::1"
+	};
+	f->nics[1] = (struct bundle_nic){
+		.tap = { .mac = { 2, 0x62, 10, 1, 0, 7 }, .mtu = 9000, .ipv4 = "10.1.0.7/24" },
+		.name = "eth1"
+	};
 	*state = f;
 	return 0;
 }
@@ -64,14 +70,13 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct guest_config told(struct fixture *f, bool networked)
+static struct guest_config told(struct fixture *f, size_t nic_count)
 {
 	struct guest_config config = {};
 	AUTO(free) char *text = NULL;
 	struct error err = {};
 
-	if (bundle_guest(&f->bundle, &f->network, networked ? &f->tap : NULL, 1234, &text, &err) <
-		    0 ||
+	if (bundle_guest(&f->bundle, f->nics, nic_count, 1234, &text, &err) < 0 ||
 	    guest_config_decode(text, strlen(text), &config, &err) < 0)
 		fail_msg("%s", err.msg);
 	return config;
@@ -89,7 +94,7 @@ static void tells_the_guest_what_a_container_has(void **state)
 	f->spec.run.init = true;
 	f->spec.stop_signal = mem_strdup("INT");
 	strv_append(&f->spec.run.sysctls, "net.core.somaxconn=7");
-	AUTO(guest_config_done) struct guest_config config = told(f, true);
+	AUTO(guest_config_done) struct guest_config config = told(f, 2);
 
 	assert_string_equal(config.hostname, "web");
 	assert_string_equal(config.user, "www:staff");
@@ -113,16 +118,20 @@ static void tells_the_guest_what_a_container_has(void **state)
 static void tells_the_guest_its_network(void **state)
 {
 	struct fixture *f = *state;
-	AUTO(guest_config_done) struct guest_config config = told(f, true);
+	AUTO(guest_config_done) struct guest_config config = told(f, 2);
 
-	assert_int_equal(config.nic_count, 1);
-	assert_memory_equal(config.nics[0].mac, f->tap.mac, 6);
+	assert_int_equal(config.nic_count, 2);
+	assert_memory_equal(config.nics[0].mac, f->nics[0].tap.mac, 6);
 	assert_int_equal(config.nics[0].mtu, 1400);
 	assert_int_equal(config.nics[0].address_count, 1);
 	assert_string_equal(config.nics[0].addresses[0], "10.90.0.7/24");
 	/* Without an IPv6 address there is no way to its gateway. */
 	assert_int_equal(config.nics[0].gateway_count, 1);
 	assert_string_equal(config.nics[0].gateways[0], "10.90.0.1");
+	/* Only one of them leads out. */
+	assert_string_equal(config.nics[1].addresses[0], "10.1.0.7/24");
+	assert_int_equal(config.nics[1].mtu, 9000);
+	assert_int_equal(config.nics[1].gateway_count, 0);
 	assert_int_equal(config.nameserver_count, 1);
 	assert_string_equal(config.nameservers[0], "10.90.0.1");
 	assert_string_equal(config.search[0], "brume.internal");
@@ -138,7 +147,7 @@ static void names_of_ones_own_and_no_network(void **state)
 	f->spec.stdio.tty = true;
 	/* What an image says that nobody understands does not keep it from being stopped. */
 	f->image.stop_signal = mem_strdup("SIGWHAT");
-	AUTO(guest_config_done) struct guest_config config = told(f, false);
+	AUTO(guest_config_done) struct guest_config config = told(f, 0);
 	assert_int_equal(config.nic_count, 0);
 	assert_int_equal(config.nameserver_count, 1);
 	assert_string_equal(config.nameservers[0], "192.0.2.53");
@@ -159,7 +168,7 @@ static void has_folders_in_memory(void **state)
 							 .size_bytes = 1 << 20,
 							 .mode = 0700,
 							 .no_exec = true };
-	AUTO(guest_config_done) struct guest_config config = told(f, false);
+	AUTO(guest_config_done) struct guest_config config = told(f, 0);
 	assert_int_equal(config.tmpfs_count, 2);
 	assert_string_equal(config.tmpfs[0].target, "/cache");
 	assert_int_equal(config.tmpfs[0].size_bytes, 1 << 20);
@@ -175,13 +184,13 @@ static void refuses_what_cannot_be_said(void **state)
 	struct error err = {};
 
 	strv_append(&f->spec.command, "\xff");
-	assert_int_equal(bundle_guest(&f->bundle, &f->network, NULL, 0, &text, &err), -EINVAL);
+	assert_int_equal(bundle_guest(&f->bundle, NULL, 0, 0, &text, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "UTF-8"));
 	strv_free(f->spec.command);
 	f->spec.command = NULL;
 	strv_free(f->image.cmd);
 	f->image.cmd = NULL;
-	assert_int_equal(bundle_guest(&f->bundle, &f->network, NULL, 0, &text, &err), -EINVAL);
+	assert_int_equal(bundle_guest(&f->bundle, NULL, 0, 0, &text, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "nothing to run"));
 }
 
@@ -262,7 +271,7 @@ static void makes_a_seed_disk(void **state)
 
 	f->spec.vm.user_data = mem_strdup("#!/bin/sh\necho told\n");
 	strv_append(&f->spec.vm.ssh_keys, "ssh-ed25519 AAAA me");
-	assert_int_equal(bundle_seed(&f->bundle, &f->network, &f->tap, &fd, &err), 0);
+	assert_int_equal(bundle_seed(&f->bundle, f->nics, 2, &fd, &err), 0);
 	ssize_t size = pread(fd, buffer, sizeof(buffer), 0);
 	assert_true(size > 0);
 	static const char *const words[] = {
@@ -272,6 +281,8 @@ static void makes_a_seed_disk(void **state)
 		"\"addresses\":[\"10.90.0.7/24\"]",
 		"\"macaddress\":\"02:62:0a:5a:00:07\"",
 		"\"mtu\":1400",
+		"\"eth1\":{\"addresses\":[\"10.1.0.7/24\"]",
+		"\"routes\":[],\"set-name\":\"eth1\"",
 		"\"nameservers\":{\"addresses\":[\"10.90.0.1\"],\"search\":[\"brume.internal\"]}",
 		"\"routes\":[{\"to\":\"0.0.0.0/0\",\"via\":\"10.90.0.1\"}]",
 	};

@@ -290,6 +290,10 @@ static void repairs_the_network_of_what_runs(void **state)
 	seen.network = PLAN_NEED_WAIT;
 	assert_int_equal(plan_next(&want, &seen), PLAN_NONE);
 	assert_int_equal(plan_state(&want, &seen), INSTANCE_RUNNING);
+	/* Nobody is told that it is joined, or free to be joined by others, before it is. */
+	assert_false(plan_settled(&want, &seen));
+	seen.attached = true;
+	assert_true(plan_settled(&want, &seen));
 }
 
 struct policy_case {

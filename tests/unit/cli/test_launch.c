@@ -196,6 +196,8 @@ static void test_how_it_cannot_be_run(void **state)
 	static const struct {
 		const char *option, *value, *word;
 	} bad[] = {
+		{ "--network", "Blue", "--network" },
+		{ "--network", "blue,ip=x", "--network: ip \"x\"" },
 		{ "--volume", "x:/b", "--volume" },
 		{ "--mount", "type=bind,target=/b", "--mount" },
 		{ "--tmpfs", "b", "--tmpfs" },
@@ -232,13 +234,41 @@ static void test_how_it_cannot_be_run(void **state)
 	}
 }
 
+static void test_networks(void **state)
+{
+	AUTO(launch_request_free) struct launch_request *back = NULL;
+	AUTO(launch_request_free) struct launch_request *alone = NULL;
+	AUTO(json_decref) json_t *body = NULL;
+	AUTO(json_decref) json_t *none = NULL;
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(BUILD(&body, &err, "web", "a", "--network", "front", "--network",
+			       "back,ip=10.1.0.5,mac=02:AA:00:00:00:01"),
+			 0);
+	assert_int_equal(launch_request_decode(body, &back, &err), 0);
+	assert_int_equal(back->spec.port_count, 2);
+	assert_string_equal(back->spec.ports[0].network, "front");
+	assert_string_equal(back->spec.ports[1].ipv4, "10.1.0.5");
+	assert_string_equal(back->spec.ports[1].mac, "02:aa:00:00:00:01");
+	assert_int_equal(BUILD(&none, &err, "web", "a", "--network", "none"), 0);
+	assert_int_equal(launch_request_decode(none, &alone, &err), 0);
+	assert_non_null(alone->spec.ports);
+	assert_int_equal(alone->spec.port_count, 0);
+	assert_int_equal(BUILD(&body, &err, "web", "a", "--network", "a", "--network", "none"),
+			 -EINVAL);
+	assert_int_equal(BUILD(&body, &err, "web", "a", "--network", "a", "--network", "a"),
+			 -EINVAL);
+	assert_non_null(strstr(err.msg, "given twice"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_how_it_is_run),  cmocka_unit_test(test_how_it_cannot_be_run),
 		cmocka_unit_test(test_everything),     cmocka_unit_test(test_small),
 		cmocka_unit_test(test_refused),        cmocka_unit_test(test_number),
-		cmocka_unit_test(test_stream_control),
+		cmocka_unit_test(test_stream_control), cmocka_unit_test(test_networks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,8 @@ static void test_launch_and_delete(void **state)
 	assert_int_equal(control_get(world.control, KIND_INSTANCE, "default", "a", &doc, NULL), 0);
 	assert_string_equal(member(doc, "status", "state"), "running");
 	assert_string_equal(member(doc, "spec", "image_name"), "registry.test/web:latest");
-	const json_t *addresses = json_object_get(json_object_get(doc, "spec"), "addresses");
+	const json_t *addresses =
+		json_array_get(json_object_get(json_object_get(doc, "spec"), "ports"), 0);
 	assert_string_equal(json_string_value(json_object_get(addresses, "ipv4")), "10.90.0.2");
 	assert_string_equal(json_string_value(json_object_get(addresses, "mac")),
 			    "02:62:0a:5a:00:02");
@@ -94,14 +95,15 @@ static void test_refusals(void **state)
 		const char *word;
 	} cases[] = {
 		{ "{\"image\":\"web\",\"name\":\"a\"}", -EEXIST, "exists already" },
-		{ "{\"image\":\"web\",\"network\":\"nix\"}", -ENOENT, "network \"nix\"" },
+		{ "{\"image\":\"web\",\"ports\":[{\"network\":\"nix\"}]}", -ENOENT,
+		  "network \"nix\"" },
 		{ "{\"image\":\"web\",\"publish\":[{\"host_port\":80,\"port\":80}]}", -EEXIST,
 		  "port 80/tcp is already published by instance \"a\"" },
 		{ "{\"image\":\"web\",\"publish\":[{\"host_ip\":\"127.0.0.1\",\"host_port\":80,"
 		  "\"port\":80}]}",
 		  -EEXIST, "port 80/tcp" },
 		{ "{\"image\":\"other\",\"pull\":\"never\"}", -ENOENT, "pull is \"never\"" },
-		{ "{\"image\":\"web\",\"network\":\"none\",\"publish\":[{\"host_port\":1,\"port\":"
+		{ "{\"image\":\"web\",\"ports\":[],\"publish\":[{\"host_port\":1,\"port\":"
 		  "1}]}",
 		  -EINVAL, "without a network" },
 		{ "{\"image\":\"not a reference!\"}", -EINVAL, "" },
@@ -477,7 +479,10 @@ static void test_networks(void **state)
 	assert_int_equal(world.result, -EEXIST);
 	assert_non_null(strstr(world.err.msg, "overlaps"));
 	assert_int_equal(
-		world_launch(&world, "{\"image\":\"web\",\"name\":\"a\",\"network\":\"blue\"}"), 0);
+		world_launch(
+			&world,
+			"{\"image\":\"web\",\"name\":\"a\",\"ports\":[{\"network\":\"blue\"}]}"),
+		0);
 	world_settle(&world);
 	assert_int_equal(world_delete(&world, "a", true), 0);
 	world_settle(&world);

@@ -156,7 +156,8 @@ static void test_thousand_instances(void **state)
 	world_await(&world);
 	for (int i = 0; i < COUNT; i++) {
 		snprintf(body, sizeof(body),
-			 "{\"image\":\"web\",\"network\":\"wide\",\"name\":\"i%d\",\"publish\":"
+			 "{\"image\":\"web\",\"ports\":[{\"network\":\"wide\"}],\"name\":\"i%d\","
+			 "\"publish\":"
 			 "[{\"host_port\":%d,\"port\":80}]}",
 			 i, 10000 + i);
 		start_launch(&world, body);
@@ -204,15 +205,19 @@ static void test_full_network(void **state)
 		char body[100];
 
 		snprintf(body, sizeof(body),
-			 "{\"image\":\"web\",\"network\":\"tiny\",\"name\":\"i%d\"}", i);
+			 "{\"image\":\"web\",\"ports\":[{\"network\":\"tiny\"}],\"name\":\"i%d\"}",
+			 i);
 		start_launch(&world, body);
 	}
 	world_settle(&world);
 	assert_int_equal(world_count(&world, KIND_INSTANCE), 5);
-	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"network\":\"tiny\"}"), -ENOSPC);
+	assert_int_equal(
+		world_launch(&world, "{\"image\":\"web\",\"ports\":[{\"network\":\"tiny\"}]}"),
+		-ENOSPC);
 	assert_int_equal(world_delete(&world, "i3", true), 0);
 	world_settle(&world);
-	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"network\":\"tiny\"}"), 0);
+	assert_int_equal(
+		world_launch(&world, "{\"image\":\"web\",\"ports\":[{\"network\":\"tiny\"}]}"), 0);
 	world_done(&world);
 }
 

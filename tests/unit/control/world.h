@@ -58,6 +58,7 @@ struct world {
 	bool slow_pull;        /* images stay "pulling" */
 	bool slow_create;      /* instances stay "creating" */
 	json_int_t memory_min; /* a memory limit below this is refused by the node */
+	const char *broken;    /* a network that it cannot make ports on */
 	bool connected;
 	unsigned int messages; /* from control to the node */
 	unsigned int forgets;
@@ -377,6 +378,15 @@ static inline json_t *world_instance_status(struct world *world, struct thing *t
 	json_t *status = json_pack("{s:s, s:I, s:i}", "state", target, "start_seq", seq, "pid", 77);
 	if (memory && json_integer_value(memory) < world->memory_min)
 		json_object_set_new(status, "update_error", json_string("memory: it uses more"));
+	const json_t *ports = json_object_get(json_object_get(thing->desired, "spec"), "ports");
+	for (size_t i = 0; world->broken && i < json_array_size(ports); i++) {
+		const json_t *port = json_array_get(ports, i);
+
+		if (strcmp(json_string_value(json_object_get(port, "network")), world->broken) ==
+			    0 &&
+		    !json_object_get(port, "leaving"))
+			json_object_set_new(status, "ports_error", json_string("no such bridge"));
+	}
 	return status;
 }
 

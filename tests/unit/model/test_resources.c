@@ -20,13 +20,18 @@ static void test_instance(void **state)
 		"'reg.test/web:latest','node':'local','target':'paused','start_seq':3,"
 		"'entrypoint':[],'command':['sh','-c','x'],'env':{'A':'b=c'},'workdir':'/w',"
 		"'user':'1:2','hostname':'h','restart':{'policy':'on-failure','max_retries':5},"
-		"'limits':{'cpus':0.5,'memory_bytes':1073741824,'pids':10},'network':'default',"
-		"'network_uid':'0123456789abcdef0123456789abcdee',"
-		"'addresses':{'ipv4':'10.90.0.2','ipv6':'fd00::2','mac':'02:62:0a:5a:00:02'},"
+		"'limits':{'cpus':0.5,'memory_bytes':1073741824,'pids':10},'ports':["
+		"{'network':'default','network_uid':'0123456789abcdef0123456789abcdee','ipv4':"
+		"'10.90.0.2','ipv6':'fd00::2','mac':'02:62:0a:5a:00:02','interface':'eth0',"
+		"'uid':'0123456789abcdef0123456789abcd01'},"
+		"{'network':'back','network_uid':'0123456789abcdef0123456789abcdea','ipv4':"
+		"'10.1.0.2','mac':'02:62:0a:01:00:02','interface':'eth1','leaving':true,"
+		"'groups':['web'],'spoofing':true,'uid':'0123456789abcdef0123456789abcd02'}],"
 		"'publish':[{'host_ip':'','host_port':8080,'port':80,'protocol':'tcp'}],"
 		"'stop_signal':'TERM','stop_timeout_s':3,'stop_override_s':0},"
 		"'status':{'generation':1,'state':'running','start_seq':3,'pid':5,"
-		"'started':'2026-11-21T01:30:00.123Z','exit_code':0,'restarts':2,'error':'e',"
+		"'started':'2026-11-21T01:30:00.123Z','exit_code':0,'restarts':2,'error':'e','"
+		"ports_error':'p',"
 		"'image_digest':'sha256:1','node':'local'}}");
 	AUTO(instance_free) struct instance *instance = NULL;
 	AUTO(instance_free) struct instance *copy = NULL;
@@ -89,8 +94,13 @@ static void test_instance_refusals(void **state)
 		{ "{'image':'a','stop_timeout_s':-1}", "spec.stop_timeout_s" },
 		{ "{'image':'a','remove_on_exit':true,'restart':{'policy':'always'}}",
 		  "spec.remove_on_exit" },
-		{ "{'image':'a','addresses':{'ipv4':'fd00::1'}}", "spec.addresses.ipv4" },
-		{ "{'image':'a','addresses':{'mac':'x'}}", "spec.addresses.mac" },
+		{ "{'image':'a','network':'default'}", "spec.network: has become a list" },
+		{ "{'image':'a','ports':[{'network':'a'}]}",
+		  "spec.ports[0].uid: uid, network_uid" },
+		{ "{'image':'a','ports':[{'network':'a','ipv4':'fd00::1'}]}",
+		  "spec.ports[0].ipv4" },
+		{ "{'image':'a','ports':[{'network':'a','mac':'x'}]}", "spec.ports[0].mac" },
+		{ "{'image':'a','ports':[{'network':'a','interface':'lo'}]}", ".interface" },
 		{ "{'image':'a','target':'gone'}", "spec.target" },
 		{ "{'image':'a','env':{'':'x'}}", "spec.env" },
 	};

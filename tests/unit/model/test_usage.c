@@ -32,7 +32,13 @@ static json_t *put(const struct usage *usage, double percent)
 	AUTO(strbuf_done) struct strbuf out = {};
 	json_t *value = NULL;
 
-	usage_put(&out, "web", "0123456789abcdef0123456789abcdef", usage, percent);
+	struct usage_port ports[] = {
+		{ .interface = "eth0", .network = "default" },
+		{ .interface = "eth1", .network = "back", .there = true, .tx_packets = 4 }
+	};
+
+	usage_put(&out, "web", "0123456789abcdef0123456789abcdef", usage, ports, ARRAY_COUNT(ports),
+		  percent);
 	assert_int_equal(json_parse(out.data, out.size, out.size, &value, NULL), 0);
 	return value;
 }
@@ -68,6 +74,13 @@ static void sample_is_json(void **state)
 	assert_int_equal(number(sample, "io", "write_ops"), 7);
 	assert_int_equal(number(sample, "pids", "current"), 3);
 	assert_int_equal(number(sample, "network", "tx_packets"), 9);
+	/* Of the interfaces those that are there. */
+	const json_t *list = json_object_get(json_object_get(sample, "network"), "interfaces");
+	assert_int_equal(json_array_size(list), 1);
+	const json_t *one = json_array_get(list, 0);
+	assert_string_equal(json_string_value(json_object_get(one, "interface")), "eth1");
+	assert_string_equal(json_string_value(json_object_get(one, "network")), "back");
+	assert_int_equal(json_integer_value(json_object_get(one, "tx_packets")), 4);
 	/* What is not known is not there. */
 	assert_null(json_object_get(bare, "network"));
 	assert_null(json_object_get(json_object_get(bare, "cpu"), "percent"));
@@ -76,11 +89,27 @@ static void sample_is_json(void **state)
 	assert_null(json_object_get(json_object_get(bare, "pids"), "limit"));
 }
 
+static void ports_make_the_sum(void **state)
+{
+	struct usage usage = {};
+	const struct usage_port ports[] = { { .rx_bytes = 1, .tx_dropped = 5 },
+					    { .rx_bytes = 2, .tx_packets = 7 } };
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_COUNT(ports); i++)
+		usage_add_port(&usage, &ports[i]);
+	assert_true(usage.networked);
+	assert_int_equal(usage.rx_bytes, 3);
+	assert_int_equal(usage.tx_packets, 7);
+	assert_int_equal(usage.tx_dropped, 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(percent_is_100_for_one_processor),
 		cmocka_unit_test(sample_is_json),
+		cmocka_unit_test(ports_make_the_sum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

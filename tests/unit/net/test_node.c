@@ -225,7 +225,7 @@ static void removes_everything_of_a_network(void **state)
 	assert_string_equal(status.bridge, "t-ab");
 	assert_true(status.dns.restart);
 	assert_int_equal(strv_count(status.dns.argv), 3);
-	assert_int_equal(net_gc(net, NULL, NULL, NULL, NULL), 0);
+	assert_int_equal(net_gc(net, &(struct net_wanted){}, NULL, NULL), 0);
 	assert_int_equal(net_observe(net, &observed, NULL), 0);
 	assert_int_equal(strv_count(observed.networks), 0);
 	assert_int_equal(observed.elements, 0);
@@ -258,9 +258,12 @@ static void *attach_much(void *data)
 {
 	struct attacher *attacher = data;
 	char uid[16], ipv4[32], ipv6[32];
-	struct port_spec port = {
-		.network = &crowd, .instance_uid = uid, .name = uid, .ipv4 = ipv4, .ipv6 = ipv6
-	};
+	struct port_spec port = { .network = &crowd,
+				  .uid = uid,
+				  .leads_out = true,
+				  .name = uid,
+				  .ipv4 = ipv4,
+				  .ipv6 = ipv6 };
 
 	snprintf(uid, sizeof(uid), "%x", attacher->number + 1);
 	for (unsigned int i = 0; i < 10; i++) {

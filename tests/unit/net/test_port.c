@@ -13,11 +13,9 @@
 static const struct bridge_spec network = { .uid = "ab",
 					    .ipv4 = "10.90.0.0/24",
 					    .ipv6 = "fd00:90::/64" };
-static const struct port_spec good = { .network = &network,
-				       .instance_uid = "cd",
-				       .name = "web",
-				       .ipv4 = "10.90.0.5",
-				       .ipv6 = "fd00:90::5" };
+static const struct port_spec good = {
+	.network = &network, .uid = "cd", .name = "web", .ipv4 = "10.90.0.5", .ipv6 = "fd00:90::5"
+};
 
 static void refuses(struct port_spec spec, const char *words)
 {
@@ -47,8 +45,11 @@ static void checks_ports(void **state)
 	spec.mac = "02:00:00:00:00:01";
 	spec.ipv6 = "";
 	assert_int_equal(port_check(&spec, NULL), 0);
-	refuses(CHANGED(instance_uid, "../cd"), "instance uid");
-	refuses(CHANGED(instance_uid, NULL), "instance uid");
+	refuses(CHANGED(uid, "../cd"), "port uid");
+	refuses(CHANGED(uid, NULL), "port uid");
+	refuses(CHANGED(interface, "../eth0"), "interface");
+	refuses(CHANGED(interface, ""), "interface");
+	refuses(CHANGED(interface, "abcdefghijklmnop"), "interface");
 	refuses(CHANGED(name, "a b"), "name");
 	refuses(CHANGED(name, NULL), "name");
 	refuses(CHANGED(mac, "ff:ff:ff:ff:ff:ff"), "mac");
@@ -57,6 +58,8 @@ static void checks_ports(void **state)
 	refuses(CHANGED(ipv4, "10.90.0.1"), "gateway");
 	refuses(CHANGED(ipv6, "fd00:90::1"), "gateway");
 	refuses(CHANGED(ipv6, "fd00:91::5"), "subnet");
+	/* What the bridge has, which is made of its uid. */
+	refuses(CHANGED(mac, "02:98:45:b5:07:44"), "gateway");
 	refuses(CHANGED(network, &bad_network), "ipv4 subnet 'x'");
 	refuses(CHANGED(network, &only4), "subnet");
 }

@@ -27,7 +27,7 @@ static const struct bridge_spec network = {
 	.uid = "ab", .ipv4 = "10.90.0.0/24", .mtu = 1400, .dns_domain = "brume.internal"
 };
 static const struct port_spec port = { .network = &network,
-				       .instance_uid = "cd",
+				       .uid = "cd",
 				       .name = "web",
 				       .mac = "02:62:0a:5a:00:05",
 				       .ipv4 = "10.90.0.5" };
@@ -140,10 +140,11 @@ static void an_older_one_goes_and_a_strangers_stays(void **state)
 	assert_int_equal(link_find(nl, "ttvcd", &link), 0);
 	assert_int_equal(link_set(nl, link.index, &(struct link_change){ .alias = "ef" }), 0);
 	assert_int_equal(tap_open(net, &port, &old, &facts, &err), -EEXIST);
-	assert_non_null(strstr(err.msg, "does not belong to instance cd"));
+	assert_non_null(strstr(err.msg, "does not belong to port cd"));
 	assert_int_equal(link_set(nl, link.index, &(struct link_change){ .alias = "cd" }), 0);
 	/* What nobody wants is taken away. */
-	assert_int_equal(net_gc(net, (char *[]){ (char *) "ab", NULL }, NULL, NULL, &err), 0);
+	struct net_wanted wanted = { .networks = (char *[]){ (char *) "ab", NULL } };
+	assert_int_equal(net_gc(net, &wanted, NULL, &err), 0);
 	assert_int_equal(link_find(nl, "ttvcd", &link), -ENODEV);
 	close(fd);
 }

@@ -1,0 +1,228 @@
+#include "agent/instance_ports.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/agent_internal.h"
+#include "agent/instance_task.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/mem.h"
+#include "net/publish.h"
+#include "net/tap.h"
+
+enum plan_need instance_networks_look(struct agent *agent, const struct instance_spec *spec,
+				      bool runs, struct instance_networks *ret,
+				      const char **ret_error)
+{
+	enum plan_need all = PLAN_NEED_READY;
+
+	ret->error[0] = '\0';
+	for (size_t i = 0; i < spec->port_count && i < PORTS_MAX; i++) {
+		const struct port *port = &spec->ports[i];
+		enum plan_need need;
+
+		ret->list[i].ready = false;
+		if (port->leaving)
+			continue;
+		need = network_need(agent, port->network_uid, &ret->list[i].args, ret_error);
+		ret->list[i].ready = need == PLAN_NEED_READY;
+		if (need == PLAN_NEED_FAILED) {
+			snprintf(ret->error, sizeof(ret->error), "network %s: %s", port->network,
+				 *ret_error ? *ret_error : "has failed");
+			need = runs ? PLAN_NEED_READY : PLAN_NEED_FAILED;
+		}
+		if (need == PLAN_NEED_FAILED || all == PLAN_NEED_READY)
+			all = need;
+	}
+	return all;
+}
+
+int instance_networks_outlet(const struct instance_spec *spec,
+			     const struct instance_networks *networks)
+{
+	for (size_t i = 0; i < spec->port_count && i < PORTS_MAX; i++) {
+		const struct network_args *args = &networks->list[i].args;
+
+		if (!spec->ports[i].leaving && (args->gateway4[0] || args->gateway6[0]))
+			return (int) i;
+	}
+	return -1;
+}
+
+const struct network_args *instance_networks_way_out(const struct instance_spec *spec,
+						     const struct instance_networks *networks)
+{
+	static const struct network_args none;
+	int outlet = instance_networks_outlet(spec, networks);
+
+	return outlet < 0 ? &none : &networks->list[outlet].args;
+}
+
+/* The next port from `at` on that is to be there; the count when there is none. */
+static size_t next_wanted(const struct instance_spec *spec, size_t at)
+{
+	while (at < spec->port_count && spec->ports[at].leaving)
+		at++;
+	return at;
+}
+
+bool instance_ports_same(const struct instance_spec *a, const struct instance_spec *b)
+{
+	size_t i = next_wanted(a, 0), k = next_wanted(b, 0);
+
+	while (i < a->port_count && k < b->port_count) {
+		if (strcmp(a->ports[i].uid, b->ports[k].uid) != 0)
+			return false;
+		i = next_wanted(a, i + 1);
+		k = next_wanted(b, k + 1);
+	}
+	return i == a->port_count && k == b->port_count;
+}
+
+struct bridge_spec instance_bridge_spec(const struct network_args *network)
+{
+	return (struct bridge_spec){ .uid = network->uid,
+				     .ipv4 = network->ipv4,
+				     .gateway4 = network->gateway4,
+				     .ipv6 = network->ipv6,
+				     .gateway6 = network->gateway6,
+				     .nat = network->nat,
+				     .isolated = network->isolated,
+				     .dns_domain = network->dns_domain,
+				     .mtu = network->mtu };
+}
+
+struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
+				    const struct bridge_spec *bridge)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	const struct port *port = &spec->ports[i];
+
+	return (struct port_spec){
+		.network = bridge,
+		.uid = port->uid,
+		.interface = port->interface,
+		.name = task->instance->meta.name,
+		.mac = port->mac,
+		.ipv4 = port->ipv4,
+		.ipv6 = port->ipv6,
+		.leads_out = (int) i == instance_networks_outlet(spec, &task->networks),
+		.groups = port->groups,
+		.spoofing = port->spoofing,
+	};
+}
+
+/* The container's network namespace; -ESRCH when the pid is another process's by now. */
+static int open_network_namespace(pid_t pid)
+{
+	char path[40];
+	struct stat own, other;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &other) < 0 || stat("/proc/self/ns/net", &own) < 0)
+		return -errno;
+	return own.st_ino == other.st_ino ? -ESRCH : TAKE_FD(fd);
+}
+
+/* For net/; the texts are the instance's.  The caller frees. */
+static struct publish_spec *publish_list(const struct instance_spec *spec)
+{
+	struct publish_spec *ports = mem_new0_array(struct publish_spec, spec->publish_count + 1);
+
+	for (size_t i = 0; i < spec->publish_count; i++)
+		ports[i] = (struct publish_spec){ .host_ip = spec->publish[i].host_ip,
+						  .host_port = spec->publish[i].host_port,
+						  .port = spec->publish[i].port,
+						  .protocol = protocol_name(
+							  spec->publish[i].protocol) };
+	return ports;
+}
+
+static int publish_ports(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	int outlet = instance_networks_outlet(spec, &task->networks);
+	AUTO(free) struct publish_spec *ports = NULL;
+
+	if (spec->publish_count == 0)
+		return 0;
+	if (outlet < 0)
+		return error_say(&task->err, -ENETUNREACH,
+				 "publish: none of its networks has a way out");
+	ports = publish_list(spec);
+	return publish_ensure(task->agent->net, task->uid, spec->ports[outlet].ipv4,
+			      spec->ports[outlet].ipv6, ports, spec->publish_count, &task->err);
+}
+
+static int remove_leaving(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < spec->port_count; i++)
+		if (spec->ports[i].leaving)
+			r = port_remove(task->agent->net, spec->ports[i].network_uid,
+					spec->ports[i].uid, &task->err);
+	task->stuck = r < 0;
+	return r;
+}
+
+/* Port `i`; `netns_fd` is a container's. */
+static int attach_one(struct instance_task *task, size_t i, int netns_fd, struct error *err)
+{
+	struct bridge_spec bridge = instance_bridge_spec(&task->networks.list[i].args);
+	struct port_spec port = instance_port_spec(task, i, &bridge);
+
+	if (!task->networks.list[i].ready)
+		return error_say(err, -ENETDOWN, "%s", task->networks.error);
+	return netns_fd < 0 ? tap_attach(task->agent->net, &port, err)
+			    : port_attach(task->agent->net, &port, netns_fd, err);
+}
+
+int instance_ports_attach(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	bool machine = spec->type == INSTANCE_VM;
+	AUTO(fd_close) int fd = -1;
+	int r = remove_leaving(task), result = 0;
+
+	if (r < 0 || next_wanted(spec, 0) == spec->port_count)
+		return r;
+	if (!machine) {
+		fd = open_network_namespace(task->pid);
+		if (fd < 0)
+			return error_set(&task->err, fd, "open the network namespace of process %d",
+					 task->pid);
+	}
+	/* One that cannot be there is no reason to go without the others. */
+	for (size_t i = next_wanted(spec, 0); i < spec->port_count; i = next_wanted(spec, i + 1)) {
+		struct error err = {};
+
+		r = attach_one(task, i, fd, &err);
+		if (r < 0 && result == 0) {
+			result = r;
+			task->err = err;
+		}
+	}
+	return result < 0 ? result : publish_ports(task);
+}
+
+int instance_ports_detach(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	int r = 0;
+
+	if (spec->port_count > 0 && spec->publish_count > 0)
+		r = publish_remove(task->agent->net, task->uid, &task->err);
+	for (size_t i = 0; r == 0 && i < spec->port_count; i++)
+		r = port_detach(task->agent->net, spec->ports[i].network_uid, spec->ports[i].uid,
+				&task->err);
+	return r;
+}
