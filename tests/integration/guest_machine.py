@@ -78,8 +78,8 @@ def modules_of(folder):
     return order
 
 
-def initramfs(init, folder):
-    modules = modules_of(folder)
+def initramfs(init, folder=None):
+    modules = modules_of(folder) if folder else []
     entries = {"dev": None, "init": open(init, "rb").read(), "modules": None,
                "modules/order": "".join(f"{n}.ko\n" for n, _ in modules).encode()}
     for name, data in modules:

@@ -2,6 +2,7 @@
 import io
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import tarfile
@@ -11,6 +12,8 @@ import pytest
 from guest_machine import Channel, Machine, config, initramfs, kernel
 
 BUILD = os.environ.get("BRUME_BUILD", "build")
+# tools/build_minimal_kernel makes it.
+MINIMAL = pathlib.Path(BUILD) / "brume-minimal-vmlinux"
 
 pytestmark = pytest.mark.slow
 APPLETS = ("sh cat echo ls id ps mount ip env sleep pwd hostname stty head wc kill touch mkdir "
@@ -19,8 +22,8 @@ NETWORK = [{"mac": "02:00:00:00:00:01", "addresses": ["10.0.2.15/24", "fd00::2/6
             "gateways": ["10.0.2.2"], "mtu": 1400}]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
+@pytest.fixture(scope="module", params=["Debian's"] + ["minimal"] * MINIMAL.exists())
+def base(request, tmp_path_factory):
     """(initramfs, path of the image's disk)"""
     for program in ("qemu-system-x86_64", "mkfs.erofs", "mke2fs"):
         if not shutil.which(program):
@@ -40,6 +43,9 @@ def base(tmp_path_factory):
     (root / "etc/hosts").write_text("of the image\n")
     (root / "data/file").write_text("from the image\n")
     subprocess.run(["mkfs.erofs", where / "image.img", root], check=True, capture_output=True)
+    if request.param == "minimal":
+        shutil.copy(MINIMAL, where / "vmlinuz")
+        return initramfs(f"{BUILD}/brume-init"), str(where / "image.img")
     source = [f for f in os.listdir(f"{folder}/boot") if f.startswith("vmlinuz")][0]
     shutil.copy(f"{folder}/boot/{source}", where / "vmlinuz")
     return initramfs(f"{BUILD}/brume-init", folder), str(where / "image.img")
