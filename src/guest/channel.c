@@ -1,11 +1,13 @@
 #include "guest/channel.h"
 
+/* Older headers of vsock need it in front of them. */
+#include <sys/socket.h>
+
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <utlist.h>
