@@ -46,6 +46,8 @@ static const struct option_def launch_options[] = {
 	  COMPLETE_PULL },
 	{ 0, "insecure", NULL, OPTION_FLAG, LAUNCH(insecure),
 	  "the registry may speak plain HTTP or have an unknown certificate" },
+	{ 0, "platform", "OS/ARCH", OPTION_STRING, LAUNCH(platform),
+	  "of the image that is pulled, like linux/arm64; else the node's" },
 	{ 0, "no-start", NULL, OPTION_FLAG, LAUNCH(no_start), "only create it" },
 	{ 0, "stop-signal", "SIGNAL", OPTION_STRING, LAUNCH(stop_signal), "what stop sends first" },
 	{ 0, "stop-timeout", "SECONDS", OPTION_STRING, LAUNCH(stop_timeout),
@@ -112,7 +114,7 @@ static const struct option_def launch_options[] = {
 	  "with --vm: one of `brume kernel list` instead of the default" },
 	{ 0, "disk", "SIZE", OPTION_STRING, LAUNCH(disk), "with --vm: its writable disk (10G)" },
 	{ 0, "emulate", NULL, OPTION_FLAG, LAUNCH(emulate),
-	  "with --vm: the disk image may be of another architecture" },
+	  "with --vm: the image may be of another architecture, many times slower" },
 	{ 0, "user-data", "FILE", OPTION_STRING, LAUNCH(user_data),
 	  "with --vm and a disk image: what cloud-init in it does; - is our input", COMPLETE_FILE },
 	{ 0, "ssh-key", "FILE", OPTION_LIST, LAUNCH(ssh_keys),
@@ -238,6 +240,7 @@ const struct verb verb_launch = {
 		"  brume launch --vm nginx web -p 8080:80 -m 256M --cpus 2\n"
 		"  brume launch --vm debian-12 server --ssh-key ~/.ssh/id_ed25519.pub \\\n"
 		"               --user-data setup.yaml --disk 20G -p 2222:22\n"
+		"  brume launch --vm --emulate --platform linux/arm64 debian far -it -- sh\n"
 		"  brume launch --vm --emulate debian-12-arm64 far -m 1G\n",
 	.options = launch_options,
 	.options_size = sizeof(struct launch_options),

@@ -11,6 +11,7 @@
 #include "base/signame.h"
 #include "base/strv.h"
 #include "cli/number.h"
+#include "codec/oci_platform.h"
 #include "model/member.h"
 
 enum {
@@ -230,6 +231,12 @@ int launch_build(const struct launch_options *options, const struct arguments *a
 	/* Who attaches does so before it starts: then nothing is missed. */
 	request->start = !options->no_start && !launch_attaches(options);
 	request->insecure = options->insecure;
+	if (options->platform) {
+		r = oci_platform_check(options->platform, err);
+		if (r < 0)
+			return error_wrap(err, r, "--platform");
+		mem_replace(&request->platform, options->platform);
+	}
 	r = launch_build_env(options, spec, err);
 	if (r == 0)
 		r = launch_build_publish(options, spec, err);

@@ -26,6 +26,7 @@ struct launch_options {
 	const char *kernel, *disk, *user_data;
 	char **ssh_keys; /* files */
 	bool vm, emulate;
+	const char *platform; /* of the image */
 	/* Its terminal, input and log: cli/launch_stdio.c. */
 	const char *log_max_size, *log_max_files, *detach_keys;
 	bool interactive, tty, attach;

@@ -7,6 +7,7 @@
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "codec/image_ref.h"
+#include "codec/oci_platform.h"
 #include "control/control_internal.h"
 
 enum { USERS_SHOWN = 5, CREATED_BY_MAX = 1000, TAG_MAX = 128 };
@@ -51,6 +52,29 @@ static bool pull_has_failed(const struct image *image)
 	       image->status.pull_seq >= image->spec.pull_seq;
 }
 
+/* The image is here, or on its way; is it the one for this platform? */
+static int check_platform(const struct image *image, const char *wanted, struct error *err)
+{
+	const struct image_status *status = &image->status;
+	const struct oci_image is = { .os = status->os, .architecture = status->architecture };
+	struct error ignored;
+
+	if (status->state == IMAGE_READY) {
+		if (oci_image_check_platform(&is, wanted, &ignored) == 0)
+			return 0;
+		return error_say(err, -EEXIST,
+				 "image %s is here for %s/%s, not for %s: pull it for that with "
+				 "pull \"always\"",
+				 image->meta.name, status->os ? status->os : "linux",
+				 status->architecture, wanted);
+	}
+	if (image->spec.platform && strcmp(image->spec.platform, wanted) == 0)
+		return 0;
+	return error_say(err, -EBUSY, "image %s is being pulled for %s, try again when it is here",
+			 image->meta.name,
+			 image->spec.platform ? image->spec.platform : "the node's platform");
+}
+
 int image_for_launch(struct draft *draft, const char *project, const struct launch_request *launch,
 		     char **ret_name, char ret_uid[UID_SIZE], struct error *err)
 {
@@ -58,8 +82,11 @@ int image_for_launch(struct draft *draft, const char *project, const struct laun
 	AUTO(free) char *name = NULL;
 	struct image *image;
 	struct item *item;
+	bool chosen = launch->platform && launch->platform[0];
 	int r = control_image_name(control, project, launch->spec.image, &name, err);
 
+	if (r == 0 && chosen && (r = oci_platform_check(launch->platform, err)) < 0)
+		error_wrap(err, r, "platform");
 	if (r < 0)
 		return r;
 	item = mirror_find(control, KIND_IMAGE, project, name);
@@ -73,6 +100,7 @@ int image_for_launch(struct draft *draft, const char *project, const struct laun
 		image->spec.implicit = true;
 		image->spec.pull_seq = 1;
 		image->spec.insecure = launch->insecure;
+		image->spec.platform = chosen ? mem_strdup(launch->platform) : NULL;
 	} else {
 		image = draft_edit(draft, item);
 		bool pulls = image->spec.source == IMAGE_PULL;
@@ -83,9 +111,13 @@ int image_for_launch(struct draft *draft, const char *project, const struct laun
 		if (launch->pull == PULL_ALWAYS || (pulls && pull_has_failed(image))) {
 			pull_again(image);
 			image->spec.insecure = launch->insecure;
+			if (chosen)
+				mem_replace(&image->spec.platform, launch->platform);
+		} else if (chosen && (pulls || image->status.state == IMAGE_READY)) {
+			r = check_platform(image, launch->platform, err);
 		}
 		/* What is not known yet the node finds when it has the image. */
-		if (image->status.state == IMAGE_READY)
+		if (r == 0 && image->status.state == IMAGE_READY)
 			r = instance_image_check(&launch->spec, image->status.disk_format, err);
 		if (r < 0)
 			return r;

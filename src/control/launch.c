@@ -193,6 +193,7 @@ static struct launch_request *launch_copy(const struct launch_request *launch)
 	copy->start = launch->start;
 	copy->pull = launch->pull;
 	copy->insecure = launch->insecure;
+	copy->platform = mem_strdup(launch->platform);
 	return copy;
 }
 

@@ -41,6 +41,7 @@ int launch_request_decode(const json_t *doc, struct launch_request **ret, struct
 	json_read_bool(&in, doc, "start", &request->start);
 	member_read_enum(&in, doc, "pull", pull_policy_names, &pull);
 	json_read_bool(&in, doc, "insecure", &request->insecure);
+	member_read_text(&in, doc, "platform", TEXT_MAX_BYTES, &request->platform);
 	if (json_reader_finish(&in, doc) < 0)
 		return in.result;
 	request->pull = pull;
@@ -67,6 +68,7 @@ json_t *launch_request_encode(const struct launch_request *request)
 	json_put_string(doc, "pull", pull_policy_names[request->pull]);
 	if (request->insecure)
 		json_object_set_new(doc, "insecure", json_true());
+	json_put_string(doc, "platform", request->platform);
 	return doc;
 }
 
@@ -77,6 +79,7 @@ void launch_request_free(struct launch_request *request)
 	free(request->name);
 	strv_free(request->labels);
 	instance_spec_done(&request->spec);
+	free(request->platform);
 	free(request);
 }
 

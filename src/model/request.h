@@ -23,7 +23,8 @@ struct launch_request {
 	struct instance_spec spec; /* only the members a user may set */
 	bool start;
 	enum pull_policy pull;
-	bool insecure; /* for the pull */
+	bool insecure;  /* for the pull */
+	char *platform; /* likewise: "linux/arm64"; NULL = the node's */
 };
 
 struct launch_request *launch_request_new(void); /* the defaults */

@@ -118,6 +118,7 @@ static void test_refused(void **state)
 	check_refused("--pids", "0");
 	check_refused("--restart", "sometimes");
 	check_refused("--pull", "maybe");
+	check_refused("--platform", "arm64");
 	check_refused("--stop-signal", "NOSUCH");
 	check_refused("--stop-timeout", "1.5");
 	check_refused("--label", "=x");

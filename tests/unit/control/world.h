@@ -324,6 +324,7 @@ static inline json_int_t number(const json_t *desired, const char *part, const c
 static inline json_t *world_image_status(struct world *world, struct thing *thing)
 {
 	const char *reference = member(thing->desired, "spec", "reference");
+	const char *platform = member(thing->desired, "spec", "platform");
 	json_int_t seq = number(thing->desired, "spec", "pull_seq");
 
 	if (member(thing->desired, "spec", "upload"))
@@ -335,8 +336,9 @@ static inline json_t *world_image_status(struct world *world, struct thing *thin
 		return json_pack("{s:s, s:{s:I, s:i, s:s}}", "state", "pulling", "progress",
 				 "done_bytes", (json_int_t) (world->monotonic_us / 1000 % 1000000),
 				 "total_bytes", 5000000, "text", "layer 1 of 5");
-	return json_pack("{s:s, s:I, s:s, s:i}", "state", "ready", "pull_seq", seq, "digest",
-			 "sha256:1234", "size_bytes", 1000);
+	return json_pack("{s:s, s:I, s:s, s:i, s:s, s:s}", "state", "ready", "pull_seq", seq,
+			 "digest", "sha256:1234", "size_bytes", 1000, "os", "linux", "architecture",
+			 platform ? strrchr(platform, '/') + 1 : "amd64");
 }
 
 /* Is the image of an instance there? */

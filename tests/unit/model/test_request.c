@@ -8,7 +8,7 @@ static void test_launch(void **state)
 	json_t *doc =
 		parse("{'name':'a','labels':{'k':'v'},'type':'container','image':'web','restart':"
 		      "{'policy':'no'},'stop_timeout_s':10,'start':false,'pull':'always','insecure'"
-		      ":true}");
+		      ":true,'platform':'linux/arm64'}");
 	AUTO(launch_request_free) struct launch_request *request = NULL;
 
 	(void) state;
