@@ -134,6 +134,8 @@ tools/install_packages $packages_build $packages_run $packages_demo $packages_te
 	exit 1
 }
 traces 2>/dev/null | sort >"$results/before"
+# shellcheck disable=SC2086 # a list of names
+tools/fetch_arm64 build/arm64 $packages_test_arm64 || echo "no emulated arm64 machines are tested"
 
 step "build with gcc"
 options="-Dbuildtype=debugoptimized"

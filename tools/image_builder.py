@@ -213,9 +213,12 @@ def compress(data, how):
     return data
 
 
-def busybox_layer(busybox="/bin/busybox"):
-    """A root file system with all of busybox's commands and two users."""
-    names = subprocess.run([busybox, "--list"], stdout=subprocess.PIPE, check=True, text=True)
+def busybox_layer(busybox="/bin/busybox", like=None):
+    """A root file system with all of busybox's commands and two users.
+
+    `like`: one that can be run here, when `busybox` is another architecture's.
+    """
+    names = subprocess.run([like or busybox, "--list"], stdout=subprocess.PIPE, check=True, text=True)
     layer = Layer()
     for folder in ("bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "var",
                    "var/www"):
@@ -232,15 +235,15 @@ def busybox_layer(busybox="/bin/busybox"):
     return layer
 
 
-def demo_image(busybox="/bin/busybox"):
+def demo_image(busybox="/bin/busybox", like=None, **more):
     """A web server with one page: what quickstart.sh launches."""
     page = Layer().file("var/www/index.html",
                         "<!doctype html>\n<title>brume</title>\n"
                         "<h1>It works</h1>\n<p>This page comes out of an instance.</p>\n")
-    return Image([busybox_layer(busybox), page],
+    return Image([busybox_layer(busybox, like), page],
                  {"Cmd": ["httpd", "-f", "-v", "-p", "80", "-h", "/var/www"],
                   "Env": ["PATH=/bin:/usr/bin"], "WorkingDir": "/var/www",
-                  "ExposedPorts": {"80/tcp": {}}, "Labels": {"title": "brume demo"}})
+                  "ExposedPorts": {"80/tcp": {}}, "Labels": {"title": "brume demo"}}, **more)
 
 
 def main():

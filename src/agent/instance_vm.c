@@ -34,6 +34,7 @@ enum { EXIT_RESET = 3, EXIT_PANIC = 4, CPU_PERIOD_US = 100000 };
 struct plan_vm {
 	struct instance_task *task;
 	const struct image_info *image;
+	const char *architecture; /* of the image */
 	struct machine_choice choice;
 	struct machine_record record;
 	struct instance_vm_fds *fds;
@@ -91,25 +92,18 @@ static int choose(struct plan_vm *vm)
 {
 	struct instance_task *task = vm->task;
 	const struct instance_spec *spec = &task->instance->spec;
-	const char *architecture = vm->image->architecture;
+	const char *architecture = vm->architecture;
 	bool disk = vm->image->disk != DISK_NONE;
-	/* Kernels and brume-init are the node's: only a disk brings its own. */
 	int r = disk ? machine_choose_firmware(architecture, spec->vm.emulate, &vm->choice,
 					       &task->err)
-		     : machine_choose(architecture, false, &vm->choice, &task->err);
+		     : machine_choose(architecture, spec->vm.emulate, &vm->choice, &task->err);
 
-	if (r == -ENOEXEC && disk)
+	if (r == -ENOEXEC)
 		return error_say(
 			&task->err, r,
 			"the image is for %s and this node is not: --emulate runs it, many "
 			"times slower",
 			architecture);
-	if (r == -ENOEXEC)
-		return error_say(&task->err, r,
-				 "the image is for %s and this node is not; of other "
-				 "architectures only disk images can be emulated, with a kernel of "
-				 "their own",
-				 architecture);
 	if (r == 0)
 		r = check_memory(vm_memory_bytes(spec), &task->err);
 	if (r < 0)
@@ -233,7 +227,8 @@ static int open_kernel(struct plan_vm *vm)
 	AUTO(free) char *dir = mem_printf("%s/kernels", options->state);
 	AUTO(kernel_files_done) struct kernel_files files = { -1, -1, -1, "" };
 	const struct kernel_tools tools = { options->guest_init, options->image_worker };
-	int r = kernel_open(dir, task->instance->spec.vm.kernel, &tools, &files, &task->err);
+	int r = kernel_open(dir, task->instance->spec.vm.kernel, vm->architecture, &tools, &files,
+			    &task->err);
 
 	if (r < 0)
 		return r;
@@ -436,6 +431,10 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 	bool disk = image->disk != DISK_NONE;
 	int r;
 
+	/* One that does not say is taken as everybody takes it. */
+	vm.architecture = image->architecture && image->architecture[0]
+				  ? image->architecture
+				  : machine_host_architecture();
 	vm.fds = mem_new0(struct instance_vm_fds);
 	vm.run_dir = agent_run_path(task->agent, task->uid, "machine");
 	task->owner = rootfs_slot_uid(task->record.slot);

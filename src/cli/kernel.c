@@ -14,6 +14,7 @@
 static const struct column kernel_columns[] = {
 	{ .title = "NAME" },
 	{ .title = "DEFAULT" },
+	{ .title = "ARCHITECTURE" },
 	{ .title = "VERSION" },
 	{ .title = "CREATED" },
 	{ .title = "SOURCE", .elastic = true },
@@ -41,6 +42,7 @@ static int kernel_list_run(struct cli *cli, const void *userdata, const struct a
 	{
 		table_cell(table, resource_text(kernel, "name"));
 		table_cell(table, json_is_true(resource_at(kernel, "default")) ? "yes" : "");
+		table_cell(table, resource_text(kernel, "architecture"));
 		table_cell(table, resource_text(kernel, "version"));
 		table_cell(table, resource_text(kernel, "created"));
 		table_cell(table, resource_text(kernel, "source"));
@@ -133,8 +135,9 @@ const struct verb verb_kernel_import = {
 	.name = "import",
 	.synopsis = "[OPTIONS] FILE",
 	.summary = "Give the node a kernel; only root on the node",
-	.help = "FILE is on the node: Debian's linux-image package (.deb), a vmlinuz, or an ELF "
-		"vmlinux.\nThe first one becomes the default.\n\n"
+	.help = "FILE is on the node: Debian's linux-image package (.deb), a vmlinuz, an ELF "
+		"vmlinux, or\nan Image of arm64.  The first one of each architecture becomes its "
+		"default.\n\n"
 		"Examples:\n"
 		"  brume kernel import linux-image-6.1.0-56-cloud-amd64_6.1.192-2_amd64.deb\n"
 		"  brume kernel import --name tiny linux-6.1/vmlinux\n",
@@ -149,7 +152,7 @@ const struct verb verb_kernel_import = {
 const struct verb verb_kernel_default = {
 	.name = "default",
 	.synopsis = "NAME",
-	.summary = "Let virtual machines start with this kernel; only root on the node",
+	.summary = "Let machines of its architecture start with this kernel; only root on the node",
 	.words_min = 1,
 	.words_max = 1,
 	.run = kernel_default_run,

@@ -3,24 +3,17 @@
 #include <elf.h>
 #include <endian.h>
 #include <errno.h>
-#include <lz4.h>
-#include <lzma.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "base/mem.h"
+#include "codec/kernel_payload.h"
 
 enum {
 	HEADER_MIN_SIZE = 0x264, /* up to init_size, protocol 2.10 */
 	HEADER_MIN_208 = 0x250,  /* up to payload_length */
 	SECTOR_SIZE = 512,
-	XZ_MEMORY_MAX = 192 << 20,
-	ZSTD_WINDOW_LOG_MAX = 27, /* what the kernel's build uses at most */
-	LZ4_BLOCK_MAX = 8 << 20,
 };
 
 static uint16_t get16(const uint8_t *p)
@@ -92,117 +85,9 @@ int bzimage_decode(const void *data, size_t size, struct bzimage *ret, struct er
 	return 0;
 }
 
-/* -- what is inside ------------------------------------------------------------------------------
- *
- * Each fills exactly `out_size` bytes from `in`, and says -EBADMSG when there are fewer or more.
- */
-
-static int unpack_gzip(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_size)
-{
-	z_stream z = { .next_in = (Bytef *) (uintptr_t) in,
-		       .avail_in = (uInt) in_size,
-		       .next_out = out,
-		       .avail_out = (uInt) out_size };
-	int r;
-
-	if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK)
-		return -ENOMEM;
-	r = inflate(&z, Z_FINISH);
-	inflateEnd(&z);
-	return r == Z_STREAM_END && z.avail_out == 0 ? 0 : -EBADMSG;
-}
-
-static int unpack_xz(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_size)
-{
-	lzma_stream z = LZMA_STREAM_INIT;
-	lzma_ret r = in[0] == 0xfd ? lzma_stream_decoder(&z, XZ_MEMORY_MAX, 0)
-				   : lzma_alone_decoder(&z, XZ_MEMORY_MAX);
-
-	if (r != LZMA_OK)
-		return -ENOMEM;
-	z.next_in = in;
-	z.avail_in = in_size;
-	z.next_out = out;
-	z.avail_out = out_size;
-	do {
-		r = lzma_code(&z, LZMA_RUN);
-	} while (r == LZMA_OK && z.avail_out > 0);
-	/* With all of its output here, what is left is a check sum. */
-	if (r == LZMA_OK)
-		r = lzma_code(&z, LZMA_FINISH);
-	lzma_end(&z);
-	return r == LZMA_STREAM_END && z.avail_out == 0 ? 0 : -EBADMSG;
-}
-
-static int unpack_zstd(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_size)
-{
-	ZSTD_DCtx *context = ZSTD_createDCtx();
-	ZSTD_inBuffer from = { in, in_size, 0 };
-	ZSTD_outBuffer to = { out, out_size, 0 };
-	size_t r;
-
-	if (!context)
-		return -ENOMEM;
-	ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
-	r = ZSTD_decompressStream(context, &to, &from);
-	ZSTD_freeDCtx(context);
-	return r == 0 && to.pos == out_size ? 0 : -EBADMSG;
-}
-
-/* `lz4 -l`: the magic, then blocks {u32 size, bytes}; each makes LZ4_BLOCK_MAX bytes at most. */
-static int unpack_lz4(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_size)
-{
-	size_t at = 4, done = 0;
-
-	/* The size of the whole may follow as a last word, and there may be several streams. */
-	while (done < out_size && in_size - at >= 4) {
-		uint32_t block = get32(in + at);
-		size_t room = out_size - done < LZ4_BLOCK_MAX ? out_size - done : LZ4_BLOCK_MAX;
-		int r;
-
-		at += 4;
-		if (block == 0x184c2102u)
-			continue;
-		if (block > in_size - at || block > (uint32_t) LZ4_compressBound(LZ4_BLOCK_MAX))
-			return -EBADMSG;
-		r = LZ4_decompress_safe((const char *) in + at, (char *) out + done, (int) block,
-					(int) room);
-		if (r <= 0)
-			return -EBADMSG;
-		at += block;
-		done += (size_t) r;
-	}
-	return done == out_size ? 0 : -EBADMSG;
-}
-
-static const struct format {
-	const char *name;
-	uint8_t magic[6];
-	size_t magic_size;
-	int (*unpack)(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_size);
-} formats[] = {
-	{ "gzip", { 0x1f, 0x8b }, 2, unpack_gzip },
-	{ "xz", { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6, unpack_xz },
-	{ "lzma", { 0x5d, 0, 0 }, 3, unpack_xz },
-	{ "zstd", { 0x28, 0xb5, 0x2f, 0xfd }, 4, unpack_zstd },
-	{ "lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4, unpack_lz4 },
-	{ "bzip2", { 'B', 'Z', 'h' }, 3, NULL },
-	{ "lzo", { 0x89, 'L', 'Z', 'O' }, 4, NULL },
-};
-
-static const struct format *format_of(const uint8_t *payload, size_t size)
-{
-	for (size_t i = 0; i < ARRAY_COUNT(formats); i++)
-		if (size >= formats[i].magic_size &&
-		    memcmp(payload, formats[i].magic, formats[i].magic_size) == 0)
-			return &formats[i];
-	return NULL;
-}
-
 int bzimage_unwrap(const void *data, size_t size, void **ret, size_t *ret_size, struct error *err)
 {
-	const struct format *format;
-	AUTO(free) uint8_t *out = NULL;
+	AUTO(free) void *out = NULL;
 	const uint8_t *payload;
 	struct bzimage image;
 	size_t in_size, out_size;
@@ -212,29 +97,11 @@ int bzimage_unwrap(const void *data, size_t size, void **ret, size_t *ret_size, 
 		return r;
 	payload = (const uint8_t *) data + image.payload_offset;
 	in_size = (size_t) image.payload_size;
-	format = format_of(payload, in_size);
-	if (!format || !format->unpack)
-		return error_say(err, -EOPNOTSUPP,
-				 "the kernel is compressed with %s; known are gzip, xz, lzma, lz4 "
-				 "and zstd",
-				 format ? format->name : "something unknown");
 	/* The kernel's own loader reads its size from there too. */
 	out_size = get32(payload + in_size - 4);
-	if (out_size > BZIMAGE_VMLINUX_MAX)
-		return error_say(err, -EFBIG,
-				 "the kernel would be %zu MiB large; at most %d are taken",
-				 out_size >> 20, BZIMAGE_VMLINUX_MAX >> 20);
-	/* No format packs better than this: a lie about the size costs no memory. */
-	if (out_size / 2048 > in_size)
-		return error_say(err, -EBADMSG, "the kernel image says a wrong size");
-	out = mem_try_alloc(out_size ? out_size : 1);
-	if (!out)
-		return error_set(err, -ENOMEM, "unpack the kernel");
-	r = format->unpack(payload, in_size, out, out_size);
+	r = kernel_payload_unpack(payload, in_size, out_size, &out, err);
 	if (r < 0)
-		return error_say(err, r,
-				 "the kernel image is damaged: its %s data cannot be unpacked",
-				 format->name);
+		return r;
 	if (!bzimage_is_elf(out, out_size))
 		return error_say(err, -EBADMSG, "the kernel image holds no 64-bit ELF");
 	*ret = TAKE_PTR(out);

@@ -13,12 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec/kernel_payload.h"
+
 struct error;
 
 enum {
-	BZIMAGE_MAX = 256 << 20,         /* of the compressed file, for its readers */
-	BZIMAGE_VMLINUX_MAX = 512 << 20, /* of what is inside */
-	BZIMAGE_HEADER_OFFSET = 0x1f1,   /* of struct setup_header in the file */
+	BZIMAGE_MAX = 256 << 20, /* of the compressed file, for its readers */
+	BZIMAGE_VMLINUX_MAX = KERNEL_PAYLOAD_MAX,
+	BZIMAGE_HEADER_OFFSET = 0x1f1, /* of struct setup_header in the file */
 };
 
 /* What Documentation/arch/x86/boot.rst calls the real-mode header, as far as loaders need it. */

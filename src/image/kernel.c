@@ -21,6 +21,55 @@
 
 enum { META_MAX = 64 << 10 };
 
+const char *kernel_architecture(const char *name)
+{
+	static const char *const known[] = { "amd64", "arm64" };
+
+	for (size_t i = 0; name && i < ARRAY_COUNT(known); i++)
+		if (strcmp(known[i], name) == 0)
+			return known[i];
+	return NULL;
+}
+
+const char *kernel_host_architecture(void)
+{
+#if defined(__aarch64__)
+	return "arm64";
+#else
+	return "amd64";
+#endif
+}
+
+static bool is_host(const char *architecture)
+{
+	return strcmp(architecture, kernel_host_architecture()) == 0;
+}
+
+char *kernel_default_path(const char *dir, const char *architecture)
+{
+	return is_host(architecture) ? mem_printf("%s/default", dir)
+				     : mem_printf("%s/default-%s", dir, architecture);
+}
+
+int kernel_init_path(const struct kernel_tools *tools, const char *architecture, char **ret,
+		     struct error *err)
+{
+	AUTO(free)
+	char *path = is_host(architecture) ? mem_strdup(tools->init)
+					   : mem_printf("%s-%s", tools->init, architecture);
+
+	if (!is_host(architecture) && access(path, R_OK) < 0)
+		return error_say(
+			err, -ENOENT, "%s is not there, the first process of machines of %s%s",
+			path, architecture,
+			strcmp(architecture, "arm64") == 0
+				? ": build brume again with gcc-aarch64-linux-gnu, "
+				  "libc6-dev-arm64-cross and what tools/fetch_arm64 fetches"
+				: "");
+	*ret = TAKE_PTR(path);
+	return 0;
+}
+
 int kernel_name_check(const char *name, struct error *err)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -28,7 +77,8 @@ int kernel_name_check(const char *name, struct error *err)
 	size_t size = strlen(name);
 
 	if (size == 0 || size > KERNEL_NAME_MAX || strspn(name, letters) != size ||
-	    strchr("._+-", name[0]) || strcmp(name, "default") == 0)
+	    strchr("._+-", name[0]) || strcmp(name, "default") == 0 ||
+	    strncmp(name, "default-", strlen("default-")) == 0)
 		return error_say(err, -EINVAL,
 				 "kernel: '%.80s' is no name: use up to %d letters, digits, '.', "
 				 "'_', '+' and '-', and not \"default\"",
@@ -52,10 +102,19 @@ static int read_meta(const char *dir, const char *name, json_t **ret, struct err
 	return r < 0 ? error_wrap(err, r, "%s", path) : 0;
 }
 
-/* "" when there is none. */
-static void read_default(const char *dir, char ret[KERNEL_NAME_MAX + 1])
+/* Of a kernel that was imported before there were several: the node's. */
+static const char *architecture_of(const json_t *meta)
 {
-	AUTO(free) char *link = mem_printf("%s/default", dir);
+	const char *known =
+		kernel_architecture(json_string_value(json_object_get(meta, "architecture")));
+
+	return known ? known : kernel_host_architecture();
+}
+
+/* "" when there is none. */
+static void read_default(const char *dir, const char *architecture, char ret[KERNEL_NAME_MAX + 1])
+{
+	AUTO(free) char *link = kernel_default_path(dir, architecture);
 	ssize_t n = readlink(link, ret, KERNEL_NAME_MAX);
 
 	ret[n < 0 ? 0 : n] = '\0';
@@ -68,7 +127,6 @@ int kernel_list(const char *dir, json_t **ret, struct error *err)
 	AUTO(fd_close) int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO(json_decref) json_t *list = json_array();
 	AUTO(strv_free) char **names = NULL;
-	char chosen[KERNEL_NAME_MAX + 1];
 	int r;
 
 	if (dir_fd < 0 && errno != ENOENT)
@@ -78,13 +136,14 @@ int kernel_list(const char *dir, json_t **ret, struct error *err)
 		if (r < 0)
 			return r;
 	}
-	read_default(dir, chosen);
 	for (size_t i = 0; names && names[i]; i++) {
+		char chosen[KERNEL_NAME_MAX + 1];
 		json_t *meta = NULL;
 
 		if (kernel_name_check(names[i], NULL) < 0 ||
 		    read_meta(dir, names[i], &meta, NULL) < 0)
 			continue;
+		read_default(dir, architecture_of(meta), chosen);
 		json_object_set_new(meta, "default", json_boolean(strcmp(names[i], chosen) == 0));
 		json_array_append_new(list, meta);
 	}
@@ -94,8 +153,8 @@ int kernel_list(const char *dir, json_t **ret, struct error *err)
 
 int kernel_set_default(const char *dir, const char *name, struct error *err)
 {
-	AUTO(free) char *link = mem_printf("%s/default", dir);
 	AUTO(free) char *partial = mem_printf("%s/.default-%d", dir, (int) gettid());
+	AUTO(free) char *link = NULL;
 	AUTO(json_decref) json_t *meta = NULL;
 	int r = kernel_name_check(name, err);
 
@@ -103,20 +162,41 @@ int kernel_set_default(const char *dir, const char *name, struct error *err)
 		r = read_meta(dir, name, &meta, err);
 	if (r < 0)
 		return r;
+	link = kernel_default_path(dir, architecture_of(meta));
 	unlink(partial);
 	if (symlink(name, partial) < 0 || rename(partial, link) < 0)
 		return error_set(err, -errno, "%s", link);
 	return 0;
 }
 
+/* The last one of an architecture in the list, NULL when there is none. */
+static const char *last_of(const json_t *all, const char *architecture, size_t *ret_count)
+{
+	const char *name = NULL;
+	const json_t *meta;
+	size_t i, count = 0;
+
+	json_array_foreach(all, i, meta)
+	{
+		if (strcmp(architecture_of(meta), architecture) != 0)
+			continue;
+		name = json_string_value(json_object_get(meta, "name"));
+		count++;
+	}
+	if (ret_count)
+		*ret_count = count;
+	return name;
+}
+
 int kernel_delete(const char *dir, const char *name, struct error *err)
 {
 	AUTO(free) char *path = mem_printf("%s/%s", dir, name);
 	AUTO(free) char *trash = mem_printf("%s/.new-deleted-%d", dir, (int) gettid());
-	AUTO(free) char *link = mem_printf("%s/default", dir);
+	AUTO(free) char *link = NULL;
 	AUTO(json_decref) json_t *meta = NULL;
 	AUTO(json_decref) json_t *all = NULL;
 	char chosen[KERNEL_NAME_MAX + 1];
+	size_t count = 0;
 	int r = kernel_name_check(name, err);
 
 	if (r == 0)
@@ -125,9 +205,11 @@ int kernel_delete(const char *dir, const char *name, struct error *err)
 		r = kernel_list(dir, &all, err);
 	if (r < 0)
 		return r;
-	read_default(dir, chosen);
+	link = kernel_default_path(dir, architecture_of(meta));
+	read_default(dir, architecture_of(meta), chosen);
+	(void) last_of(all, architecture_of(meta), &count);
 	if (strcmp(chosen, name) == 0) {
-		if (json_array_size(all) > 1)
+		if (count > 1)
 			return error_say(err, -EBUSY,
 					 "%s is the default: make another one the default first",
 					 name);
@@ -151,7 +233,8 @@ static int import_file(const char *dir, const char *source, const struct kernel_
 	return kernel_import(dir, &import, &meta, err);
 }
 
-static int import_package(const char *dir, const struct kernel_tools *tools, struct error *err)
+static int import_package(const char *dir, const char *architecture,
+			  const struct kernel_tools *tools, struct error *err)
 {
 	AUTO(free) char *folder = mem_printf("%s/.new-XXXXXX", dir);
 	AUTO(free) char *package = NULL;
@@ -159,7 +242,7 @@ static int import_package(const char *dir, const struct kernel_tools *tools, str
 
 	if (r < 0 || !mkdtemp(folder))
 		return error_set(err, r < 0 ? r : -errno, "make %s", folder);
-	r = kernel_fetch(folder, &package, err);
+	r = kernel_fetch(folder, architecture, &package, err);
 	if (r == 0)
 		r = import_file(dir, package, tools, err);
 	(void) file_remove_tree(AT_FDCWD, folder);
@@ -167,29 +250,42 @@ static int import_package(const char *dir, const struct kernel_tools *tools, str
 }
 
 /* There is no default yet: with one kernel it is that, else the host's, else Debian's. */
-static int make_default(const char *dir, const struct kernel_tools *tools, struct error *err)
+static int make_default(const char *dir, const char *architecture, const struct kernel_tools *tools,
+			struct error *err)
 {
 	AUTO(json_decref) json_t *all = NULL;
 	glob_t found = {};
+	const char *name;
 	int r = kernel_list(dir, &all, err);
 
 	if (r < 0)
 		return r;
-	if (json_array_size(all) > 0)
-		return kernel_set_default(
-			dir,
-			json_string_value(json_object_get(
-				json_array_get(all, json_array_size(all) - 1), "name")),
-			err);
-	if (glob("/boot/vmlinuz-*cloud*", 0, NULL, &found) == 0)
+	name = last_of(all, architecture, NULL);
+	if (name)
+		return kernel_set_default(dir, name, err);
+	if (is_host(architecture) && glob("/boot/vmlinuz-*cloud*", 0, NULL, &found) == 0)
 		r = import_file(dir, found.gl_pathv[found.gl_pathc - 1], tools, err);
 	else
-		r = import_package(dir, tools, err);
+		r = import_package(dir, architecture, tools, err);
 	globfree(&found);
 	return r < 0 ? error_wrap(err, r,
-				  "there is no kernel for virtual machines: import one with brume "
-				  "kernel import FILE; Debian's could not be taken")
+				  "there is no kernel for virtual machines of %s: import one with "
+				  "brume kernel import FILE; Debian's could not be taken",
+				  architecture)
 		     : 0;
+}
+
+/* Of a kernel that was named: it is one for such machines. */
+static int check_architecture(const char *dir, const char *name, const char *architecture,
+			      struct error *err)
+{
+	AUTO(json_decref) json_t *meta = NULL;
+	int r = read_meta(dir, name, &meta, err);
+
+	if (r < 0 || strcmp(architecture_of(meta), architecture) == 0)
+		return r;
+	return error_say(err, -ENOEXEC, "the kernel %s is for %s, the image for %s", name,
+			 architecture_of(meta), architecture);
 }
 
 static int refresh_initramfs(const char *dir, const char *name, const char *init, struct error *err)
@@ -242,13 +338,16 @@ static int open_files(const char *dir, const char *name, struct kernel_files *re
 	return 0;
 }
 
-int kernel_open(const char *dir, const char *name, const struct kernel_tools *tools,
-		struct kernel_files *ret, struct error *err)
+int kernel_open(const char *dir, const char *name, const char *architecture,
+		const struct kernel_tools *tools, struct kernel_files *ret, struct error *err)
 {
 	AUTO(fd_close) int lock_fd = -1;
+	AUTO(free) char *init = NULL;
 	char chosen[KERNEL_NAME_MAX + 1];
 	int r = name && name[0] ? kernel_name_check(name, err) : 0;
 
+	if (r == 0)
+		r = kernel_init_path(tools, architecture, &init, err);
 	if (r == 0 && (r = file_mkdir_all(dir, 0755)) < 0)
 		error_set(err, r, "make %s", dir);
 	if (r < 0)
@@ -260,13 +359,15 @@ int kernel_open(const char *dir, const char *name, const struct kernel_tools *to
 	if (name && name[0])
 		snprintf(chosen, sizeof(chosen), "%s", name);
 	else
-		read_default(dir, chosen);
+		read_default(dir, architecture, chosen);
 	if (!chosen[0]) {
-		r = make_default(dir, tools, err);
-		read_default(dir, chosen);
+		r = make_default(dir, architecture, tools, err);
+		read_default(dir, architecture, chosen);
 	}
 	if (r == 0)
-		r = refresh_initramfs(dir, chosen, tools->init, err);
+		r = check_architecture(dir, chosen, architecture, err);
+	if (r == 0)
+		r = refresh_initramfs(dir, chosen, init, err);
 	return r < 0 ? r : open_files(dir, chosen, ret, err);
 }
 

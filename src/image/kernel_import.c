@@ -2,13 +2,11 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <sched.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -26,8 +24,6 @@
 #include "image/rootfs.h"
 #include "kern/idmap.h"
 
-#define PACKAGE "linux-image-cloud-amd64"
-#define PACKAGE_FILE "linux-image-[0-9]*-cloud-amd64_*.deb"
 #define MODULES "/lib/modules"
 
 /* One that comes into being below a folder of its own. */
@@ -37,6 +33,7 @@ struct job {
 	char *out;       /* FOLDER/out: the worker's, then ours, then DIR/NAME */
 	int fd;          /* of `out` */
 	char version[KERNEL_VERSION_SIZE];
+	const char *architecture;
 	struct error *err;
 };
 
@@ -103,17 +100,22 @@ static int open_modules(struct job *job, const struct kernel_import *import, int
 	return r < 0 && r != -ENOENT ? error_set(job->err, r, "the modules in %s", path) : 0;
 }
 
-static int take_version(struct job *job, const json_t *done)
+static int take_facts(struct job *job, const json_t *done)
 {
 	struct json_reader in = { .err = job->err, .where = "kernel" };
 	AUTO(free) char *version = NULL;
+	AUTO(free) char *architecture = NULL;
 	int r;
 
 	json_read_any(&in, done, "type", NULL);
 	json_read_string(&in, done, "version", &version);
+	json_read_string(&in, done, "architecture", &architecture);
 	r = json_reader_finish(&in, done);
 	if (r < 0)
 		return r;
+	job->architecture = kernel_architecture(architecture);
+	if (!job->architecture)
+		return error_say(job->err, -EBADMSG, "the kernel is for no known architecture");
 	snprintf(job->version, sizeof(job->version), "%s", version ? version : "");
 	for (const char *p = job->version; *p; p++)
 		if (*p <= ' ' || *p >= 0x7f)
@@ -157,7 +159,7 @@ static int run_worker(struct job *job, const struct kernel_import *import)
 				       .more_fd = modules_fd,
 				       .cancel_fd = -1 };
 	r = helper_run(&helper, request, &done, job->err);
-	return r < 0 ? r : take_version(job, done);
+	return r < 0 ? r : take_facts(job, done);
 }
 
 /* -- what it left ------------------------------------------------------------------------------ */
@@ -219,8 +221,8 @@ static int take_over(struct job *job)
 /* -- the folder ---------------------------------------------------------------------------------
  */
 
-static int write_meta(struct job *job, const struct kernel_import *import, const char *name,
-		      json_t **ret)
+static int write_meta(struct job *job, const struct kernel_import *import, const char *init_path,
+		      const char *name, json_t **ret)
 {
 	AUTO(free) char *path = mem_printf("%s/vmlinux", job->out);
 	char hex[KERNEL_HEX_SIZE], init[KERNEL_HEX_SIZE], created[CLOCK_RFC3339_SIZE];
@@ -229,13 +231,13 @@ static int write_meta(struct job *job, const struct kernel_import *import, const
 	int r = kernel_file_digest(path, hex, job->err);
 
 	if (r == 0)
-		r = kernel_file_digest(import->tools->init, init, job->err);
+		r = kernel_file_digest(init_path, init, job->err);
 	if (r < 0)
 		return r;
 	clock_format_rfc3339(clock_realtime_ms(clock_system()), created);
 	meta = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "name", name, "version",
-			 job->version, "architecture", "amd64", "source", import->source, "digest",
-			 hex, "init_digest", init, "created", created);
+			 job->version, "architecture", job->architecture, "source", import->source,
+			 "digest", hex, "init_digest", init, "created", created);
 	if (!meta)
 		return error_say(job->err, -EINVAL, "source: is not valid UTF-8");
 	text = json_text(meta);
@@ -291,7 +293,8 @@ int kernel_import(const char *dir, const struct kernel_import *import, json_t **
 {
 	AUTO(job_done) struct job job = { .dir = dir, .fd = -1, .err = err };
 	AUTO(json_decref) json_t *meta = NULL;
-	AUTO(free) char *link = mem_printf("%s/default", dir);
+	AUTO(free) char *init = NULL;
+	AUTO(free) char *link = NULL;
 	const char *name;
 	int r;
 
@@ -310,72 +313,18 @@ int kernel_import(const char *dir, const struct kernel_import *import, json_t **
 	name = import->name && import->name[0] ? import->name : job.version;
 	r = kernel_name_check(name, err);
 	if (r == 0)
-		r = kernel_initramfs_write(job.fd, import->tools->init, err);
+		r = kernel_init_path(import->tools, job.architecture, &init, err);
 	if (r == 0)
-		r = write_meta(&job, import, name, &meta);
+		r = kernel_initramfs_write(job.fd, init, err);
+	if (r == 0)
+		r = write_meta(&job, import, init, name, &meta);
 	if (r == 0)
 		r = put(&job, name);
 	if (r < 0)
 		return r;
 	/* The first one; when there is a default already, it stays. */
+	link = kernel_default_path(dir, job.architecture);
 	(void) !symlink(name, link);
 	*ret = TAKE_PTR(meta);
 	return 0;
-}
-
-/* -- Debian's -----------------------------------------------------------------------------------
- */
-
-static int run_apt(const char *folder, struct error *err)
-{
-	AUTO(free) char *archives = mem_printf("Dir::Cache::archives=%s", folder);
-	char *argv[] = { (char *) "apt-get",
-			 (char *) "install",
-			 (char *) "--download-only",
-			 (char *) "--reinstall",
-			 (char *) "--no-install-recommends",
-			 (char *) "-qq",
-			 (char *) "-y",
-			 (char *) "-o",
-			 archives,
-			 (char *) "-o",
-			 (char *) "Debug::NoLocking=1",
-			 (char *) PACKAGE,
-			 NULL };
-	char *env[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-			(char *) "DEBIAN_FRONTEND=noninteractive", (char *) "LC_ALL=C", NULL };
-	posix_spawn_file_actions_t actions;
-	int r, status;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&actions);
-	for (int i = 0; i < 3; i++)
-		posix_spawn_file_actions_addopen(&actions, i, "/dev/null", O_RDWR, 0);
-	r = posix_spawnp(&pid, "apt-get", &actions, NULL, argv, env);
-	posix_spawn_file_actions_destroy(&actions);
-	if (r != 0)
-		return error_say(err, -ENOENT, "apt-get cannot be started");
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0
-		       ? 0
-		       : error_say(err, -EIO, "apt-get could not fetch " PACKAGE);
-}
-
-int kernel_fetch(const char *folder, char **ret, struct error *err)
-{
-	AUTO(free) char *partial = mem_printf("%s/partial", folder);
-	AUTO(free) char *pattern = mem_printf("%s/" PACKAGE_FILE, folder);
-	glob_t found = {};
-	int r = mkdir(partial, 0755) < 0 ? error_set(err, -errno, "make %s", partial)
-					 : run_apt(folder, err);
-
-	if (r < 0)
-		return r;
-	if (glob(pattern, 0, NULL, &found) == 0)
-		*ret = mem_strdup(found.gl_pathv[found.gl_pathc - 1]);
-	else
-		r = error_say(err, -ENOENT, "apt-get fetched no cloud kernel");
-	globfree(&found);
-	return r;
 }

@@ -4,6 +4,7 @@
  *
  *	kernel.c		the store: names, the default, opening
  *	kernel_import.c		from a package or files to a folder of the store
+ *	kernel_fetch.c		Debian's package, by apt
  *	kernel_initramfs.c	the shared initramfs
  *	kernel_modules.c	which modules, in which order; in the worker
  *	worker_kernel.c		takes packages, kernels and modules apart; in the worker
@@ -12,6 +13,7 @@
 #include <stddef.h>
 
 struct error;
+struct kernel_tools;
 
 /* Files are flat: `modules` has NAME.ko, plain, for all names in `order`. */
 enum {
@@ -20,6 +22,18 @@ enum {
 	KERNEL_INIT_MAX = 16 << 20,
 	KERNEL_VERSION_SIZE = 128,
 };
+
+/* The same word, as one that lives for ever; NULL: machines of no such architecture. */
+const char *kernel_architecture(const char *name);
+/* The node's own. */
+const char *kernel_host_architecture(void);
+
+/* The link to an architecture's default. */
+char *kernel_default_path(const char *dir, const char *architecture);
+
+/* The brume-init for an architecture, which is there.  -ENOENT says how to have one. */
+int kernel_init_path(const struct kernel_tools *tools, const char *architecture, char **ret,
+		     struct error *err);
 
 /* NAME.ko, and nothing that leads elsewhere: the names come from a worker. */
 bool kernel_module_name_ok(const char *name);
@@ -47,4 +61,4 @@ enum { KERNEL_HEX_SIZE = 65 };
 int kernel_file_digest(const char *path, char ret[KERNEL_HEX_SIZE], struct error *err);
 
 /* Downloads Debian's cloud kernel; *ret is the path of the .deb below `folder`. */
-int kernel_fetch(const char *folder, char **ret, struct error *err);
+int kernel_fetch(const char *folder, const char *architecture, char **ret, struct error *err);

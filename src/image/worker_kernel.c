@@ -1,12 +1,13 @@
 /*
- * The worker that takes a kernel apart: a Debian package, a bzImage or an ELF becomes `vmlinux`,
- * `bzImage` and `modules` in the folder that it holds.
+ * The worker that takes a kernel apart: a Debian package, a bzImage, an Image of arm64 or an ELF
+ * becomes `vmlinux`, `bzImage` and `modules` in the folder that it holds.
  *
  * Packages are archives in archives, kernels and modules are compressed six ways: all of that is
  * read here, where nothing but that folder can be written.
  */
 #include <archive.h>
 #include <archive_entry.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "codec/arm64_image.h"
 #include "codec/bzimage.h"
 #include "image/kernel_internal.h"
 #include "image/sandbox_internal.h"
@@ -40,6 +42,7 @@ struct unpack {
 	char *kernel;  /* the file that came */
 	size_t kernel_size;
 	char version[KERNEL_VERSION_SIZE];
+	const char *architecture; /* OCI's */
 	struct module_table *table;
 	int tree_fd; /* where modules are */
 	struct error *err;
@@ -185,7 +188,7 @@ static int read_kernel(struct unpack *unpack)
 					  "%s has no boot/vmlinuz-VERSION in it", unpack->source);
 }
 
-/* The version of an ELF stands in its text. */
+/* The version of an ELF and of an Image stands in their text. */
 static void find_version(struct unpack *unpack, const char *vmlinux, size_t size)
 {
 	static const char key[] = "Linux version ";
@@ -231,29 +234,66 @@ static int write_vmlinux(struct unpack *unpack, const void *data, size_t size)
 	return r;
 }
 
-static int unwrap(struct unpack *unpack)
+static int take_elf(struct unpack *unpack)
+{
+	Elf64_Ehdr header;
+
+	memcpy(&header, unpack->kernel, sizeof(header));
+	if (header.e_machine == EM_AARCH64)
+		return error_say(unpack->err, -EOPNOTSUPP,
+				 "%s: an arm64 kernel is booted from its Image; give "
+				 "arch/arm64/boot/Image",
+				 unpack->source);
+	if (header.e_machine != EM_X86_64)
+		return error_say(unpack->err, -EOPNOTSUPP,
+				 "%s is an ELF, but neither a kernel of amd64 nor of arm64",
+				 unpack->source);
+	unpack->architecture = "amd64";
+	find_version(unpack, unpack->kernel, unpack->kernel_size);
+	return write_vmlinux(unpack, unpack->kernel, unpack->kernel_size);
+}
+
+static int take_arm64_image(struct unpack *unpack)
+{
+	AUTO(free) void *image = NULL;
+	size_t size;
+	int r = arm64_image_unwrap(unpack->kernel, unpack->kernel_size, &image, &size, unpack->err);
+
+	if (r < 0)
+		return error_wrap(unpack->err, r, "%s", unpack->source);
+	unpack->architecture = "arm64";
+	find_version(unpack, image, size);
+	return write_vmlinux(unpack, image, size);
+}
+
+static int take_bzimage(struct unpack *unpack)
 {
 	AUTO(free) void *vmlinux = NULL;
 	struct bzimage header;
 	size_t size;
-	int r;
+	int r = bzimage_decode(unpack->kernel, unpack->kernel_size, &header, unpack->err);
 
-	if (bzimage_is_elf(unpack->kernel, unpack->kernel_size)) {
-		find_version(unpack, unpack->kernel, unpack->kernel_size);
-		return write_vmlinux(unpack, unpack->kernel, unpack->kernel_size);
-	}
-	r = bzimage_decode(unpack->kernel, unpack->kernel_size, &header, unpack->err);
 	if (r == 0)
 		r = bzimage_unwrap(unpack->kernel, unpack->kernel_size, &vmlinux, &size,
 				   unpack->err);
 	if (r < 0)
 		return error_wrap(unpack->err, r, "%s", unpack->source);
+	unpack->architecture = "amd64";
 	snprintf(unpack->version, sizeof(unpack->version), "%.*s",
 		 (int) strcspn(header.version, " "), header.version);
 	for (char *p = unpack->version; *p; p++)
 		*p = *p > ' ' && *p < 0x7f ? *p : '_';
 	r = write_vmlinux(unpack, vmlinux, size);
 	return r < 0 ? r : write_out(unpack, "bzImage", unpack->kernel, unpack->kernel_size);
+}
+
+static int unwrap(struct unpack *unpack)
+{
+	if (bzimage_is_elf(unpack->kernel, unpack->kernel_size))
+		return take_elf(unpack);
+	if (arm64_image_is_likely(unpack->kernel, unpack->kernel_size))
+		return take_arm64_image(unpack);
+	return take_bzimage(unpack);
 }
 
 /* -- its modules ------------------------------------------------------------------------------ */
@@ -324,7 +364,7 @@ int kernel_worker(struct wire *wire, const char *action, struct error *err)
 	if (r == 0)
 		r = copy_modules(&unpack);
 	if (r == 0)
-		wire_send(wire->fd,
-			  json_pack("{s:s, s:s}", "type", "done", "version", unpack.version));
+		wire_send(wire->fd, json_pack("{s:s, s:s, s:s}", "type", "done", "version",
+					      unpack.version, "architecture", unpack.architecture));
 	return r;
 }

@@ -19,6 +19,11 @@
 #define HOST_ARCHITECTURE "none"
 #endif
 
+const char *machine_host_architecture(void)
+{
+	return HOST_ARCHITECTURE;
+}
+
 static bool have_vmm(void)
 {
 	AUTO(free) char *program = NULL;
@@ -47,6 +52,9 @@ int machine_choose(const char *architecture, bool emulate, struct machine_choice
 	struct probe_verdict verdict;
 	struct probe_facts facts;
 
+	if (!command_qemu_program(architecture))
+		return error_say(err, -EINVAL, "%s: no such machine; there are amd64 and arm64",
+				 architecture);
 	if (strcmp(architecture, HOST_ARCHITECTURE) != 0) {
 		if (!emulate)
 			return error_say(err, -ENOEXEC, "%s does not run on this node (%s)",

@@ -28,6 +28,9 @@ struct machine_choice {
 	char why[160]; /* one line: "ring 0 runs at 0.6 million instructions a second here" */
 };
 
+/* OCI's word for what this host is, "none" when no machine runs here. */
+const char *machine_host_architecture(void);
+
 /*
  * The back end for images of `architecture` (OCI's).  Probes KVM the first time, milliseconds.
  * -ENOEXEC: the host has another architecture and `emulate` was not asked for; -ENOENT: the back

@@ -9,7 +9,7 @@
  *	rootfs UID SLOT UPPER WORK TARGET	mounts it there
  *	disk UID > FILE				the image's disk
  *	empty PATH BYTES			a disk for an instance
- *	kernels DIR list|import|default|delete|open [SOURCE|NAME [NAME [MODULES [INIT]]]]
+ *	kernels DIR list|import|default|delete|open [SOURCE|NAME [NAME|ARCHITECTURE [MODULES]]]
  *
  * Prints JSON and, on failure, one line on stderr.  With IMAGE_DRIVER_PROGRESS the progress goes to
  * stderr, with IMAGE_DRIVER_BOOT that is the boot id.
@@ -214,7 +214,8 @@ static int kernels(int argc, char **argv, struct error *err)
 	else if (strcmp(action, "delete") == 0)
 		r = kernel_delete(dir, args.source, err);
 	else
-		r = kernel_open(dir, args.source, &tools, &files, err);
+		r = kernel_open(dir, args.source, args.name[0] ? args.name : "amd64", &tools,
+				&files, err);
 	if (r == 0)
 		show(answer ? answer : json_string(files.name));
 	return r;

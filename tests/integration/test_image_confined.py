@@ -150,7 +150,7 @@ LEFTOVERS = {
 def test_what_a_worker_that_was_taken_over_leaves(store, scratch, build, what):
     worker = scratch / "worker"
     worker.write_text(f"#!/bin/sh\nread request <&3\nversion=1\n{LEFTOVERS[what]}\n"
-                      "echo '{\"type\":\"done\",\"version\":\"'$version'\"}' >&3\nread -r wait <&3\n")
+                      "echo '{\"type\":\"done\",\"architecture\":\"amd64\",\"version\":\"'$version'\"}' >&3\nread -r wait <&3\n")
     worker.chmod(0o755)
     store.worker = worker
     (scratch / "vmlinuz").touch()

@@ -1,9 +1,11 @@
 """Disks and kernels of virtual machines, as image/ makes them, without the daemons."""
 import glob
+import gzip
 import io
 import json
 import os
 import pathlib
+import struct
 import subprocess
 import tarfile
 
@@ -152,3 +154,94 @@ def test_kernel_from_a_package(store, scratch, build):
     assert (kernels / version / "modules/virtio.ko").read_bytes()[:4] == b"\x7fELF"
     assert not (kernels / version / "all").exists()
     assert json.loads((kernels / version / "meta.json").read_text())["source"] == str(package)
+
+
+# -- kernels of another architecture --------------------------------------------------------------
+
+def arm64_image(version):
+    """What the store knows an Image of arm64 by: the header's magic, and the kernel's words about itself."""
+    image = bytearray(65536)
+    image[24], image[56:60] = 0x0a, b"ARM\x64"
+    words = b"Linux version %s (us@here)\0" % version.encode()
+    image[4096:4096 + len(words)] = words
+    return bytes(image)
+
+
+def zboot(image):
+    """The EFI program that newer distributions ship."""
+    packed = gzip.compress(image)
+    return b"MZ\0\0zimg" + struct.pack("<II", 512, len(packed)) + b"\0\0\0\0\0\0\0\0gzip".ljust(496, b"\0") + packed
+
+
+def test_kernels_of_two_architectures(store, scratch, build):
+    init, kernels = scratch / "brume-init", str(scratch / "kernels")
+    init.write_bytes((build / "brume-init").read_bytes())
+
+    def call(*args):
+        return store("kernels", kernels, *args, env={"IMAGE_DRIVER_INIT": str(init)})
+
+    def refused(words, *args):
+        with pytest.raises(Failed) as failed:
+            call(*args)
+        assert words in failed.value.text, failed.value.text
+        assert len(failed.value.text.strip().splitlines()) == 1
+
+    for name, data in (("plain", arm64_image("6.1-one")), ("packed", gzip.compress(arm64_image("6.1-two"))),
+                       ("efi", zboot(arm64_image("6.1-three")))):
+        (scratch / name).write_bytes(data)
+    # Without its first process a machine cannot be started.
+    refused("brume-init-arm64 is not there", "import", str(scratch / "plain"), "", "/nowhere")
+    assert not os.listdir(kernels)
+    (scratch / "brume-init-arm64").write_bytes(b"another init")
+    for source, version in (("plain", "6.1-one"), ("packed", "6.1-two"), ("efi", "6.1-three")):
+        meta = call("import", str(scratch / source), "", "/nowhere")
+        assert (meta["name"], meta["architecture"]) == (version, "arm64")
+        here = pathlib.Path(kernels) / version
+        assert (here / "vmlinux").read_bytes() == arm64_image(version)
+        assert not (here / "bzImage").exists()
+        assert b"another init" in (here / "initramfs").read_bytes()
+
+    # Each architecture has a default of its own.
+    elf = bytearray(b"\x7fELF\2\1\1".ljust(4096, b"\0"))
+    elf[18] = 62
+    (scratch / "elf").write_bytes(bytes(elf) + b"Linux version 6.1-own (us@here)\0")
+    assert call("import", str(scratch / "elf"), "", "/nowhere")["architecture"] == "amd64"
+    assert [(k["name"], k["default"]) for k in call("list")] == [
+        ("6.1-one", True), ("6.1-own", True), ("6.1-three", False), ("6.1-two", False)]
+    assert call("open", "") == call("open", "", "amd64") == "6.1-own"
+    assert call("open", "", "arm64") == "6.1-one"
+    call("default", "6.1-two")
+    assert call("open", "", "arm64") == "6.1-two" and call("open", "") == "6.1-own"
+    refused("the kernel 6.1-own is for amd64, the image for arm64", "open", "6.1-own", "arm64")
+    refused("the kernel 6.1-two is for arm64, the image for amd64", "open", "6.1-two", "amd64")
+    refused("6.1-two is the default", "delete", "6.1-two")
+    (scratch / "brume-init-arm64").write_bytes(b"a newer init")
+    assert call("open", "", "arm64") == "6.1-two"
+    assert b"a newer init" in (pathlib.Path(kernels) / "6.1-two/initramfs").read_bytes()
+    (scratch / "brume-init-arm64").unlink()
+    refused("brume-init-arm64 is not there", "open", "", "arm64")
+    call("delete", "6.1-own")
+    for name in ("6.1-one", "6.1-three", "6.1-two"):
+        call("delete", name)
+    assert call("list") == [] and not os.listdir(kernels)
+
+
+def test_what_is_no_kernel_of_arm64(store, scratch, build):
+    image = arm64_image("6.1")
+    big = bytearray(image)
+    big[24] |= 1
+    elf = bytearray(b"\x7fELF\2\1\1".ljust(4096, b"\0"))
+    elf[18] = 183
+    for number, (data, words) in enumerate((
+            (gzip.compress(b"text" * 100), "not a Linux kernel image of arm64"),
+            (zboot(image)[:520], "cut off"), (zboot(b"x" * 65536), "not a Linux kernel image of arm64"),
+            (gzip.compress(image)[:-4] + b"\xff\xff\xff\x7f", "MiB large"),
+            (bytes(big), "big-endian"), (bytes(elf), "arch/arm64/boot/Image"),
+            (bytes(elf[:18]) + b"\xf3" + bytes(elf[19:]), "neither a kernel of amd64 nor of arm64"))):
+        source = scratch / f"source{number}"
+        source.write_bytes(data)
+        with pytest.raises(Failed) as failed:
+            store("kernels", str(scratch / "kernels"), "import", str(source), "one", "/nowhere",
+                  env={"IMAGE_DRIVER_INIT": str(build / "brume-init")})
+        assert words in failed.value.text, failed.value.text
+        assert not os.listdir(scratch / "kernels")

@@ -303,6 +303,19 @@ def test_an_image_of_another_architecture(vms):
                          architecture="arm64")
     reference = vms.node.registry.push(image, "far:1")
     vms.node.cli("image", "pull", "--insecure", "--platform", "linux/arm64", reference)
+    done = vms.node.cli("launch", "--vm", reference, "no", code=1)
+    assert "is for arm64 and this node is not: --emulate runs it" in done.stderr
+    assert vms.node.api("GET", "/1.0/instances/no", raw=True)[0] == 404
+    image = images.Image([images.Layer().file("x")], {"Cmd": ["true"]}, architecture="s390x")
+    reference = vms.node.registry.push(image, "stranger:1")
     for options in ([], ["--emulate"]):
-        done = vms.node.cli("launch", "--vm", *options, reference, "no", code=1)
-        assert "is for arm64" in done.stderr and "only disk images can be emulated" in done.stderr
+        done = vms.node.cli("launch", "--vm", *options, "--insecure", "--platform", "linux/s390x", reference, "no",
+                            code=1)
+        assert "s390x: no such machine; there are amd64 and arm64" in done.stderr
+
+
+def test_an_image_that_does_not_say_for_what_it_is(vms):
+    image = images.Image([images.busybox_layer(images.BUSYBOX)], {"Env": [images.PATH_ENV]}, architecture="")
+    reference = vms.node.registry.push(image, "silent:1")
+    done = vms.node.cli("launch", "-a", "--rm", "--vm", "--insecure", reference, "--", "echo", "fits", timeout=BOOT)
+    assert done.stdout == "fits\n"

@@ -192,7 +192,10 @@ static void qemu_of_another_architecture(void **state)
 	AUTO(free) char *text = command_text(&world->spec, &command);
 	assert_words(text, "\n/usr/bin/qemu-system-aarch64\n");
 	assert_words(text, "\n-machine\nvirt,");
+	assert_words(text, "\n-cpu\nmax,pauth=off\n");
 	assert_words(text, "earlycon=pl011");
+	assert_words(text, " console=hvc0 panic=-1 mitigations=off ");
+	assert_null(strstr(text, "tsc=reliable"));
 	world->spec.architecture = "riscv64";
 	assert_refused(&world->spec, "riscv64: no such machine");
 }
