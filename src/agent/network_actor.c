@@ -34,6 +34,7 @@ struct network_actor {
 	bool removed;         /* nothing of it is left */
 	char *error;
 	char bridge[NETWORK_BRIDGE_SIZE];
+	uint32_t mtu; /* of its ports */
 	char **dns_argv;
 	enum dns dns;
 	bool dns_listed;
@@ -47,6 +48,7 @@ struct task {
 	struct network_actor *actor;
 	struct net *net;
 	struct network_args args;
+	struct network_tunnel tunnel;
 	bool remove;
 	int result;
 	struct error err;
@@ -128,8 +130,10 @@ enum plan_need network_need(struct agent *agent, const char *uid, struct network
 		return PLAN_NEED_WAIT;
 	if (!actor->made && !actor->error)
 		return PLAN_NEED_WAIT;
-	if (ret)
+	if (ret) {
 		fill_args(actor->want, ret);
+		ret->mtu = actor->mtu;
+	}
 	if (actor->made)
 		return PLAN_NEED_READY;
 	*ret_error = actor->error;
@@ -143,6 +147,7 @@ static void tell(struct network_actor *actor)
 	if (!actor->want)
 		return;
 	status.bridge = actor->bridge;
+	status.mtu = actor->made ? actor->mtu : 0;
 	if (actor->removed)
 		status.state = NETWORK_GONE;
 	else if (actor->error)
@@ -242,7 +247,11 @@ static void work(void *data)
 				    .nat = task->args.nat,
 				    .isolated = task->args.isolated,
 				    .dns_domain = task->args.dns_domain,
-				    .mtu = task->args.mtu };
+				    .mtu = task->args.mtu,
+				    .tunnel = { .vni = task->tunnel.vni,
+						.port = task->tunnel.port,
+						.local = task->tunnel.local,
+						.remotes = task->tunnel.peers } };
 
 	task->result = task->remove ? network_remove(task->net, task->args.uid, &task->err)
 				    : network_ensure(task->net, &spec, &task->status, &task->err);
@@ -251,6 +260,7 @@ static void work(void *data)
 static void take_made(struct network_actor *actor, struct task *task)
 {
 	actor->made = true;
+	actor->mtu = task->status.mtu;
 	mem_replace(&actor->error, NULL);
 	memcpy(actor->bridge, task->status.bridge, sizeof(actor->bridge));
 	strv_free(actor->dns_argv);
@@ -278,9 +288,22 @@ static void done(void *data)
 		take_made(actor, task);
 	}
 	bridge_status_done(&task->status);
+	free(task->tunnel.local);
+	strv_free(task->tunnel.peers);
 	free(task);
 	agent_wake_instances(actor->agent);
 	advance(actor);
+}
+
+static void copy_wanted(const struct network *network, struct task *task)
+{
+	const struct network_tunnel *tunnel = &network->spec.tunnel;
+
+	fill_args(network, &task->args);
+	task->tunnel = (struct network_tunnel){ .vni = tunnel->vni,
+						.port = tunnel->port,
+						.local = mem_strdup(tunnel->local),
+						.peers = strv_copy(tunnel->peers) };
 }
 
 static void submit(struct network_actor *actor, bool removal)
@@ -293,7 +316,7 @@ static void submit(struct network_actor *actor, bool removal)
 	if (removal)
 		memcpy(task->args.uid, actor->uid, sizeof(actor->uid));
 	else
-		fill_args(actor->want, &task->args);
+		copy_wanted(actor->want, task);
 	actor->busy = true;
 	actor->removed = false;
 	pool_submit(actor->agent->pool, work, done, task);

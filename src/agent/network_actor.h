@@ -25,7 +25,7 @@ struct network_args {
 	char gateway4[IP_TEXT_SIZE], gateway6[IP_TEXT_SIZE]; /* "" of isolated ones, too */
 	char dns_domain[NETWORK_DOMAIN_SIZE];
 	bool nat, isolated;
-	uint32_t mtu;
+	uint32_t mtu; /* of its ports; while it is being made: that was asked for */
 };
 
 void network_actor_assign(struct agent *agent, const json_t *resource);

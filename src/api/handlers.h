@@ -62,6 +62,7 @@ int kernel_remove(struct request *req, struct error *err);
 
 /* networks.c */
 int network_create(struct request *req, struct error *err);
+int network_update(struct request *req, struct error *err);
 int network_delete(struct request *req, struct error *err);
 
 /* projects.c */

@@ -22,6 +22,22 @@ int network_create(struct request *req, struct error *err)
 	return 0;
 }
 
+int network_update(struct request *req, struct error *err)
+{
+	const char *name = request_arg(req, 0);
+	AUTO(json_decref) json_t *patch = NULL;
+	int64_t revision = 0;
+	int r = request_if_match(req, &revision, err);
+
+	if (r == 0)
+		r = request_json(req, &patch, err);
+	if (r < 0)
+		return r;
+	control_network_update(request_api(req)->control, request_project(req), name, patch,
+			       (uint64_t) revision, reply_done, reply_new(req, KIND_NETWORK, name));
+	return 0;
+}
+
 int network_delete(struct request *req, struct error *err)
 {
 	const char *name = request_arg(req, 0);

@@ -51,6 +51,7 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/networks", "recursion", ROUTE_PLAIN, networks_list },
 	{ "POST", "/1.0/networks", NULL, ROUTE_PLAIN, network_create },
 	{ "GET", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_show },
+	{ "PATCH", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_update },
 	{ "DELETE", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_delete },
 
 	{ "GET", "/1.0/operations", "recursion", ROUTE_PLAIN, operations_list },

@@ -58,7 +58,8 @@ extern const struct verb verb_image_info, verb_image_delete, verb_image_prune;
 extern const struct verb verb_kernel_list, verb_kernel_import, verb_kernel_default;
 extern const struct verb verb_kernel_delete;
 extern const struct verb verb_network_create, verb_network_list, verb_network_info;
-extern const struct verb verb_network_delete, verb_network_attach, verb_network_detach;
+extern const struct verb verb_network_delete, verb_network_attach, verb_network_detach,
+	verb_network_peer;
 extern const struct verb verb_project_list, verb_project_info, verb_project_set;
 extern const struct verb verb_operation_list, verb_operation_info, verb_operation_wait;
 extern const struct verb verb_operation_cancel;

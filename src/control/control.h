@@ -177,6 +177,10 @@ int control_image_name(struct control *control, const char *project, const char 
 void control_network_create(struct control *control, const char *project,
 			    const struct network_request *request, control_done_fn done,
 			    void *data);
+/* `patch` as in model/network.h. */
+void control_network_update(struct control *control, const char *project, const char *name,
+			    const json_t *patch, uint64_t if_match, control_done_fn done,
+			    void *data);
 void control_network_delete(struct control *control, const char *project, const char *name,
 			    uint64_t if_match, control_done_fn done, void *data);
 

@@ -234,6 +234,9 @@ struct request {
 	void (*body_free)(void *body);
 };
 
+/* For request.body_free. */
+void request_body_decref(void *json);
+
 struct request *request_new(const char *project, const char *name, control_done_fn done,
 			    void *data);
 void request_start(struct control *control, struct request *request,

@@ -239,11 +239,6 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	return WORK_COMMIT;
 }
 
-static void patch_free(void *patch)
-{
-	json_decref(patch);
-}
-
 void control_instance_update(struct control *control, const char *project, const char *name,
 			     const json_t *patch, uint64_t if_match, control_done_fn done,
 			     void *data)
@@ -251,7 +246,7 @@ void control_instance_update(struct control *control, const char *project, const
 	struct request *request = request_new(project, name, done, data);
 
 	request->body = json_deep_copy(patch);
-	request->body_free = patch_free;
+	request->body_free = request_body_decref;
 	request->if_match = if_match;
 	request_start(control, request, prepare_update);
 }

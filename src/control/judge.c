@@ -206,7 +206,8 @@ void judge_network(const struct operation *operation, const struct network *netw
 	const struct network_status *status = &network->status;
 
 	*ret = (struct verdict){ .exit_code = -1 };
-	if (operation->action != OPERATION_CREATE || status->generation < operation->generation)
+	if ((operation->action != OPERATION_CREATE && operation->action != OPERATION_UPDATE) ||
+	    status->generation < operation->generation)
 		return;
 	if (status->state == NETWORK_READY) {
 		ret->state = OPERATION_DONE;

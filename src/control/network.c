@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
@@ -53,6 +54,30 @@ static int choose_subnet4(struct control *control, struct subnet *ret, struct er
 		}
 	}
 	return error_say(err, -ENOSPC, "no free IPv4 subnet is left, name one");
+}
+
+/* A VNI at one port is one network: the kernel has one device for it. */
+static int refuse_taken_vni(struct control *control, const struct network *network,
+			    struct error *err)
+{
+	const struct network_tunnel *tunnel = &network->spec.tunnel;
+	struct item *item, *next;
+
+	if (!tunnel->vni)
+		return 0;
+	HASH_ITER(by_key, control->items, item, next)
+	{
+		const struct network *other =
+			item->kind == KIND_NETWORK ? item_network(item) : NULL;
+
+		if (other && other->spec.tunnel.vni == tunnel->vni &&
+		    other->spec.tunnel.port == tunnel->port &&
+		    strcmp(other->meta.uid, network->meta.uid) != 0)
+			return error_say(err, -EEXIST,
+					 "tunnel.vni: %u belongs to network \"%s\" already",
+					 tunnel->vni, other->meta.name);
+	}
+	return 0;
 }
 
 static int complete_spec(struct control *control, struct network_spec *spec, struct error *err)
@@ -108,6 +133,8 @@ static int prepare_create(struct work *work, struct draft *draft, struct error *
 	meta_new(control, &network->meta, request->project, body->name, body->labels);
 	mem_replace(&network->spec.node, control->node);
 	r = complete_spec(control, &network->spec, err);
+	if (r == 0)
+		r = refuse_taken_vni(control, network, err);
 	if (r < 0)
 		return r;
 	lock = mirror_find_claim(control, networks_key);
@@ -130,14 +157,59 @@ void control_network_create(struct control *control, const char *project,
 	struct request *request = request_new(project, body->name, done, data);
 	struct network_request *copy = mem_new0(struct network_request);
 
-	*copy = *body;
 	copy->name = mem_strdup(body->name);
 	copy->labels = strv_copy(body->labels);
-	copy->spec.dns_domain = mem_strdup(body->spec.dns_domain);
-	copy->spec.node = mem_strdup(body->spec.node);
+	network_spec_copy(&copy->spec, &body->spec);
 	request->body = copy;
 	request->body_free = body_free;
 	request_start(control, request, prepare_create);
+}
+
+static int prepare_update(struct work *work, struct draft *draft, struct error *err)
+{
+	struct request *request = (struct request *) work;
+	const json_t *patch = request->body;
+	AUTO(json_decref) json_t *before = NULL, *after = NULL, *undo = NULL;
+	struct operation *operation;
+	struct network *network;
+	struct item *item;
+	int r = request_item(request, KIND_NETWORK, &item, err);
+
+	if (r < 0)
+		return r;
+	if (item->meta->deleted_ms)
+		return error_say(err, -EBUSY, "network \"%s\" is being deleted", request->name);
+	network = draft_edit(draft, item);
+	before = network_spec_encode(&network->spec);
+	undo = network_patch_undo(network, patch);
+	r = network_patch(network, patch, err);
+	if (r == 0)
+		r = refuse_taken_vni(work->control, network, err);
+	if (r < 0)
+		return r;
+	after = network_spec_encode(&network->spec);
+	if (!json_equal(before, after))
+		network->meta.generation++;
+	draft_require(draft, item);
+	operation = draft_operation(draft, OPERATION_UPDATE, KIND_NETWORK, &network->meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	if (json_equal(before, after))
+		operation_end(draft, operation, OPERATION_DONE, NULL);
+	else
+		operation->undo = json_incref(undo);
+	return WORK_COMMIT;
+}
+
+void control_network_update(struct control *control, const char *project, const char *name,
+			    const json_t *patch, uint64_t if_match, control_done_fn done,
+			    void *data)
+{
+	struct request *request = request_new(project, name, done, data);
+
+	request->body = json_deep_copy(patch);
+	request->body_free = request_body_decref;
+	request->if_match = if_match;
+	request_start(control, request, prepare_update);
 }
 
 static int refuse_used(struct control *control, const struct item *network, struct error *err)

@@ -117,7 +117,14 @@ void settle_undo(struct draft *draft, struct operation *operation, enum operatio
 	} else if (item->kind == KIND_NETWORK) {
 		struct network *network = draft_edit(draft, item);
 
-		draft_mark_deleted(draft, &network->meta);
+		if (!operation->undo) {
+			draft_mark_deleted(draft, &network->meta);
+			return;
+		}
+		/* What was in force before was good once: it cannot be refused now. */
+		(void) network_patch(network, operation->undo, NULL);
+		network->meta.generation++;
+		operation_end(draft, operation, ending, error);
 	}
 }
 

@@ -129,6 +129,11 @@ static void request_free(struct work *work)
 	free(request);
 }
 
+void request_body_decref(void *json)
+{
+	json_decref(json);
+}
+
 struct request *request_new(const char *project, const char *name, control_done_fn done, void *data)
 {
 	struct request *request = mem_new0(struct request);

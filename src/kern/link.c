@@ -98,14 +98,16 @@ static int take_link(const struct nlmsghdr *message, void *data)
 	return 0;
 }
 
-int link_find(struct netlink *nl, const char *name, struct link *ret)
+/* By name, or by index when there is none. */
+static int find(struct netlink *nl, const char *name, int index, struct link *ret)
 {
 	struct link link = {};
 	struct nlmsghdr *message;
 	int r;
 
-	begin(nl, RTM_GETLINK, 0, &message);
-	mnl_attr_put_strz(message, IFLA_IFNAME, name);
+	begin(nl, RTM_GETLINK, 0, &message)->ifi_index = index;
+	if (name)
+		mnl_attr_put_strz(message, IFLA_IFNAME, name);
 	mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	r = netlink_query(nl, message, take_link, &link);
 	if (r < 0)
@@ -114,6 +116,16 @@ int link_find(struct netlink *nl, const char *name, struct link *ret)
 		return -ENODEV;
 	*ret = link;
 	return 0;
+}
+
+int link_find(struct netlink *nl, const char *name, struct link *ret)
+{
+	return find(nl, name, 0, ret);
+}
+
+int link_find_index(struct netlink *nl, int index, struct link *ret)
+{
+	return find(nl, NULL, index, ret);
 }
 
 static int take_counters(const struct nlmsghdr *message, void *data)

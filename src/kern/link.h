@@ -29,6 +29,7 @@ struct link {
 };
 
 int link_find(struct netlink *nl, const char *name, struct link *ret);
+int link_find_index(struct netlink *nl, int index, struct link *ret);
 
 /* Counted since the interface was made. */
 struct link_counters {

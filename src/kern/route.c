@@ -115,6 +115,56 @@ int route_set_default(struct netlink *nl, int link_index, const struct route_ip 
 	return netlink_call(nl, message);
 }
 
+static void take_metrics(struct route_way *way, const struct nlattr *metrics)
+{
+	const struct nlattr *attribute;
+
+	mnl_attr_for_each_nested(attribute, metrics)
+	{
+		if (mnl_attr_get_type(attribute) == RTAX_MTU &&
+		    mnl_attr_get_payload_len(attribute) == sizeof(uint32_t))
+			way->mtu = mnl_attr_get_u32(attribute);
+	}
+}
+
+static int take_way(const struct nlmsghdr *message, void *data)
+{
+	struct route_way *way = data;
+	const struct nlattr *attribute;
+
+	if (message->nlmsg_type != RTM_NEWROUTE ||
+	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct rtmsg))
+		return 0;
+	mnl_attr_for_each(attribute, message, sizeof(struct rtmsg))
+	{
+		if (mnl_attr_get_type(attribute) == RTA_OIF &&
+		    mnl_attr_get_payload_len(attribute) == sizeof(uint32_t))
+			way->link_index = (int) mnl_attr_get_u32(attribute);
+		else if (mnl_attr_get_type(attribute) == RTA_METRICS)
+			take_metrics(way, attribute);
+	}
+	return 0;
+}
+
+int route_look_up(struct netlink *nl, const struct route_ip *to, struct route_way *ret)
+{
+	struct nlmsghdr *message = netlink_begin(nl, RTM_GETROUTE, 0);
+	struct rtmsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+	struct route_way way = {};
+	int r;
+
+	header->rtm_family = (uint8_t) to->family;
+	header->rtm_dst_len = (uint8_t) (8 * route_ip_size(to));
+	mnl_attr_put(message, RTA_DST, route_ip_size(to), to->bytes);
+	r = netlink_query(nl, message, take_way, &way);
+	if (r < 0)
+		return r;
+	if (!way.link_index)
+		return -ENETUNREACH;
+	*ret = way;
+	return 0;
+}
+
 int route_watch(void)
 {
 	AUTO(fd_close)

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * kern/route.h - addresses of interfaces and default routes.
+ * kern/route.h - addresses of interfaces, default routes, and the way to an address.
  *
  * Used by net/.  One request each over a struct netlink of NETLINK_ROUTE.  Returns 0 or -errno.
  * No state.  Threads: as struct netlink.
@@ -41,6 +41,15 @@ int route_list_addresses(struct netlink *nl, int link_index,
 
 /* Makes `gateway` the default route of its family, in place of another that has the same metric. */
 int route_set_default(struct netlink *nl, int link_index, const struct route_ip *gateway);
+
+/* The way that a packet to `to` takes from here. */
+struct route_way {
+	int link_index;
+	uint32_t mtu; /* that the route itself names; 0 = the interface's */
+};
+
+/* -ENETUNREACH, -EHOSTUNREACH: there is none. */
+int route_look_up(struct netlink *nl, const struct route_ip *to, struct route_way *ret);
 
 /*
  * The kernel answers a request for an IPv6 address before it listens to it: the local route and the

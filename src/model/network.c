@@ -5,10 +5,13 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/json_merge.h"
 #include "base/mem.h"
+#include "base/strv.h"
 #include "model/member.h"
 
 enum { DOMAIN_MAX_BYTES = 253, TEXT_MAX_BYTES = 256, ERROR_MAX_BYTES = 1024 };
+enum { VNI_MAX = 0xffffff, PORT_MAX = 65535, PEERS_MAX = 64 };
 enum { MTU_MIN = 1280, MTU_MAX = 65535, PREFIX4_MIN = 8, PREFIX4_MAX = 30, PREFIX6_MAX = 120 };
 
 static const char *const driver_names[] = { "bridge", NULL };
@@ -50,6 +53,90 @@ static void read_gateway(struct json_reader *in, const json_t *object, const cha
 		*ret = ip;
 }
 
+static int check_peers(struct json_reader *in, char **peers, const char *local)
+{
+	struct ip ip, first = {};
+
+	if (strv_count(peers) > PEERS_MAX)
+		return member_fail(in, "peers", "at most %d are possible", PEERS_MAX);
+	if (local && ip_parse(local, &first) < 0)
+		return member_fail(in, "local", "\"%.64s\" is not an IP address", local);
+	for (char **peer = peers; peer && *peer; peer++) {
+		if (ip_parse(*peer, &ip) < 0)
+			return member_fail(in, "peers", "\"%.64s\" is not an IP address", *peer);
+		if (first.family && ip.family != first.family)
+			return member_fail(in, "peers", "\"%.64s\": all must be IPv4, or all IPv6",
+					   *peer);
+		first = ip;
+	}
+	return 0;
+}
+
+/* {ADDRESS: {}}: an object, so that a patch can name one. */
+static void read_peers(struct json_reader *in, const json_t *object, char ***ret)
+{
+	json_t *peers = NULL, *value;
+	const char *key;
+
+	json_read_object(in, object, "peers", &peers);
+	json_object_foreach(peers, key, value)
+	{
+		if (!json_is_object(value) || json_object_size(value) > 0) {
+			member_fail(in, "peers", "\"%.64s\" must be {}", key);
+			return;
+		}
+		strv_append(ret, key);
+	}
+}
+
+static void read_tunnel(struct json_reader *in, const json_t *object, struct network_tunnel *tunnel)
+{
+	struct json_reader inner = { .err = in->err, .where = "tunnel" };
+	uint32_t vni = tunnel->vni, port = tunnel->port;
+	json_t *given = NULL;
+
+	json_read_object(in, object, "tunnel", &given);
+	if (in->result < 0 || !given)
+		return;
+	json_read_uint32(&inner, given, "vni", VNI_MAX, &vni);
+	json_read_uint32(&inner, given, "port", PORT_MAX, &port);
+	member_read_text(&inner, given, "local", IP_TEXT_SIZE - 1, &tunnel->local);
+	read_peers(&inner, given, &tunnel->peers);
+	tunnel->vni = vni;
+	tunnel->port = (uint16_t) port;
+	if (inner.result == 0 && !vni)
+		member_fail(&inner, "vni", "a tunnel needs one, from 1 to %d", VNI_MAX);
+	if (inner.result == 0)
+		check_peers(&inner, tunnel->peers, tunnel->local);
+	if (json_reader_finish(&inner, given) < 0)
+		in->result = inner.result;
+}
+
+static void put_tunnel(json_t *object, const struct network_tunnel *tunnel)
+{
+	json_t *member, *peers;
+
+	if (!tunnel->vni)
+		return;
+	member = json_object();
+	peers = json_object();
+	member_put_uint(member, "vni", tunnel->vni);
+	if (tunnel->port)
+		member_put_uint(member, "port", tunnel->port);
+	json_put_string(member, "local", tunnel->local);
+	for (char **peer = tunnel->peers; peer && *peer; peer++)
+		json_object_set_new(peers, *peer, json_object());
+	json_object_set_new(member, "peers", peers);
+	json_object_set_new(object, "tunnel", member);
+}
+
+static void tunnel_done(struct network_tunnel *tunnel)
+{
+	free(tunnel->local);
+	strv_free(tunnel->peers);
+	*tunnel = (struct network_tunnel){};
+}
+
 int network_spec_read_user(struct json_reader *in, const json_t *object, struct network_spec *spec)
 {
 	unsigned int driver = 0;
@@ -68,6 +155,7 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 	if (mtu != 0 && mtu < MTU_MIN)
 		member_fail(in, "mtu", "must be from %d to %d", MTU_MIN, MTU_MAX);
 	spec->mtu = mtu;
+	read_tunnel(in, object, &spec->tunnel);
 	if (spec->dns_domain && !spec->dns_domain[0])
 		member_fail(in, "dns_domain", "must not be empty");
 	for (const char *c = spec->dns_domain; c && *c; c++)
@@ -109,6 +197,7 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 		json_object_set_new(object, "isolated", json_true());
 	json_put_string(object, "dns_domain", spec->dns_domain);
 	member_put_uint(object, "mtu", spec->mtu);
+	put_tunnel(object, &spec->tunnel);
 }
 
 json_t *network_spec_encode(const struct network_spec *spec)
@@ -130,8 +219,20 @@ void network_spec_init(struct network_spec *spec)
 	*spec = (struct network_spec){ .nat = true, .dns_domain = mem_strdup("brume.internal") };
 }
 
+void network_spec_copy(struct network_spec *to, const struct network_spec *from)
+{
+	struct network_spec copy = *from;
+
+	copy.dns_domain = mem_strdup(from->dns_domain);
+	copy.node = mem_strdup(from->node);
+	copy.tunnel.local = mem_strdup(from->tunnel.local);
+	copy.tunnel.peers = strv_copy(from->tunnel.peers);
+	*to = copy;
+}
+
 void network_spec_done(struct network_spec *spec)
 {
+	tunnel_done(&spec->tunnel);
 	free(spec->dns_domain);
 	free(spec->node);
 	*spec = (struct network_spec){};
@@ -145,6 +246,7 @@ int network_status_decode(const json_t *object, struct network_status *status, s
 	json_read_uint64(&in, object, "generation", &status->generation);
 	member_read_enum(&in, object, "state", state_names, &state);
 	member_read_text(&in, object, "bridge", TEXT_MAX_BYTES, &status->bridge);
+	json_read_uint32(&in, object, "mtu", MTU_MAX, &status->mtu);
 	member_read_text(&in, object, "error", ERROR_MAX_BYTES, &status->error);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
@@ -159,6 +261,8 @@ json_t *network_status_encode(const struct network_status *status)
 	member_put_uint(object, "generation", status->generation);
 	json_put_string(object, "state", state_names[status->state]);
 	json_put_string(object, "bridge", status->bridge);
+	if (status->mtu)
+		member_put_uint(object, "mtu", status->mtu);
 	json_put_string(object, "error", status->error);
 	return object;
 }
@@ -201,8 +305,7 @@ struct network *network_copy(const struct network *network)
 
 	*copy = *network;
 	meta_copy(&copy->meta, &network->meta);
-	copy->spec.dns_domain = mem_strdup(network->spec.dns_domain);
-	copy->spec.node = mem_strdup(network->spec.node);
+	network_spec_copy(&copy->spec, &network->spec);
 	copy->status.bridge = mem_strdup(network->status.bridge);
 	copy->status.error = mem_strdup(network->status.error);
 	return copy;
@@ -216,4 +319,31 @@ void network_free(struct network *network)
 	network_spec_done(&network->spec);
 	network_status_done(&network->status);
 	free(network);
+}
+
+/* Of what may change. */
+static json_t *encode_changeable(const struct network *network)
+{
+	json_t *object = json_object();
+
+	put_tunnel(object, &network->spec.tunnel);
+	return object;
+}
+
+int network_patch(struct network *network, const json_t *patch, struct error *err)
+{
+	AUTO(json_decref) json_t *merged = encode_changeable(network);
+	struct json_reader in = { .err = err };
+
+	json_merge(merged, patch);
+	tunnel_done(&network->spec.tunnel);
+	read_tunnel(&in, merged, &network->spec.tunnel);
+	return json_reader_finish(&in, merged);
+}
+
+json_t *network_patch_undo(const struct network *network, const json_t *patch)
+{
+	AUTO(json_decref) json_t *object = encode_changeable(network);
+
+	return json_merge_undo(object, patch);
 }

@@ -14,6 +14,14 @@
 
 struct json_reader;
 
+/* The same network on other nodes, see net/network.h. */
+struct network_tunnel {
+	uint32_t vni;  /* 0 = no tunnel */
+	uint16_t port; /* of UDP; 0 = 4789 */
+	char *local;   /* the node's own address for it; NULL = the kernel's choice */
+	char **peers;  /* addresses of other nodes, all of one family */
+};
+
 enum network_state { NETWORK_PENDING, NETWORK_READY, NETWORK_FAILED, NETWORK_GONE };
 
 struct network_spec {
@@ -25,6 +33,7 @@ struct network_spec {
 	bool isolated; /* the node has no address there: nothing leads out, and nothing in */
 	char *dns_domain;
 	uint32_t mtu; /* 0 = the kernel's choice */
+	struct network_tunnel tunnel;
 	char *node;
 };
 
@@ -32,6 +41,7 @@ struct network_status {
 	uint64_t generation;
 	enum network_state state;
 	char *bridge;
+	uint32_t mtu; /* that its ports have */
 	char *error;
 };
 
@@ -50,6 +60,7 @@ DEFINE_AUTO(struct network *, network_free)
 int network_spec_decode(const json_t *object, struct network_spec *spec, struct error *err);
 json_t *network_spec_encode(const struct network_spec *spec);
 void network_spec_init(struct network_spec *spec); /* nat, "brume.internal" */
+void network_spec_copy(struct network_spec *to, const struct network_spec *from);
 void network_spec_done(struct network_spec *spec);
 
 /* Status alone, as it travels over the agent link.  `status` may be zeroed. */
@@ -60,3 +71,12 @@ void network_status_done(struct network_status *status);
 /* Members that a user may set, for requests; see instance_spec_read_user(). */
 int network_spec_read_user(struct json_reader *in, const json_t *object, struct network_spec *spec);
 void network_spec_put_user(json_t *object, const struct network_spec *spec);
+
+/*
+ * Applies a JSON merge patch (RFC 7396) of the member `tunnel`, the one that may change while the
+ * network is used. After -EINVAL the network is half changed, to be thrown away.
+ */
+int network_patch(struct network *network, const json_t *patch, struct error *err);
+
+/* The patch that gives a network back what `patch` would change now; a new reference. */
+json_t *network_patch_undo(const struct network *network, const json_t *patch);

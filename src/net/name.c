@@ -85,6 +85,11 @@ void name_veth(const char *prefix, const char *uid, char ret[IF_NAMESIZE])
 	build(prefix, 'v', uid, ret);
 }
 
+void name_tunnel(const char *prefix, const char *uid, char ret[IF_NAMESIZE])
+{
+	build(prefix, 'x', uid, ret);
+}
+
 static const char *part(const char *prefix, char mark, const char *name)
 {
 	size_t size = strlen(prefix);
@@ -102,6 +107,11 @@ const char *name_of_bridge(const char *prefix, const char *name)
 const char *name_of_veth(const char *prefix, const char *name)
 {
 	return part(prefix, 'v', name);
+}
+
+const char *name_of_tunnel(const char *prefix, const char *name)
+{
+	return part(prefix, 'x', name);
 }
 
 int name_parse_mac(const char *text, uint8_t ret[6])

@@ -2,9 +2,9 @@
 /*
  * net/name.h - the names of what a node makes in the kernel, and the check of names from outside.
  *
- * Used inside net/; pure functions.  Bridges and veths carry the node's prefix and as much of the
- * uid as 15 characters allow; the whole uid stands in the interface's alias.  Because a uid is
- * hexadecimal and '-' and 'v' are not, names of nodes with different prefixes never meet.
+ * Used inside net/; pure functions.  Bridges, veths and tunnels carry the node's prefix and as much
+ * of the uid as 15 characters allow; the whole uid stands in the interface's alias.  Because a uid
+ * is hexadecimal and '-', 'v' and 'x' are not, names of nodes with different prefixes never meet.
  */
 #include <net/if.h>
 #include <stdbool.h>
@@ -20,10 +20,12 @@ bool name_is_domain(const char *text); /* labels with dots between, 1..200 chara
 
 void name_bridge(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
 void name_veth(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
+void name_tunnel(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
 
 /* The part of the uid in a name, borrowed; NULL when it is not one of ours. */
 const char *name_of_bridge(const char *prefix, const char *name);
 const char *name_of_veth(const char *prefix, const char *name);
+const char *name_of_tunnel(const char *prefix, const char *name);
 
 /* "02:00:5e:10:00:01", unicast and not zero.  0 or -EINVAL. */
 int name_parse_mac(const char *text, uint8_t ret[6]);

@@ -1,5 +1,6 @@
 #include "net/network.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -55,10 +56,19 @@ static int plan_family(const char *subnet_text, const char *gateway_text, int fa
 	return 0;
 }
 
+static int check_mtu(const struct network_plan *plan, struct error *err)
+{
+	uint32_t least = plan->subnet6.family ? MTU_MIN6 : MTU_MIN4;
+
+	if (plan->mtu < least || plan->mtu > NETWORK_MTU_MAX)
+		return error_say(err, -EINVAL, "mtu %u: must be %u to %u", plan->mtu, least,
+				 NETWORK_MTU_MAX);
+	return 0;
+}
+
 int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struct error *err)
 {
-	struct network_plan plan = { .mtu = spec->mtu ? spec->mtu : MTU_DEFAULT };
-	uint32_t mtu_min;
+	struct network_plan plan = { .mtu = spec->mtu };
 	int r;
 
 	if (!name_is_uid(spec->uid))
@@ -82,10 +92,15 @@ int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struc
 				 "dns_domain '%.64s': must be labels of letters, digits and '-' "
 				 "with dots between them",
 				 plan.domain);
-	mtu_min = plan.subnet6.family ? MTU_MIN6 : MTU_MIN4;
-	if (plan.mtu < mtu_min || plan.mtu > NETWORK_MTU_MAX)
-		return error_say(err, -EINVAL, "mtu %u: must be %u to %u", plan.mtu, mtu_min,
-				 NETWORK_MTU_MAX);
+	r = tunnel_plan(&spec->tunnel, &plan.tunnel, err);
+	if (r < 0)
+		return r;
+	if (plan.mtu == 0 && plan.tunnel.vxlan.vni == 0)
+		plan.mtu = MTU_DEFAULT;
+	if (plan.mtu)
+		r = check_mtu(&plan, err);
+	if (r < 0)
+		return r;
 	*ret = plan;
 	return 0;
 }
@@ -262,10 +277,34 @@ static void add_subnet(struct rules_element *elements, size_t *count, const char
 	memcpy(element->value, last.bytes, route_ip_size(&last));
 }
 
+/* The key says which network, too: several have the port in common. */
+static void add_tunnel(struct rules_element *elements, size_t *count,
+		       const struct tunnel_plan *tunnel)
+{
+	bool ipv6 = tunnel->vxlan.ipv6;
+	uint16_t port = htons(tunnel->vxlan.port);
+	uint32_t vni = htonl(tunnel->vxlan.vni << 8); /* three bytes, as in the packet */
+	struct rules_element *element;
+
+	if (tunnel->vxlan.vni == 0)
+		return;
+	element = element_add(elements, count, RULES_TUNNELS);
+	memcpy(element->key, &port, sizeof(port));
+	memcpy(element->key + 4, &vni, sizeof(vni));
+	for (size_t i = 0; i < tunnel->remote_count; i++) {
+		element = element_add(elements, count,
+				      ipv6 ? RULES_TUNNEL_PEERS6 : RULES_TUNNEL_PEERS4);
+		memcpy(element->key, &port, sizeof(port));
+		memcpy(element->key + 4, &vni, sizeof(vni));
+		memcpy(element->key + 8, tunnel->remotes[i].bytes,
+		       route_ip_size(&tunnel->remotes[i]));
+	}
+}
+
 static int ensure_rules(struct net *net, const struct bridge_spec *spec, const char *bridge,
 			const struct network_plan *plan, struct error *err)
 {
-	struct rules_element elements[RULES_SET_COUNT], *element;
+	struct rules_element elements[RULES_SET_COUNT + TUNNEL_REMOTES_MAX], *element;
 	size_t count = 0, conflict = 0, size = strlen(bridge);
 	int r;
 
@@ -278,12 +317,36 @@ static int ensure_rules(struct net *net, const struct bridge_spec *spec, const c
 	memcpy(element->key + IF_NAMESIZE, bridge, size);
 	add_subnet(elements, &count, bridge, &plan->subnet4, &plan->gateway4);
 	add_subnet(elements, &count, bridge, &plan->subnet6, &plan->gateway6);
+	add_tunnel(elements, &count, &plan->tunnel);
 	r = rules_assign(net->rules, spec->uid, RULES_OF_NETWORK, elements, count, &conflict, NULL,
 			 err);
 	if (r == -EADDRINUSE)
 		return error_say(err, r, "network %s has the same gateway address: choose another",
 				 rules_owner(net->rules, &elements[conflict]));
 	return r;
+}
+
+/* Of a network with a tunnel: what the way to its peers allows, or as much of it as was asked for.
+ */
+static int choose_mtu(struct net *net, struct network_plan *plan, struct error *err)
+{
+	uint32_t most;
+	int r;
+
+	if (plan->tunnel.vxlan.vni == 0)
+		return 0;
+	r = tunnel_read_mtu(net, &plan->tunnel, &most, err);
+	if (r < 0)
+		return r;
+	if (plan->mtu > most)
+		return error_say(
+			err, -EMSGSIZE,
+			"mtu %u: the way to the peers leaves %u inside the tunnel; ask for "
+			"that or less, or for none",
+			plan->mtu, most);
+	if (plan->mtu == 0)
+		plan->mtu = most < MTU_DEFAULT ? most : MTU_DEFAULT;
+	return check_mtu(plan, err);
 }
 
 int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridge_status *ret,
@@ -302,6 +365,9 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 				 "network %s has an ipv6 subnet, but this kernel has no IPv6",
 				 spec->uid);
 	NET_LOCKED(net);
+	r = choose_mtu(net, &plan, err);
+	if (r < 0)
+		return r;
 	r = ensure_link(net, spec->uid, &bridge, &addresses, err);
 	if (r < 0)
 		return r;
@@ -318,8 +384,11 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 		return error_set(err, r, "cannot set up bridge %s%s", bridge.name,
 				 net_detail(net->nl));
 	r = ensure_addresses(net, &bridge, &addresses, err);
+	if (r == 0)
+		r = tunnel_ensure(net, spec->uid, bridge.index, &plan.tunnel, plan.mtu, err);
 	if (r < 0)
 		return r;
+	status.mtu = plan.mtu;
 	memcpy(status.bridge, bridge.name, sizeof(status.bridge));
 	if (!spec->isolated)
 		r = dns_ensure(net, spec->uid, bridge.name, &plan, &status.dns, err);
@@ -337,6 +406,9 @@ int network_remove_locked(struct net *net, const char *uid, struct error *err)
 	size_t conflict;
 	int r;
 
+	r = tunnel_ensure(net, uid, 0, &(struct tunnel_plan){}, 0, err);
+	if (r < 0)
+		return r;
 	name_bridge(net->prefix, uid, name);
 	r = link_find(net->nl, name, &bridge);
 	if (r == 0 && strcmp(bridge.kind, "bridge") == 0 &&

@@ -28,6 +28,17 @@ struct net;
 
 enum { NETWORK_BRIDGE_SIZE = 16, NETWORK_MTU_MAX = 65535 };
 
+/*
+ * The same network on other nodes: frames for them travel in UDP (VXLAN).  Who sends to the port
+ * and is not one of `remotes` is not heard, whatever the VNI.
+ */
+struct tunnel_spec {
+	uint32_t vni;         /* 1..16777215, the same on all nodes; 0 = no tunnel */
+	uint16_t port;        /* of UDP, the same on all nodes; 0 = 4789 */
+	const char *local;    /* the node's address for it; NULL or "" = the kernel's choice */
+	char *const *remotes; /* NULL-terminated addresses of one family */
+};
+
 /* What is wanted.  All strings are borrowed and checked here, wherever they came from. */
 struct bridge_spec {
 	const char *uid;      /* 1..32 hex digits */
@@ -38,7 +49,10 @@ struct bridge_spec {
 	bool nat;
 	bool isolated;          /* the node has no address on it, and passes nothing in or out */
 	const char *dns_domain; /* NULL or "" = "brume.internal" */
-	uint32_t mtu;           /* 0 = 1500; 1280 at least when there is IPv6, else 576 */
+	/* 0 = 1500, or what a tunnel leaves of its underlay; 1280 at least when there is IPv6, else
+	 * 576 */
+	uint32_t mtu;
+	struct tunnel_spec tunnel;
 };
 
 /* How the network's name server is run; the agent hands it to the keeper. */
@@ -55,6 +69,7 @@ struct network_dns {
 
 struct bridge_status {
 	char bridge[NETWORK_BRIDGE_SIZE];
+	uint32_t mtu; /* what ports of it must have */
 	struct network_dns dns;
 };
 

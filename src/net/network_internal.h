@@ -6,12 +6,14 @@
  */
 #include "kern/route.h"
 #include "net/network.h"
+#include "net/tunnel_internal.h"
 
 /* `family` 0 where the network has no such subnet.  Gateways carry the subnet's prefix length. */
 struct network_plan {
 	struct route_ip subnet4, gateway4, subnet6, gateway6;
-	uint32_t mtu;
+	uint32_t mtu;       /* 0 = what a tunnel leaves, 1500 at most */
 	const char *domain; /* borrowed from the spec */
+	struct tunnel_plan tunnel;
 };
 
 int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struct error *err);

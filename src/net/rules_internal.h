@@ -33,6 +33,9 @@ enum rules_set {
 	RULES_OWN_GATEWAYS6,
 	RULES_SUBNETS4, /* intervals: `value` is the last address, the key has the first */
 	RULES_SUBNETS6,
+	RULES_TUNNELS, /* UDP port and VNI; then with those who may send to it */
+	RULES_TUNNEL_PEERS4,
+	RULES_TUNNEL_PEERS6,
 	RULES_PUBLISH4, /* from here on: published ports; before: networks */
 	RULES_PUBLISH4_ANY,
 	RULES_PUBLISH6,

@@ -5,50 +5,62 @@
 #include "base/strbuf.h"
 
 const struct rules_shape rules_shapes[RULES_SET_COUNT] = {
-	[RULES_BRIDGES] = { .name = "bridges", .type = "ifname", .key_size = 16 },
-	[RULES_NAT_BRIDGES] = { .name = "nat_bridges", .type = "ifname", .key_size = 16 },
-	[RULES_ISOLATED] = { .name = "isolated", .type = "ifname", .key_size = 16 },
-	[RULES_SAME] = { .name = "same_bridge", .type = "ifname . ifname", .key_size = 32 },
-	[RULES_GATEWAYS4] = { .name = "gateways4", .type = "ipv4_addr", .key_size = 4 },
+	[RULES_BRIDGES] = { .name = "bridges", .type = "type ifname", .key_size = 16 },
+	[RULES_NAT_BRIDGES] = { .name = "nat_bridges", .type = "type ifname", .key_size = 16 },
+	[RULES_ISOLATED] = { .name = "isolated", .type = "type ifname", .key_size = 16 },
+	[RULES_SAME] = { .name = "same_bridge", .type = "type ifname . ifname", .key_size = 32 },
+	[RULES_GATEWAYS4] = { .name = "gateways4", .type = "type ipv4_addr", .key_size = 4 },
 	[RULES_OWN_GATEWAYS4] = { .name = "own_gateways4",
-				  .type = "ifname . ipv4_addr",
+				  .type = "type ifname . ipv4_addr",
 				  .key_size = 20 },
 	[RULES_GATEWAYS6] = { .name = "gateways6",
-			      .type = "ipv6_addr",
+			      .type = "type ipv6_addr",
 			      .key_size = 16,
 			      .ipv6 = true },
 	[RULES_OWN_GATEWAYS6] = { .name = "own_gateways6",
-				  .type = "ifname . ipv6_addr",
+				  .type = "type ifname . ipv6_addr",
 				  .key_size = 32,
 				  .ipv6 = true },
 	[RULES_SUBNETS4] = { .name = "subnets4",
-			     .type = "ifname . ipv4_addr",
+			     .type = "type ifname . ipv4_addr",
 			     .key_size = 20,
 			     .value_size = 4,
 			     .interval = true },
 	[RULES_SUBNETS6] = { .name = "subnets6",
-			     .type = "ifname . ipv6_addr",
+			     .type = "type ifname . ipv6_addr",
 			     .key_size = 32,
 			     .value_size = 16,
 			     .interval = true,
 			     .ipv6 = true },
+	[RULES_TUNNELS] = { .name = "tunnels",
+			    .type = "typeof udp dport . @th,96,24",
+			    .key_size = 8 },
+	[RULES_TUNNEL_PEERS4] = { .name = "tunnel_peers4",
+				  .type = "typeof udp dport . @th,96,24 . ip saddr",
+				  .key_size = 12 },
+	[RULES_TUNNEL_PEERS6] = { .name = "tunnel_peers6",
+				  .type = "typeof udp dport . @th,96,24 . ip6 saddr",
+				  .key_size = 24,
+				  .ipv6 = true },
 	[RULES_PUBLISH4] = { .name = "publish4",
-			     .type = "ipv4_addr . inet_proto . inet_service : "
+			     .type = "type ipv4_addr . inet_proto . inet_service : "
 				     "ipv4_addr . inet_service",
 			     .key_size = 12,
 			     .value_size = 8 },
 	[RULES_PUBLISH4_ANY] = { .name = "publish4_any",
-				 .type = "inet_proto . inet_service : ipv4_addr . inet_service",
+				 .type = "type inet_proto . inet_service : ipv4_addr . "
+					 "inet_service",
 				 .key_size = 8,
 				 .value_size = 8 },
 	[RULES_PUBLISH6] = { .name = "publish6",
-			     .type = "ipv6_addr . inet_proto . inet_service : "
+			     .type = "type ipv6_addr . inet_proto . inet_service : "
 				     "ipv6_addr . inet_service",
 			     .key_size = 24,
 			     .value_size = 20,
 			     .ipv6 = true },
 	[RULES_PUBLISH6_ANY] = { .name = "publish6_any",
-				 .type = "inet_proto . inet_service : ipv6_addr . inet_service",
+				 .type = "type inet_proto . inet_service : ipv6_addr . "
+					 "inet_service",
 				 .key_size = 8,
 				 .value_size = 20,
 				 .ipv6 = true },
@@ -69,9 +81,10 @@ const struct rules_shape rules_shapes[RULES_SET_COUNT] = {
  *gateway address serves its own bridge only: not a neighbour's instances, and not a host on the
  *wire that found out how to route to it.
  *		Isolated bridges come first: an address there may be somebody else's elsewhere, so
- *an answer need not be one. forward	Answers and published ports pass; networks do not reach each
- *other; NAT networks are not reached from outside.  With bridge-nf-call-iptables frames inside a
- *bridge come here too.
+ *an answer need not be one.  What is in a tunnel must come from one of its peers: a VNI is no
+ *secret. forward	Answers and published ports pass; networks do not reach each other; NAT
+ *networks are not reached from outside.  With bridge-nf-call-iptables frames inside a bridge come
+ *here too.
  */
 struct line {
 	bool ipv6;
@@ -111,6 +124,10 @@ static const struct line lines[] = {
 	{ false, "chain input {" },
 	{ false, "	type filter hook input priority filter; policy accept;" },
 	{ false, "	iifname @isolated drop" },
+	{ false, "	meta nfproto ipv4 udp dport . @th,96,24 @tunnels "
+		 "udp dport . @th,96,24 . ip saddr != @tunnel_peers4 drop" },
+	{ true, "	meta nfproto ipv6 udp dport . @th,96,24 @tunnels "
+		"udp dport . @th,96,24 . ip6 saddr != @tunnel_peers6 drop" },
 	{ false, "	ct state established,related accept" },
 	{ false, "	iifname \"lo\" accept" },
 	{ false, "	iifname . ip daddr @own_gateways4 accept" },
@@ -140,7 +157,7 @@ char *rules_text(const char *prefix, bool ipv6)
 		const struct rules_shape *shape = &rules_shapes[i];
 
 		if (ipv6 || !shape->ipv6)
-			strbuf_printf(&text, "%s %s { type %s; %s}\n",
+			strbuf_printf(&text, "%s %s { %s; %s}\n",
 				      strchr(shape->type, ':') ? "map" : "set", shape->name,
 				      shape->type, shape->interval ? "flags interval; " : "");
 	}

@@ -11,7 +11,7 @@
 
 struct rules_shape {
 	const char *name;
-	const char *type; /* as nft writes it */
+	const char *type; /* of nft: "type ...", or "typeof ..." */ /* as nft writes it */
 	uint8_t key_size, value_size;
 	bool interval; /* `value_size` bytes at the end of the key have a last value */
 	bool ipv6;     /* left out when the kernel has no IPv6 */

@@ -28,6 +28,11 @@ struct driver {
 	struct net *net;
 	char *words[WORDS_MAX];
 	size_t count;
+	uint32_t vni; /* see do_tunnel() */
+	uint16_t udp_port;
+	char *local;
+	char **remotes;
+	uint32_t mtu; /* of the network that was made last */
 };
 
 static const char *word(const struct driver *driver, size_t i)
@@ -43,7 +48,11 @@ static struct bridge_spec network_words(const struct driver *driver, size_t at)
 				     .nat = strcmp(word(driver, at + 3), "nat") == 0,
 				     .isolated = strcmp(word(driver, at + 3), "isolated") == 0,
 				     .mtu = (uint32_t) atoi(word(driver, at + 4)),
-				     .dns_domain = word(driver, at + 5) };
+				     .dns_domain = word(driver, at + 5),
+				     .tunnel = { .vni = driver->vni,
+						 .port = driver->udp_port,
+						 .local = driver->local,
+						 .remotes = driver->remotes } };
 }
 
 static void print_strv(const char *name, char **strv)
@@ -51,6 +60,21 @@ static void print_strv(const char *name, char **strv)
 	printf(" %s=", name);
 	for (size_t i = 0; i < strv_count(strv); i++)
 		printf("%s%s", i ? "," : "", strv[i]);
+}
+
+/* tunnel VNI PORT LOCAL REMOTE..: of the networks that are made from here on; VNI 0: none */
+static int do_tunnel(struct driver *driver, struct error *err)
+{
+	(void) err;
+	strv_free(driver->remotes);
+	free(driver->local);
+	driver->remotes = NULL;
+	driver->vni = (uint32_t) atoi(word(driver, 1));
+	driver->udp_port = (uint16_t) atoi(word(driver, 2));
+	driver->local = mem_strdup(word(driver, 3));
+	for (size_t i = 4; i < driver->count; i++)
+		strv_append(&driver->remotes, word(driver, i));
+	return 0;
 }
 
 /* network UID IPV4 IPV6 nat|isolated|- MTU DOMAIN -> ok BRIDGE RESTART ARGV.. */
@@ -62,6 +86,7 @@ static int do_network(struct driver *driver, struct error *err)
 
 	if (r < 0)
 		return r;
+	driver->mtu = status.mtu;
 	printf("ok %s %d", status.bridge, status.dns.restart);
 	for (size_t i = 0; i < strv_count(status.dns.argv); i++)
 		printf(" %s", status.dns.argv[i]);
@@ -84,6 +109,10 @@ static int do_attach(struct driver *driver, struct error *err)
 
 	if (fd < 0)
 		return error_set(err, -errno, "%s", path);
+	/* Ports know nothing of tunnels, only what these leave. */
+	if (network.tunnel.vni)
+		network.mtu = driver->mtu;
+	network.tunnel = (struct tunnel_spec){};
 	return port_attach(driver->net, &spec, fd, err);
 }
 
@@ -189,6 +218,8 @@ static int run(struct driver *driver, struct error *err)
 
 	if (strcmp(verb, "network") == 0)
 		return do_network(driver, err);
+	if (strcmp(verb, "tunnel") == 0)
+		return do_tunnel(driver, err);
 	if (strcmp(verb, "remove-network") == 0)
 		return network_remove(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "attach") == 0)

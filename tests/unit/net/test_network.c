@@ -78,11 +78,43 @@ static void refuses_what_cannot_be(void **state)
 	refuses(none, "without a subnet");
 }
 
+static struct bridge_spec tunnelled(uint32_t vni, const char *local, char *const *remotes)
+{
+	struct bridge_spec spec = good;
+
+	spec.tunnel = (struct tunnel_spec){ .vni = vni, .local = local, .remotes = remotes };
+	return spec;
+}
+
+static void checks_tunnels(void **state)
+{
+	char *four[] = { (char *) "192.0.2.1", (char *) "192.0.2.2", NULL };
+	char *mixed[] = { (char *) "192.0.2.1", (char *) "2001:db8::1", NULL };
+	char *wrong[] = { (char *) "node-b", NULL };
+	char *many[66];
+	struct bridge_spec spec = tunnelled(16777215, "192.0.2.9", four);
+
+	(void) state;
+	accepts(&spec);
+	spec = tunnelled(1, NULL, NULL);
+	accepts(&spec);
+	refuses(tunnelled(16777216, NULL, four), "vni 16777216");
+	refuses(tunnelled(7, NULL, mixed), "all IPv6");
+	refuses(tunnelled(7, "2001:db8::9", four), "of the peers' kind");
+	refuses(tunnelled(7, "eth0", NULL), "tunnel address 'eth0'");
+	refuses(tunnelled(7, NULL, wrong), "peer 'node-b'");
+	for (size_t i = 0; i < 65; i++)
+		many[i] = four[0];
+	many[65] = NULL;
+	refuses(tunnelled(7, NULL, many), "at most 64");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(checks_what_is_asked_for),
 		cmocka_unit_test(refuses_what_cannot_be),
+		cmocka_unit_test(checks_tunnels),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
