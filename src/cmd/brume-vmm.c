@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "vmm/ctl.h"
 #include "vmm/jail.h"
 #include "vmm/loop.h"
 #include "vmm/options.h"
@@ -177,19 +178,27 @@ static int run(struct program *program, struct error *err)
 	return r;
 }
 
+static int fail_early(int r, const struct error *err)
+{
+	fprintf(stderr, "brume-vmm: %s\n", err->msg);
+	return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	struct program program = {};
 	struct error err = {};
 	int r;
 
+	if (argc > 1 && strcmp(argv[1], "ctl") == 0) {
+		r = ctl_run(argc - 1, argv + 1, stdout, &err);
+		return r < 0 ? fail_early(r, &err) : EXIT_OFF;
+	}
 	/* Opens /dev/urandom the first time, and that must not be when no file can be opened. */
 	json_object_seed(0);
 	r = options_parse(argc, argv, &program.options, &err);
-	if (r < 0) {
-		fprintf(stderr, "brume-vmm: %s\n", err.msg);
-		return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
-	}
+	if (r < 0)
+		return fail_early(r, &err);
 	if (r > 0)
 		return EXIT_OFF;
 	log_set_program("brume-vmm");

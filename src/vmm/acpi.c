@@ -1,6 +1,7 @@
 #include "vmm/acpi.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -14,6 +15,29 @@ enum {
 	ALIGN = 16,
 	SPACE_MEMORY = 0,
 	SPACE_IO = 1,
+	PCI_SLOTS = 32,
+
+	AML_NAME = 0x08,
+	AML_BYTE = 0x0a,
+	AML_DWORD = 0x0c,
+	AML_STRING = 0x0d,
+	AML_SCOPE = 0x10,
+	AML_BUFFER = 0x11,
+	AML_PACKAGE = 0x12,
+	AML_METHOD = 0x14,
+	AML_LOCAL0 = 0x60,
+	AML_STORE = 0x70,
+	AML_AND = 0x7b,
+	AML_NOTIFY = 0x86,
+	AML_IF = 0xa0,
+	AML_REGION = 0x5b80,
+	AML_FIELD = 0x5b81,
+	AML_DEVICE = 0x5b82,
+	METHOD_SERIALIZED = 1 << 3, /* beside the count of its arguments */
+	FIELD_DWORDS_ZEROS = 0x43,  /* access by double words, what is not written is zero */
+	NOTIFY_DEVICE_CHECK = 1,
+	NOTIFY_EJECT_REQUEST = 3,
+	NOTIFY_BUTTON = 0x80,
 };
 
 /* ---- AML ---- */
@@ -48,18 +72,26 @@ static void put_length(struct strbuf *out, size_t size)
 {
 	if (size + 1 < 0x40) {
 		put8(out, (unsigned int) size + 1);
-	} else {
+	} else if (size + 2 < 0x1000) {
 		put8(out, 0x40 | ((size + 2) & 0xf));
 		put8(out, (unsigned int) ((size + 2) >> 4));
+	} else {
+		put8(out, 0x80 | ((size + 3) & 0xf));
+		put16(out, (unsigned int) ((size + 3) >> 4));
 	}
+}
+
+static void put_opcode(struct strbuf *out, unsigned int opcode)
+{
+	if (opcode > 0xff)
+		put8(out, opcode >> 8);
+	put8(out, opcode);
 }
 
 /* An opcode (one or two bytes) with a package of `body`, which is freed. */
 static void put_package(struct strbuf *out, unsigned int opcode, struct strbuf *body)
 {
-	if (opcode > 0xff)
-		put8(out, opcode >> 8);
-	put8(out, opcode);
+	put_opcode(out, opcode);
 	put_length(out, body->size);
 	strbuf_append(out, strbuf_str(body), body->size);
 	strbuf_done(body);
@@ -70,14 +102,14 @@ static void put_integer(struct strbuf *out, uint32_t value)
 	if (value < 2) {
 		put8(out, value);
 	} else {
-		put8(out, 0x0c);
+		put8(out, AML_DWORD);
 		put32(out, value);
 	}
 }
 
 static void put_name(struct strbuf *out, const char *name)
 {
-	put8(out, 0x08);
+	put8(out, AML_NAME);
 	strbuf_puts(out, name);
 }
 
@@ -99,7 +131,7 @@ static void put_name_eisa(struct strbuf *out, const char *name, const char *id)
 		value |= (uint32_t) (c <= '9' ? c - '0' : c - 'A' + 10) << (12 - 4 * i);
 	}
 	put_name(out, name);
-	put8(out, 0x0c);
+	put8(out, AML_DWORD);
 	put32(out, __builtin_bswap32(value));
 }
 
@@ -109,12 +141,12 @@ static void put_resources(struct strbuf *out, struct strbuf *resources)
 	struct strbuf body = {};
 
 	put16(resources, 0x0079); /* end tag */
-	put8(&body, 0x0a);
+	put8(&body, AML_BYTE);
 	put8(&body, (unsigned int) resources->size);
 	strbuf_append(&body, strbuf_str(resources), resources->size);
 	strbuf_done(resources);
 	put_name(out, "_CRS");
-	put_package(out, 0x11, &body);
+	put_package(out, AML_BUFFER, &body);
 }
 
 static void put_io(struct strbuf *out, unsigned int port, unsigned int size)
@@ -137,7 +169,114 @@ static void put_interrupt(struct strbuf *out, uint32_t gsi)
 	put32(out, gsi);
 }
 
-static void put_pci(struct strbuf *out)
+/* Registers in memory of 32 bits each; `names` has four letters for each. */
+static void put_registers(struct strbuf *out, const char *region, uint32_t address,
+			  const char *names)
+{
+	struct strbuf field = {};
+
+	put_opcode(out, AML_REGION);
+	strbuf_puts(out, region);
+	put8(out, SPACE_MEMORY);
+	put_integer(out, address);
+	put_integer(out, (uint32_t) strlen(names));
+	strbuf_puts(&field, region);
+	put8(&field, FIELD_DWORDS_ZEROS);
+	for (; *names; names += 4) {
+		strbuf_append(&field, names, 4);
+		put8(&field, 32);
+	}
+	put_package(out, AML_FIELD, &field);
+}
+
+static void begin_method(struct strbuf *method, const char *name, unsigned int flags)
+{
+	strbuf_puts(method, name);
+	put8(method, flags);
+}
+
+/* Local = name */
+static void put_load(struct strbuf *out, unsigned int local, const char *name)
+{
+	put8(out, AML_STORE);
+	strbuf_puts(out, name);
+	put8(out, AML_LOCAL0 + local);
+}
+
+/* If (local & bits) { body }, which is freed. */
+static void put_if(struct strbuf *out, unsigned int local, uint32_t bits, struct strbuf *body)
+{
+	struct strbuf block = {};
+
+	put8(&block, AML_AND);
+	put8(&block, AML_LOCAL0 + local);
+	put_integer(&block, bits);
+	put8(&block, 0); /* the result goes nowhere else */
+	strbuf_append(&block, strbuf_str(body), body->size);
+	strbuf_done(body);
+	put_package(out, AML_IF, &block);
+}
+
+static void put_notify(struct strbuf *out, const char *name, unsigned int value)
+{
+	put8(out, AML_NOTIFY);
+	strbuf_puts(out, name);
+	put8(out, AML_BYTE);
+	put8(out, value);
+}
+
+/* ---- what there is ---- */
+
+static void slot_name(unsigned int slot, char ret[8])
+{
+	snprintf(ret, 8, "S%03u", slot % PCI_SLOTS);
+}
+
+/* Device (S005) { Name (_ADR, 0x50000) Name (_SUN, 5) Method (_EJ0, 1) { HPEJ = 1 << 5 } } */
+static void put_slot(struct strbuf *out, unsigned int slot)
+{
+	struct strbuf device = {}, method = {};
+	char name[8];
+
+	slot_name(slot, name);
+	strbuf_puts(&device, name);
+	put_name_integer(&device, "_ADR", slot << 16);
+	put_name_integer(&device, "_SUN", slot);
+	begin_method(&method, "_EJ0", 1);
+	put8(&method, AML_STORE);
+	put_integer(&method, 1u << slot);
+	strbuf_puts(&method, "HPEJ");
+	put_package(&device, AML_METHOD, &method);
+	put_package(out, AML_DEVICE, &device);
+}
+
+/*
+ * The slots, and a method that tells them what has changed: the registers of vmm/hotplug.h say
+ * which.
+ */
+static void put_slots(struct strbuf *out, uint32_t slots)
+{
+	struct strbuf scan = {}, notify = {};
+	char name[8];
+
+	put_registers(out, "HPRG", LAYOUT_HOTPLUG, "HPUPHPDNHPEJ");
+	begin_method(&scan, "SCAN", METHOD_SERIALIZED);
+	put_load(&scan, 0, "HPUP");
+	put_load(&scan, 1, "HPDN");
+	for (unsigned int slot = 1; slot < PCI_SLOTS; slot++) {
+		if (!(slots & 1u << slot))
+			continue;
+		put_slot(out, slot);
+		slot_name(slot, name);
+		put_notify(&notify, name, NOTIFY_DEVICE_CHECK);
+		put_if(&scan, 0, 1u << slot, &notify);
+		put_notify(&notify, name, NOTIFY_EJECT_REQUEST);
+		put_if(&scan, 1, 1u << slot, &notify);
+	}
+	put_package(out, AML_METHOD, &scan);
+}
+
+static void put_pci(struct strbuf *out, uint32_t slots)
 {
 	struct strbuf resources = {}, device = {};
 
@@ -170,7 +309,9 @@ static void put_pci(struct strbuf *out)
 	put32(&resources, 0);
 	put32(&resources, LAYOUT_PCI_WINDOW_END - LAYOUT_PCI_WINDOW);
 	put_resources(&device, &resources);
-	put_package(out, 0x5b82, &device);
+	if (slots)
+		put_slots(&device, slots);
+	put_package(out, AML_DEVICE, &device);
 }
 
 static void put_serial(struct strbuf *out)
@@ -183,79 +324,63 @@ static void put_serial(struct strbuf *out)
 	put_io(&resources, LAYOUT_PORT_SERIAL, 8);
 	put_interrupt(&resources, LAYOUT_GSI_SERIAL);
 	put_resources(&device, &resources);
-	put_package(out, 0x5b82, &device);
+	put_package(out, AML_DEVICE, &device);
 }
 
 /*
- * The power button: an event device whose method asks the register at LAYOUT_GED why it was called;
- * reading clears.
+ * An event device whose method asks the register at LAYOUT_GED why it was called (reading clears):
+ * the power button, or PCI slots.
  */
-static void put_events(struct strbuf *out)
+static void put_events(struct strbuf *out, uint32_t slots)
 {
-	struct strbuf resources = {}, device = {}, field = {}, method = {}, condition = {};
-	struct strbuf button = {};
+	struct strbuf resources = {}, device = {}, method = {}, then = {}, button = {};
 
 	strbuf_puts(&button, "PWRB");
 	put_name_eisa(&button, "_HID", "PNP0C0C");
 	put_name_integer(&button, "_UID", 0);
-	put_package(out, 0x5b82, &button);
+	put_package(out, AML_DEVICE, &button);
 
 	strbuf_puts(&device, "GED0");
 	put_name(&device, "_HID");
-	put8(&device, 0x0d);
+	put8(&device, AML_STRING);
 	strbuf_append(&device, "ACPI0013", 9);
 	put_name_integer(&device, "_UID", 0);
 	put_interrupt(&resources, LAYOUT_GSI_GED);
 	put_resources(&device, &resources);
-	put8(&device, 0x5b); /* OperationRegion(GEDR, SystemMemory, LAYOUT_GED, 4) */
-	put8(&device, 0x80);
-	strbuf_puts(&device, "GEDR");
-	put8(&device, SPACE_MEMORY);
-	put_integer(&device, LAYOUT_GED);
-	put_integer(&device, 4);
-	strbuf_puts(&field, "GEDR"); /* Field(GEDR, DWordAcc, NoLock, WriteAsZeros) { GEDS, 32 } */
-	put8(&field, 0x43);
-	strbuf_puts(&field, "GEDS");
-	put8(&field, 32);
-	put_package(&device, 0x5b81, &field);
+	put_registers(&device, "GEDR", LAYOUT_GED, "GEDS");
 
-	strbuf_puts(&method, "_EVT");
-	put8(&method, 0x09); /* one argument, serialized */
-	put8(&method, 0x70); /* Store(GEDS, Local0) */
-	strbuf_puts(&method, "GEDS");
-	put8(&method, 0x60);
-	put8(&condition, 0x7b); /* If (And(Local0, 1)) */
-	put8(&condition, 0x60);
-	put_integer(&condition, 1);
-	put8(&condition, 0);
-	put8(&condition, 0x86); /* Notify(PWRB, 0x80) */
-	strbuf_puts(&condition, "PWRB");
-	put8(&condition, 0x0a);
-	put8(&condition, 0x80);
-	put_package(&method, 0xa0, &condition);
-	put_package(&device, 0x14, &method);
-	put_package(out, 0x5b82, &device);
+	begin_method(&method, "_EVT", METHOD_SERIALIZED | 1);
+	put_load(&method, 0, "GEDS");
+	put_notify(&then, "PWRB", NOTIFY_BUTTON);
+	put_if(&method, 0, LAYOUT_GED_BUTTON, &then);
+	if (slots) {
+		strbuf_puts(&then, "\\/\3_SB_PCI0SCAN"); /* \_SB.PCI0.SCAN () */
+		put_if(&method, 0, LAYOUT_GED_SLOTS, &then);
+	}
+	put_package(&device, AML_METHOD, &method);
+	put_package(out, AML_DEVICE, &device);
 }
 
 static void put_definitions(struct strbuf *out, const struct acpi_options *options)
 {
+	uint32_t slots = options->pci ? options->slots : 0;
 	struct strbuf scope = {}, sleep = {};
 
 	strbuf_puts(&scope, "\\_SB_");
 	if (options->pci)
-		put_pci(&scope);
+		put_pci(&scope, slots);
 	if (options->serial)
 		put_serial(&scope);
-	put_events(&scope);
-	put_package(out, 0x10, &scope);
+	put_events(&scope, slots);
+	put_package(out, AML_SCOPE, &scope);
 	put_name(out, "_S5_");
 	put8(&sleep, 4);
-	put8(&sleep, 0x0a);
+	put8(&sleep, AML_BYTE);
 	put8(&sleep, 5);
 	put8(&sleep, 0);
 	put8(&sleep, 0);
 	put8(&sleep, 0);
-	put_package(out, 0x12, &sleep);
+	put_package(out, AML_PACKAGE, &sleep);
 }
 
 /* ---- tables ---- */

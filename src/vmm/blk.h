@@ -5,8 +5,7 @@
  * Reads, writes and flushes go through vmm/disk_io.h; discard and write-zeroes punch holes, so that
  * a sparse file gives back what the guest has freed.  Several queues, one thread: give each busy
  * disk a loop of its own.
- * Used by the main program.  Thread: made before the loop runs and freed after it ended; else the
- * loop's.
+ * Used by vm_hotplug.c.  Thread: the loop's, or anybody's while it does not run.
  */
 #include <stdbool.h>
 #include <stdint.h>

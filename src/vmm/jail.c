@@ -37,8 +37,9 @@ static const int cpu_calls[] = { SYS_ioctl, COMMON };
 static const int main_calls[] = {
 	LOOP,
 	SYS_accept4,
-	SYS_recvfrom,
+	SYS_recvmsg,
 	SYS_sendto,
+	SYS_eventfd2, /* of a device that is added */
 	/* a restart: memory, kernel and initramfs anew; counters */
 	SYS_fallocate,
 	SYS_pread64,
@@ -55,8 +56,10 @@ static const int main_calls[] = {
 
 static const int io_calls[] = {
 	LOOP,
-	/* disks */
+	/* disks; with an io_uring, one more gives nothing that it does not give already */
 	SYS_io_uring_enter,
+	SYS_io_uring_setup,
+	SYS_io_uring_register,
 	SYS_preadv,
 	SYS_preadv2,
 	SYS_pwritev,

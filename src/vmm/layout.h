@@ -35,7 +35,8 @@ typedef uint64_t gpa_t; /* a guest physical address */
 #define LAYOUT_PCI_ECAM 0xe0000000ull /* bus 0 only: 1 MiB */
 #define LAYOUT_PCI_ECAM_SIZE 0x100000ull
 #define LAYOUT_IOAPIC 0xfec00000ull
-#define LAYOUT_GED 0xfed00000ull /* why the power button's interrupt came, 4 bytes */
+#define LAYOUT_GED 0xfed00000ull     /* why the event device's interrupt came, 4 bytes */
+#define LAYOUT_HOTPLUG 0xfed01000ull /* which PCI slots have changed (vmm/hotplug.h) */
 #define LAYOUT_LAPIC 0xfee00000ull
 #define LAYOUT_IDENTITY_MAP 0xfffbc000ull /* KVM on Intel: one page, then three of the TSS */
 #define LAYOUT_TSS 0xfffbd000ull
@@ -48,6 +49,12 @@ enum {
 	LAYOUT_PORT_SLEEP = 0x600, /* ACPI sleep control, +1 status, +2 reset */
 	LAYOUT_PORT_PCI_ADDRESS = 0xcf8,
 	LAYOUT_PORT_PCI_DATA = 0xcfc,
+};
+
+/* The bits at LAYOUT_GED. */
+enum {
+	LAYOUT_GED_BUTTON = 1,
+	LAYOUT_GED_SLOTS = 2,
 };
 
 /* Global system interrupts. */

@@ -7,8 +7,7 @@
  * Checksum and segmentation offloads, mergeable buffers, announcements; no filtering: what a guest
  * may send and receive is decided on the bridge.  Instead of a tap any descriptor will do that
  * takes and gives whole packets with a 12-byte virtio header in front (a SOCK_SEQPACKET socket).
- * Used by the main program.  Thread: made before the loop runs and freed after it ended; else the
- * loop's.
+ * Used by vm_hotplug.c.  Thread: the loop's, or anybody's while it does not run.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -16,6 +16,7 @@
 
 static const char help[] =
 	"Usage: brume-vmm --kernel FILE [OPTION...]\n"
+	"       brume-vmm ctl SOCKET METHOD [ARGUMENT]   (see brume-vmm ctl --help)\n"
 	"\n"
 	"One virtual machine on /dev/kvm.  Where FILE stands, fd:N is a descriptor that was "
 	"inherited.\n"
@@ -28,10 +29,11 @@ static const char help[] =
 	"the host\n"
 	"                          has), thp, mergeable, hugepages=2M or hugepages=1G\n"
 	"  --cpu-baseline NAME     what the CPUs show: host (default), x86-64-v2, x86-64-v3\n"
-	"  --disk FILE[,WORD...]   a raw disk; words: ro, serial=NAME, ops=N, bytes=N (per "
-	"second)\n"
-	"  --net TAP[,WORD...]     a network card; TAP: tap=NAME or fd:N; words: mac=M, mtu=N,\n"
-	"                          ops=N, bytes=N (per second)\n"
+	"  --disk FILE[,WORD...]   a raw disk; words: ro, id=NAME, serial=NAME, ops=N, bytes=N "
+	"(per\n"
+	"                          second)\n"
+	"  --net TAP[,WORD...]     a network card; TAP: tap=NAME or fd:N; words: id=NAME, mac=M,\n"
+	"                          mtu=N, ops=N, bytes=N (per second)\n"
 	"  --port name=NAME,fd=N   a named virtio-serial port; in=N for a descriptor to read from\n"
 	"  --console WHERE         hvc0: stdio, fd:N, or a file for its last 64 KiB\n"
 	"  --serial WHERE          ttyS0: stdio, none (default), or FILE\n"
@@ -51,6 +53,7 @@ static const char help[] =
 	"  brume-vmm --kernel vmlinuz --initrd initrd.img --append console=hvc0 --console stdio\n"
 	"  brume-vmm --kernel vmlinux --cpus 4 --memory 2G --disk root.img,serial=root \\\n"
 	"            --net tap=tap0,mac=02:00:00:00:00:01 --append 'console=hvc0 root=/dev/vda'\n"
+	"  brume-vmm ctl control.sock add_disk data.img,serial=data\n"
 	"\n"
 	"Exit codes: 0 the guest has powered off, 1 failed, 2 usage, 3 the guest asked for a "
 	"restart\n"
@@ -432,15 +435,13 @@ static int parse_one(struct options *options, int option, char *text, struct par
 	case OPT_SERIAL:
 		return parse_serial(options, text, err);
 	case OPT_DISK:
+		return options_device(options, OPTIONS_DISK, "--disk", text, err);
 	case OPT_NET:
+		return options_device(options, OPTIONS_NET, "--net", text, err);
 	case OPT_VSOCK:
+		return options_device(options, OPTIONS_VSOCK, "--vsock", text, err);
 	case OPT_NO_BALLOON:
-		return options_device(options,
-				      option == OPT_DISK    ? OPTIONS_DISK
-				      : option == OPT_NET   ? OPTIONS_NET
-				      : option == OPT_VSOCK ? OPTIONS_VSOCK
-							    : OPTIONS_NO_BALLOON,
-				      text, err);
+		return options_device(options, OPTIONS_NO_BALLOON, "--no-balloon", text, err);
 	default:
 		return parse_outside(options, option, text, parsing, err);
 	}

@@ -27,7 +27,7 @@ static bool is_limit(const char *name, const char *value)
 	return value && (strcmp(name, "ops") == 0 || strcmp(name, "bytes") == 0);
 }
 
-static int parse_disk(struct options *options, char *text, struct error *err)
+static int parse_disk(struct options *options, const char *option, char *text, struct error *err)
 {
 	struct vm_disk disk = {};
 	char *file, *name, *value;
@@ -42,62 +42,48 @@ static int parse_disk(struct options *options, char *text, struct error *err)
 	while (r == 0 && options_word(&text, &name, &value)) {
 		if (strcmp(name, "ro") == 0 && !value)
 			disk.read_only = true;
+		else if (strcmp(name, "id") == 0 && value)
+			disk.id = value;
 		else if (strcmp(name, "serial") == 0 && value && strlen(value) <= SERIAL_MAX)
 			disk.serial = value;
 		else if (is_limit(name, value))
-			r = parse_limit("--disk", name, value, &disk.ops_per_second,
+			r = parse_limit(option, name, value, &disk.ops_per_second,
 					&disk.bytes_per_second, err);
 		else
 			r = error_say(
 				err, -EINVAL,
-				"--disk: '%.40s' is not ro, serial=NAME (20 characters), ops=N or "
-				"bytes=N",
-				name);
+				"%s: '%.40s' is not ro, id=NAME, serial=NAME (20 characters), "
+				"ops=N or bytes=N",
+				option, name);
 	}
 	if (r < 0)
 		return r;
-	disk.fd = options_open(options, "--disk", file, disk.read_only ? O_RDONLY : O_RDWR, err);
+	disk.fd = options_open(options, option, file, disk.read_only ? O_RDONLY : O_RDWR, err);
 	if (disk.fd < 0)
 		return disk.fd;
 	options->vm.disks[options->vm.disk_count++] = disk;
 	return 0;
 }
 
-static int open_tap(struct options *options, const char *name, struct error *err)
+static int open_tap(struct options *options, const char *option, const char *name,
+		    struct error *err)
 {
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 	int fd;
 
 	if (strlen(name) >= sizeof(request.ifr_name))
-		return error_say(err, -EINVAL, "--net: '%.40s' is not the name of an interface",
-				 name);
+		return error_say(err, -EINVAL, "%s: '%.40s' is not the name of an interface",
+				 option, name);
 	strcpy(request.ifr_name, name);
-	fd = options_open(options, "--net", "/dev/net/tun", O_RDWR | O_NONBLOCK, err);
+	fd = options_open(options, option, "/dev/net/tun", O_RDWR | O_NONBLOCK, err);
 	if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) < 0)
-		return error_set(err, -errno, "--net tap=%s", name);
+		return error_set(err, -errno, "%s tap=%s", option, name);
 	return fd;
 }
 
-static int parse_mac(const char *text, uint8_t mac[6], struct error *err)
+static int parse_net(struct options *options, const char *option, char *text, struct error *err)
 {
-	unsigned int bytes[6];
-	char rest;
-
-	if (strlen(text) != 17 ||
-	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
-		   &bytes[4], &bytes[5], &rest) != 6 ||
-	    bytes[0] & 1)
-		return error_say(err, -EINVAL, "--net: '%.40s' is not a MAC address of one card",
-				 text);
-	for (int i = 0; i < 6; i++)
-		mac[i] = (uint8_t) bytes[i];
-	return 0;
-}
-
-static int parse_net(struct options *options, char *text, struct error *err)
-{
-	struct vm_nic nic = { .mac = { 0x02, 0x62, 0x72, 0x75, 0x6d,
-				       (uint8_t) options->vm.nic_count } };
+	struct vm_nic nic = {};
 	char *tap = text, *name, *value;
 	uint64_t mtu;
 	int r = 0;
@@ -109,29 +95,34 @@ static int parse_net(struct options *options, char *text, struct error *err)
 		*text++ = '\0';
 	while (r == 0 && options_word(&text, &name, &value)) {
 		if (strcmp(name, "mac") == 0 && value) {
-			r = parse_mac(value, nic.mac, err);
+			r = vm_parse_mac(value, nic.mac, err);
+			if (r < 0)
+				error_wrap(err, r, "%s", option);
+		} else if (strcmp(name, "id") == 0 && value) {
+			nic.id = value;
 		} else if (strcmp(name, "mtu") == 0 && value) {
-			r = options_number("--net mtu", value, MTU_MIN, UINT16_MAX, &mtu, err);
+			r = options_number(option, value, MTU_MIN, UINT16_MAX, &mtu, err);
 			nic.mtu = r == 0 ? (uint16_t) mtu : 0;
 		} else if (is_limit(name, value)) {
-			r = parse_limit("--net", name, value, &nic.ops_per_second,
+			r = parse_limit(option, name, value, &nic.ops_per_second,
 					&nic.bytes_per_second, err);
 		} else {
 			r = error_say(
 				err, -EINVAL,
-				"--net: unknown word '%.40s'; there are mac=M, mtu=N, ops=N and "
-				"bytes=N",
-				name);
+				"%s: unknown word '%.40s'; there are id=NAME, mac=M, mtu=N, ops=N "
+				"and bytes=N",
+				option, name);
 		}
 	}
 	if (r < 0)
 		return r;
 	if (strncmp(tap, "tap=", 4) == 0)
-		nic.fd = open_tap(options, tap + 4, err);
+		nic.fd = open_tap(options, option, tap + 4, err);
 	else if (strncmp(tap, "fd:", 3) == 0)
-		nic.fd = options_open(options, "--net", tap, 0, err);
+		nic.fd = options_open(options, option, tap, 0, err);
 	else
-		return error_say(err, -EINVAL, "--net: '%.40s' is neither tap=NAME nor fd:N", tap);
+		return error_say(err, -EINVAL, "%s: '%.40s' is neither tap=NAME nor fd:N", option,
+				 tap);
 	if (nic.fd < 0)
 		return nic.fd;
 	options->vm.nics[options->vm.nic_count++] = nic;
@@ -160,13 +151,14 @@ static int parse_vsock(struct options *options, char *text, struct error *err)
 	return r;
 }
 
-int options_device(struct options *options, enum options_kind kind, char *text, struct error *err)
+int options_device(struct options *options, enum options_kind kind, const char *option, char *text,
+		   struct error *err)
 {
 	switch (kind) {
 	case OPTIONS_DISK:
-		return parse_disk(options, text, err);
+		return parse_disk(options, option, text, err);
 	case OPTIONS_NET:
-		return parse_net(options, text, err);
+		return parse_net(options, option, text, err);
 	case OPTIONS_VSOCK:
 		return parse_vsock(options, text, err);
 	default:

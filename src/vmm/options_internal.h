@@ -1,14 +1,15 @@
 #pragma once
 /*
- * vmm/options_internal.h - the pieces of the command line's parser, for options.c and
- * options_devices.c.
+ * vmm/options_internal.h - the pieces of the command line's parser, for options.c,
+ * options_devices.c and ctl.c.
  */
 #include "vmm/options.h"
 
 enum options_kind { OPTIONS_DISK, OPTIONS_NET, OPTIONS_VSOCK, OPTIONS_NO_BALLOON };
 
-/* --disk, --net, --vsock; `text` is changed. */
-int options_device(struct options *options, enum options_kind kind, char *text, struct error *err);
+/* --disk, --net, --vsock, or what `option` calls them; `text` is changed. */
+int options_device(struct options *options, enum options_kind kind, const char *option, char *text,
+		   struct error *err);
 
 /* Keeps a text (owned) or a descriptor until options_done(); give it back. */
 char *options_keep(struct options *options, char *text);

@@ -30,7 +30,6 @@ struct pci {
 	uint32_t address;     /* port 0xcf8 */
 	struct pci_device *slots[PCI_SLOTS];
 	struct pci_device bridge;
-	uint64_t window_next;
 	bool has_address, has_data, has_ecam;
 };
 
@@ -131,15 +130,23 @@ static void config_write(struct pci_device *device, unsigned int offset, unsigne
 		device->ops->config_written(device, offset, size);
 }
 
-/* `offset`: device << 15 | function << 12 | register, as in the ECAM window. */
-static uint32_t function_read(struct pci *pci, uint32_t offset, unsigned int size)
+/* Under the lock.  `offset`: device << 15 | function << 12 | register, as in the ECAM window. */
+static struct pci_device *find_function(const struct pci *pci, uint32_t offset)
 {
 	struct pci_device *device = pci->slots[(offset >> 15) % PCI_SLOTS];
+
+	return device && !device->hidden && (offset >> 12) % 8 == 0 ? device : NULL;
+}
+
+static uint32_t function_read(struct pci *pci, uint32_t offset, unsigned int size)
+{
 	unsigned int at = offset % ECAM_BYTES_PER_FUNCTION;
 	uint32_t value = UINT32_MAX;
+	struct pci_device *device;
 
 	pthread_mutex_lock(&pci->lock);
-	if (device && (offset >> 12) % 8 == 0)
+	device = find_function(pci, offset);
+	if (device)
 		value = at + size <= PCI_CONFIG_BYTES ? config_read(device, at, size) : 0;
 	pthread_mutex_unlock(&pci->lock);
 	return value;
@@ -147,11 +154,12 @@ static uint32_t function_read(struct pci *pci, uint32_t offset, unsigned int siz
 
 static void function_write(struct pci *pci, uint32_t offset, unsigned int size, uint32_t value)
 {
-	struct pci_device *device = pci->slots[(offset >> 15) % PCI_SLOTS];
 	unsigned int at = offset % ECAM_BYTES_PER_FUNCTION;
+	struct pci_device *device;
 
 	pthread_mutex_lock(&pci->lock);
-	if (device && (offset >> 12) % 8 == 0 && at + size <= PCI_CONFIG_BYTES)
+	device = find_function(pci, offset);
+	if (device && at + size <= PCI_CONFIG_BYTES)
 		config_write(device, at, size, value);
 	pthread_mutex_unlock(&pci->lock);
 }
@@ -239,7 +247,6 @@ int pci_new(struct bus *io, struct bus *mmio, struct pci **ret, struct error *er
 	pthread_mutex_init(&pci->lock, NULL);
 	pci->io = io;
 	pci->mmio = mmio;
-	pci->window_next = LAYOUT_PCI_WINDOW;
 	pci_device_init(&pci->bridge, &bridge_ops, "pci bridge", &bridge);
 	pci->bridge.pci = pci;
 	pci->slots[0] = &pci->bridge;
@@ -328,9 +335,63 @@ static unsigned int free_slot(const struct pci *pci)
 	return slot;
 }
 
-int pci_add(struct pci *pci, struct pci_device *device, unsigned int slot, struct error *err)
+static bool overlaps(const struct pci_device *device, uint64_t at, uint64_t size)
 {
-	uint64_t next = pci->window_next;
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		uint64_t bar = bar_register(device, i);
+
+		if (device->bars[i].size_bytes && at < bar + device->bars[i].size_bytes &&
+		    bar < at + size)
+			return true;
+	}
+	return false;
+}
+
+/* The first place of the window that no base address points to, of `device` or another; 0: none. */
+static uint64_t find_place(const struct pci *pci, const struct pci_device *device, uint64_t size)
+{
+	for (uint64_t at = LAYOUT_PCI_WINDOW; at <= LAYOUT_PCI_WINDOW_END - size; at += size) {
+		bool taken = overlaps(device, at, size);
+
+		for (unsigned int i = 0; i < PCI_SLOTS && !taken; i++)
+			taken = pci->slots[i] && overlaps(pci->slots[i], at, size);
+		if (!taken)
+			return at;
+	}
+	return 0;
+}
+
+static int add_bars(struct pci *pci, struct pci_device *device, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		struct pci_bar *bar = &device->bars[i];
+		uint64_t place;
+
+		if (bar->size_bytes == 0)
+			continue;
+		place = find_place(pci, device, bar->size_bytes);
+		if (place == 0)
+			r = error_say(err, -ENOSPC, "%s: the PCI window is full", device->name);
+		else
+			r = bus_add(pci->mmio, device->name, parked_at(device, i), bar->size_bytes,
+				    &bar_ops, bar, err);
+		if (r < 0) {
+			while (i-- > 0)
+				if (device->bars[i].size_bytes)
+					bus_remove(pci->mmio, parked_at(device, i));
+			return r;
+		}
+		bar->at = parked_at(device, i);
+		store_le(device->config + PCI_BASE_ADDRESS_0 + 4 * i, 4, (uint32_t) place);
+	}
+	return r;
+}
+
+static int add_locked(struct pci *pci, struct pci_device *device, unsigned int slot,
+		      struct error *err)
+{
 	int r;
 
 	if (slot == 0)
@@ -343,45 +404,46 @@ int pci_add(struct pci *pci, struct pci_device *device, unsigned int slot, struc
 				 pci->slots[slot]->name);
 	device->pci = pci;
 	device->slot = slot;
-	for (unsigned int i = 0; i < PCI_BARS; i++) {
-		struct pci_bar *bar = &device->bars[i];
+	r = add_bars(pci, device, err);
+	if (r == 0)
+		pci->slots[slot] = device;
+	return r;
+}
 
-		if (bar->size_bytes == 0)
-			continue;
-		next = (next + bar->size_bytes - 1) & ~(bar->size_bytes - 1);
-		if (next > LAYOUT_PCI_WINDOW_END - bar->size_bytes)
-			r = error_say(err, -ENOSPC, "%s: the PCI window is full", device->name);
-		else
-			r = bus_add(pci->mmio, device->name, parked_at(device, i), bar->size_bytes,
-				    &bar_ops, bar, err);
-		if (r < 0) {
-			while (i-- > 0)
-				if (device->bars[i].size_bytes)
-					bus_remove(pci->mmio, parked_at(device, i));
-			return r;
-		}
-		bar->at = parked_at(device, i);
-		store_le(device->config + PCI_BASE_ADDRESS_0 + 4 * i, 4, (uint32_t) next);
-		next += bar->size_bytes;
-	}
-	pci->window_next = next;
-	pci->slots[slot] = device;
-	return 0;
+int pci_add(struct pci *pci, struct pci_device *device, unsigned int slot, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&pci->lock);
+	r = add_locked(pci, device, slot, err);
+	pthread_mutex_unlock(&pci->lock);
+	return r;
 }
 
 void pci_remove(struct pci *pci, struct pci_device *device)
 {
-	if (pci->slots[device->slot] != device)
-		return;
-	pci->slots[device->slot] = NULL;
-	for (unsigned int i = 0; i < PCI_BARS; i++) {
-		struct pci_bar *bar = &device->bars[i];
+	bool found;
 
-		if (bar->size_bytes == 0)
-			continue;
-		if (bar->mapped)
+	pthread_mutex_lock(&pci->lock);
+	found = pci->slots[device->slot] == device;
+	if (found)
+		pci->slots[device->slot] = NULL;
+	for (unsigned int i = 0; i < PCI_BARS && found; i++) {
+		if (device->bars[i].mapped)
 			device->ops->bar_moved(device, i, 0);
-		bar->mapped = false;
-		bus_remove(pci->mmio, bar->at);
+		device->bars[i].mapped = false;
 	}
+	pthread_mutex_unlock(&pci->lock);
+	/* Nobody moves them any more. */
+	for (unsigned int i = 0; i < PCI_BARS && found; i++)
+		if (device->bars[i].size_bytes)
+			bus_remove(pci->mmio, device->bars[i].at);
+}
+
+void pci_hide(struct pci *pci, unsigned int slot)
+{
+	pthread_mutex_lock(&pci->lock);
+	if (slot > 0 && slot < PCI_SLOTS && pci->slots[slot])
+		pci->slots[slot]->hidden = true;
+	pthread_mutex_unlock(&pci->lock);
 }

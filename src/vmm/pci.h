@@ -7,9 +7,9 @@
  * each gets an address at once (there is no firmware to do it), and the guest may move it.  No
  * INTx: the interrupt pin reads 0, so no ACPI _PRT is needed; devices use MSI-X (vmm/msix.h).
  * Used by virtio_pci.  Registers itself on the buses.
- * Thread: pci_new(), pci_add() and pci_remove() by the main thread; vCPU threads come through the
- * buses, and the functions of `ops` are called by them: config ones with the bus locked (one at a
- * time), BAR ones without a lock.
+ * Thread: pci_new(), pci_add() and pci_remove() by the main thread, also while vCPUs run; vCPU
+ * threads come through the buses, and the functions of `ops` are called by them: config ones with
+ * the bus locked (one at a time), BAR ones without a lock.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,6 +56,7 @@ struct pci_device {
 	unsigned int capabilities_end;
 	struct pci *pci;
 	unsigned int slot;
+	bool hidden;
 };
 
 struct pci_identity {
@@ -79,4 +80,8 @@ unsigned int pci_device_add_capability(struct pci_device *device, uint8_t id, co
 
 /* Puts a complete device into `slot` (1..31; 0: the first free one). */
 int pci_add(struct pci *pci, struct pci_device *device, unsigned int slot, struct error *err);
+/* Waits for accesses in flight: not from within one. */
 void pci_remove(struct pci *pci, struct pci_device *device);
+/* The guest has let go of what is in this slot: until pci_remove() nothing is found there.  Any
+ * thread. */
+void pci_hide(struct pci *pci, unsigned int slot);

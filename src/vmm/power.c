@@ -12,7 +12,6 @@ enum {
 	SLEEP_TYPE_SHIFT = 2,
 	SLEEP_TYPE_OFF = 5, /* _S5_ in acpi.c */
 	RESET_VALUE = 1,
-	EVENT_BUTTON = 1,
 	I8042_COMMAND = 4, /* port 0x64 */
 	I8042_RESET = 0xfe,
 };
@@ -110,10 +109,20 @@ void power_free(struct power *power)
 	free(power);
 }
 
+static void tell(struct power *power, uint32_t event)
+{
+	__atomic_or_fetch(&power->events, event, __ATOMIC_SEQ_CST);
+	irq_raise(power->irq);
+}
+
 void power_press_button(struct power *power)
 {
-	__atomic_or_fetch(&power->events, EVENT_BUTTON, __ATOMIC_SEQ_CST);
-	irq_raise(power->irq);
+	tell(power, LAYOUT_GED_BUTTON);
+}
+
+void power_tell_slots(struct power *power)
+{
+	tell(power, LAYOUT_GED_SLOTS);
 }
 
 void power_reset(struct power *power)

@@ -374,6 +374,14 @@ int virtio_pci_new(const struct virtio_pci_options *options, struct virtio_devic
 	return 0;
 }
 
+/* In the device's thread: its timers and watched descriptors belong to the loop. */
+static void free_device(void *data)
+{
+	struct virtio_device *device = data;
+
+	device->ops->free(device);
+}
+
 void virtio_pci_free(struct virtio_pci *pci)
 {
 	if (!pci)
@@ -381,7 +389,7 @@ void virtio_pci_free(struct virtio_pci *pci)
 	if (pci->added)
 		pci_remove(pci->bus, &pci->pci);
 	virtio_pci_common_stop(pci);
-	pci->device->ops->free(pci->device);
+	loop_call(pci->device->loop, free_device, pci->device);
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		fd_close(pci->bells[i].fd);
 	msix_done(&pci->msix);

@@ -6,7 +6,7 @@
  * MSI-X vector for configuration changes and one for each queue; a doorbell (ioeventfd) of its own
  * for each queue.  Without MSI-X there are no interrupts, only ISR bits to poll.
  * Used by the main program: make the device (blk_new(), ...), give it to virtio_pci_new().
- * Thread: new and free by the main thread, while no vCPU runs or with the device's loop running;
+ * Thread: new and free by the main thread, also while vCPUs and the device's loop run;
  * registers are accessed by vCPU threads under a lock of the transport, which is held while the
  * device's loop is called (loop_call()), so a loop must never wait for a vCPU.
  */

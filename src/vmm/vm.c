@@ -202,7 +202,8 @@ static int load_guest(struct vm *vm, struct error *err)
 {
 	struct acpi_options acpi = { .cpus = vm->config.cpus,
 				     .pci = vm->pci != NULL,
-				     .serial = vm->config.serial };
+				     .serial = vm->config.serial,
+				     .slots = vm_hotplug_slots(vm) };
 	int r;
 
 	if (!vm->config.has_kernel)
@@ -360,6 +361,7 @@ static int restart(struct vm *vm, struct error *err)
 static void finish(struct vm *vm, enum vm_end end, const char *why)
 {
 	vm->ended = true;
+	vm_hotplug_end(vm);
 	vm->on_end(vm->data, end, why);
 }
 
@@ -409,14 +411,14 @@ void vm_ask_end(struct vm *vm, enum vm_end end, const char *why)
 	loop_post(vm->loop, handle_end, vm);
 }
 
-static int check_running(const struct vm *vm, struct error *err)
+int vm_check_running(const struct vm *vm, struct error *err)
 {
 	return vm->ended || !vm->started ? error_say(err, -ESHUTDOWN, "the machine has ended") : 0;
 }
 
 int vm_pause(struct vm *vm, struct error *err)
 {
-	int r = check_running(vm, err);
+	int r = vm_check_running(vm, err);
 
 	if (r < 0 || vm->paused)
 		return r;
@@ -427,7 +429,7 @@ int vm_pause(struct vm *vm, struct error *err)
 
 int vm_resume(struct vm *vm, struct error *err)
 {
-	int r = check_running(vm, err);
+	int r = vm_check_running(vm, err);
 
 	if (r < 0 || !vm->paused)
 		return r;
@@ -444,7 +446,7 @@ int vm_resume(struct vm *vm, struct error *err)
 
 int vm_reset(struct vm *vm, struct error *err)
 {
-	int r = check_running(vm, err);
+	int r = vm_check_running(vm, err);
 
 	if (r == 0)
 		vm_ask_end(vm, VM_RESET, "asked from outside");

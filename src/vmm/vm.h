@@ -24,6 +24,8 @@ enum {
 	VM_DISKS_MAX = 24,
 	VM_NICS_MAX = 8,
 	VM_PORTS_MAX = 7,
+	VM_ID_MAX = 20,     /* characters of a disk's or a card's id */
+	VM_SERIAL_MAX = 20, /* of a disk's serial number */
 };
 
 struct vm_port {
@@ -34,15 +36,17 @@ struct vm_port {
 
 struct vm_disk {
 	int fd;
-	const char *serial; /* NULL: "disk0", ... */
+	const char *id;     /* NULL: "disk0", ... */
+	const char *serial; /* NULL: as the id */
 	bool read_only;
 	uint64_t ops_per_second, bytes_per_second; /* 0: unlimited */
 };
 
 struct vm_nic {
-	int fd; /* of a tap device with IFF_VNET_HDR */
-	uint8_t mac[6];
-	uint16_t mtu; /* 0: not said */
+	int fd;         /* of a tap device with IFF_VNET_HDR, or a SOCK_SEQPACKET socket */
+	const char *id; /* NULL: "net0", ... */
+	uint8_t mac[6]; /* all zero: one that is free */
+	uint16_t mtu;   /* 0: not said */
 	uint64_t ops_per_second, bytes_per_second;
 };
 
@@ -102,6 +106,21 @@ int vm_power_button(struct vm *vm, struct error *err);
 int vm_reset(struct vm *vm, struct error *err);
 /* Sets the balloon so that the guest has `*target_bytes` (NULL: only asks); *ret says how it is. */
 int vm_balloon(struct vm *vm, const uint64_t *target_bytes, json_t **ret, struct error *err);
+/*
+ * Puts a disk or a card into the running machine.  The descriptor is taken over when it returns 0;
+ * *ret says what it has become: {"id", "type", "slot", and "serial" or "mac"}.
+ */
+int vm_add_disk(struct vm *vm, const struct vm_disk *disk, json_t **ret, struct error *err);
+int vm_add_nic(struct vm *vm, const struct vm_nic *nic, json_t **ret, struct error *err);
+/* Of one card: a group's is refused. */
+int vm_parse_mac(const char *text, uint8_t ret[6], struct error *err);
+/*
+ * Asks the guest to let go of a disk or a card, and takes it out when it has.  0: `fn` is called
+ * later, once, in the main loop: `why` is NULL when the device is gone; otherwise it stays.
+ */
+typedef void (*vm_removed_fn)(void *data, const char *why);
+int vm_remove(struct vm *vm, const char *id, unsigned int timeout_ms, vm_removed_fn fn, void *data,
+	      struct error *err);
 /* Ends it at once. */
 void vm_quit(struct vm *vm);
 

@@ -13,7 +13,6 @@
 #include "codec/frame.h"
 #include "kern/sock.h"
 #include "vmm/loop.h"
-#include "vmm/vm.h"
 
 enum {
 	CONNECTIONS_MAX = 32,
@@ -29,6 +28,16 @@ struct connection {
 	struct loop_source *source;
 	int fd;
 	struct strbuf in, out;
+	int fds[SOCK_FDS_MAX]; /* that came and wait for their call; the oldest first */
+	size_t fd_count;
+};
+
+/* A call whose answer comes later. */
+struct waiting {
+	struct vm_control *control;    /* NULL: gone */
+	struct connection *connection; /* NULL: gone */
+	struct waiting *next;
+	uint64_t id;
 };
 
 struct vm_control {
@@ -38,85 +47,8 @@ struct vm_control {
 	struct loop_source *source;
 	struct connection *connections;
 	unsigned int count;
+	struct waiting *waiting;
 };
-
-/* ---- calls ---- */
-
-typedef int (*action_fn)(struct vm *vm, struct error *err);
-
-static int quit(struct vm *vm, struct error *err)
-{
-	(void) err;
-	vm_quit(vm);
-	return 0;
-}
-
-static json_t *error_answer(const char *words)
-{
-	return json_pack("{s:s}", "error", words);
-}
-
-static json_t *do_action(struct vm *vm, const char *method)
-{
-	static const struct {
-		const char *name;
-		action_fn fn;
-	} actions[] = {
-		{ "pause", vm_pause }, { "resume", vm_resume }, { "power_button", vm_power_button },
-		{ "reset", vm_reset }, { "quit", quit },
-	};
-	struct error err = {};
-
-	for (size_t i = 0; i < ARRAY_COUNT(actions); i++) {
-		if (strcmp(actions[i].name, method) != 0)
-			continue;
-		if (actions[i].fn(vm, &err) < 0)
-			return error_answer(err.msg);
-		return json_pack("{s:{}}", "result");
-	}
-	return error_answer("unknown method; there are balloon, info, metrics, pause, "
-			    "power_button, quit, reset and resume");
-}
-
-static json_t *do_balloon(struct vm *vm, const json_t *arguments)
-{
-	uint64_t target_bytes = UINT64_MAX;
-	struct error err = {};
-	struct json_reader in = { .err = &err, .where = "arguments" };
-	json_t *result = NULL;
-
-	json_read_uint64(&in, arguments, "target_bytes", &target_bytes);
-	if (json_reader_finish(&in, arguments) < 0)
-		return error_answer(err.msg);
-	if (vm_balloon(vm, target_bytes == UINT64_MAX ? NULL : &target_bytes, &result, &err) < 0)
-		return error_answer(err.msg);
-	return json_pack("{s:o}", "result", result);
-}
-
-json_t *vm_control_answer(struct vm *vm, const json_t *call)
-{
-	AUTO(free) char *method = NULL;
-	AUTO(json_decref) json_t *none = json_object();
-	json_t *arguments = none;
-	struct error err = {};
-	struct json_reader in = { .err = &err, .where = "" };
-
-	json_read_string(&in, call, "method", &method);
-	json_read_object(&in, call, "arguments", &arguments);
-	if (json_reader_finish(&in, call) < 0)
-		return error_answer(err.msg);
-	if (!method)
-		return error_answer("\"method\" is missing");
-	if (strcmp(method, "balloon") == 0)
-		return do_balloon(vm, arguments);
-	if (json_object_size(arguments) > 0)
-		return error_answer("this method has no arguments");
-	if (strcmp(method, "info") == 0)
-		return json_pack("{s:o}", "result", vm_info(vm));
-	if (strcmp(method, "metrics") == 0)
-		return json_pack("{s:o}", "result", vm_metrics(vm));
-	return do_action(vm, method);
-}
 
 /* ---- connections ---- */
 
@@ -129,30 +61,16 @@ static void connection_end(struct connection *connection)
 		at = &(*at)->next;
 	*at = connection->next;
 	control->count--;
+	for (struct waiting *waiting = control->waiting; waiting; waiting = waiting->next)
+		if (waiting->connection == connection)
+			waiting->connection = NULL;
 	loop_source_free(connection->source);
 	fd_close(connection->fd);
 	strbuf_done(&connection->in);
 	strbuf_done(&connection->out);
+	for (size_t i = 0; i < connection->fd_count; i++)
+		fd_close(connection->fds[i]);
 	free(connection);
-}
-
-static int on_frame(const struct frame *frame, void *data, struct error *err)
-{
-	struct connection *connection = data;
-	AUTO(json_decref) json_t *call = NULL;
-	AUTO(json_decref) json_t *answer = NULL;
-	int r;
-
-	if (frame->type != FRAME_CALL)
-		return error_say(err, -EPROTO, "only calls are understood here");
-	r = frame_json(frame, &call, err);
-	if (r < 0)
-		return r;
-	answer = vm_control_answer(connection->control->vm, call);
-	r = frame_append_json(&connection->out, FRAME_RETURN, frame->id, answer);
-	if (r == 0 && connection->out.size > OUT_BYTES_MAX)
-		r = -ENOBUFS;
-	return r;
 }
 
 /* 0, or the connection cannot go on. */
@@ -174,20 +92,118 @@ static int flush(struct connection *connection)
 				      connection->out.size > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
+/* The oldest descriptor, for who asks whether there is one. */
+static int take_fd(struct connection *connection)
+{
+	int fd = connection->fd_count > 0 ? connection->fds[0] : -1;
+
+	if (fd >= 0)
+		memmove(connection->fds, connection->fds + 1,
+			--connection->fd_count * sizeof(connection->fds[0]));
+	return fd;
+}
+
+static int put_answer(struct connection *connection, uint64_t id, const json_t *answer)
+{
+	int r = frame_append_json(&connection->out, FRAME_RETURN, id, answer);
+
+	return r == 0 && connection->out.size > OUT_BYTES_MAX ? -ENOBUFS : r;
+}
+
+static void waiting_end(struct waiting *waiting)
+{
+	struct waiting **at = &waiting->control->waiting;
+
+	while (*at != waiting)
+		at = &(*at)->next;
+	*at = waiting->next;
+	free(waiting);
+}
+
+/* From the main loop, never from within a call. */
+static void on_removed(void *data, const char *why)
+{
+	struct waiting *waiting = data;
+	struct connection *connection = waiting->connection;
+	AUTO(json_decref) json_t *answer = NULL;
+	int r;
+
+	if (!waiting->control) {
+		free(waiting);
+		return;
+	}
+	if (connection) {
+		answer = why ? json_pack("{s:s}", "error", why) : json_pack("{s:{}}", "result");
+		r = put_answer(connection, waiting->id, answer);
+		if (r == 0)
+			r = flush(connection);
+		if (r < 0)
+			connection_end(connection);
+	}
+	waiting_end(waiting);
+}
+
+static int on_frame(const struct frame *frame, void *data, struct error *err)
+{
+	struct connection *connection = data;
+	struct vm_control *control = connection->control;
+	AUTO(json_decref) json_t *call = NULL;
+	AUTO(json_decref) json_t *answer = NULL;
+	AUTO(fd_close) int fd = -1;
+	struct waiting *waiting;
+	int r;
+
+	if (frame->type != FRAME_CALL)
+		return error_say(err, -EPROTO, "only calls are understood here");
+	r = frame_json(frame, &call, err);
+	if (r < 0)
+		return r;
+	if (vm_control_takes_fd(call))
+		fd = take_fd(connection);
+	waiting = mem_new0(struct waiting);
+	*waiting = (struct waiting){ control, connection, control->waiting, frame->id };
+	control->waiting = waiting;
+	answer = vm_control_answer(control->vm, call,
+				   &(struct vm_control_caller){ &fd, on_removed, waiting });
+	if (!answer)
+		return 0;
+	waiting_end(waiting);
+	return put_answer(connection, frame->id, answer);
+}
+
+/* What comes with the bytes waits for its call. */
+static int keep_fds(struct connection *connection, const int *fds, size_t count)
+{
+	int r = connection->fd_count + count > SOCK_FDS_MAX ? -EMSGSIZE : 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (r == 0)
+			connection->fds[connection->fd_count++] = fds[i];
+		else
+			fd_close(fds[i]);
+	return r;
+}
+
 static int receive(struct connection *connection)
 {
-	ssize_t n = recv(connection->fd, strbuf_reserve(&connection->in, READ_BYTES), READ_BYTES,
-			 MSG_DONTWAIT);
+	int fds[SOCK_FDS_MAX];
+	size_t count = 0;
+	ssize_t n = sock_recv(connection->fd, strbuf_reserve(&connection->in, READ_BYTES),
+			      READ_BYTES, fds, &count);
 	struct error err = {};
+	int r;
 
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (n == 0)
-		return -ECONNRESET;
+		return n == -EAGAIN ? 0 : (int) n;
+	r = keep_fds(connection, fds, count);
+	if (r < 0 || n == 0)
+		return r < 0 ? r : -ECONNRESET;
 	strbuf_grown(&connection->in, (size_t) n);
-	int r = frame_read_all(&connection->in, on_frame, connection, &err);
+	r = frame_read_all(&connection->in, on_frame, connection, &err);
 	if (r == 0 && connection->in.size > CALL_BYTES_MAX)
 		r = -EMSGSIZE;
+	if (r == 0 && connection->in.size == 0 && connection->fd_count > 0)
+		r = -EPROTO;
 	return r;
 }
 
@@ -255,6 +271,8 @@ void vm_control_free(struct vm_control *control)
 		flush(control->connections);
 		connection_end(control->connections);
 	}
+	for (struct waiting *waiting = control->waiting; waiting; waiting = waiting->next)
+		waiting->control = NULL;
 	loop_source_free(control->source);
 	fd_close(control->fd);
 	free(control);

@@ -1,5 +1,6 @@
 /*
- * The devices of a machine: which there are, in which order, on which buses.
+ * The devices of a machine: which there are, in which order, on which buses.  Disks and cards,
+ * which come and go, are in vm_hotplug.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,12 +11,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "vmm/balloon.h"
-#include "vmm/blk.h"
 #include "vmm/console.h"
+#include "vmm/hotplug.h"
 #include "vmm/irq_kvm.h"
 #include "vmm/loop.h"
-#include "vmm/nic.h"
-#include "vmm/pci.h"
 #include "vmm/power.h"
 #include "vmm/rng.h"
 #include "vmm/rtc.h"
@@ -103,15 +102,17 @@ static const struct power_ops power_ops = { power_off, power_asked_reset };
 
 int vm_power_button(struct vm *vm, struct error *err)
 {
-	if (vm->ended || !vm->started)
-		return error_say(err, -ESHUTDOWN, "the machine has ended");
-	power_press_button(vm->power);
-	return 0;
+	int r = vm_check_running(vm, err);
+
+	if (r == 0)
+		power_press_button(vm->power);
+	return r;
 }
 
 /* ---- virtio ---- */
 
-static int add_virtio(struct vm *vm, struct virtio_device *device, struct error *err)
+int vm_add_virtio(struct vm *vm, struct virtio_device *device, struct vm_device **ret,
+		  struct error *err)
 {
 	struct virtio_pci_options options = {
 		.memory = vm->memory,
@@ -119,11 +120,22 @@ static int add_virtio(struct vm *vm, struct virtio_device *device, struct error 
 		.irq_chip = irq_kvm_chip(vm->irqs),
 		.doorbells = &vm->doorbells,
 	};
-	int r = virtio_pci_new(&options, device, &vm->devices[vm->device_count], err);
+	struct virtio_pci *pci;
+	int r = virtio_pci_new(&options, device, &pci, err);
 
-	if (r == 0)
-		vm->device_count++;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = &vm->devices[virtio_pci_slot(pci)];
+	**ret = (struct vm_device){ .vm = vm, .pci = pci, .fd = -1 };
+	return 0;
+}
+
+/* One that stays. */
+static int add_virtio(struct vm *vm, struct virtio_device *device, struct error *err)
+{
+	struct vm_device *where;
+
+	return vm_add_virtio(vm, device, &where, err);
 }
 
 static int add_console(struct vm *vm, struct error *err)
@@ -150,59 +162,6 @@ static int add_console(struct vm *vm, struct error *err)
 	}
 	r = console_new(&options, vm->io_loop, &device, err);
 	return r == 0 ? add_virtio(vm, device, err) : r;
-}
-
-static int add_disks(struct vm *vm, struct error *err)
-{
-	int r = 0;
-
-	for (unsigned int i = 0; r == 0 && i < vm->config.disk_count; i++) {
-		const struct vm_disk *disk = &vm->config.disks[i];
-		char id[16];
-		struct blk_options options = {
-			.id = id,
-			.serial = disk->serial ? disk->serial : id,
-			.fd = disk->fd,
-			.read_only = disk->read_only,
-			.limit = { .ops_per_second = disk->ops_per_second,
-				   .bytes_per_second = disk->bytes_per_second },
-		};
-		struct virtio_device *device;
-
-		snprintf(id, sizeof(id), "disk%u", i);
-		r = blk_new(&options, vm->io_loop, &device, err);
-		if (r == 0)
-			r = add_virtio(vm, device, err);
-	}
-	return r;
-}
-
-static int add_nics(struct vm *vm, struct error *err)
-{
-	int r = 0;
-
-	for (unsigned int i = 0; r == 0 && i < vm->config.nic_count; i++) {
-		const struct vm_nic *nic = &vm->config.nics[i];
-		struct ratelimit_options limit = { .ops_per_second = nic->ops_per_second,
-						   .bytes_per_second = nic->bytes_per_second };
-		char id[16];
-		struct nic_options options = {
-			.id = id,
-			.fds = { nic->fd },
-			.pairs = 1,
-			.mtu = nic->mtu,
-			.send = limit,
-			.receive = limit,
-		};
-		struct virtio_device *device;
-
-		snprintf(id, sizeof(id), "net%u", i);
-		memcpy(options.mac, nic->mac, sizeof(options.mac));
-		r = nic_new(&options, vm->io_loop, &device, err);
-		if (r == 0)
-			r = add_virtio(vm, device, err);
-	}
-	return r;
 }
 
 static int add_vsock(struct vm *vm, struct error *err)
@@ -334,11 +293,11 @@ int vm_devices_new(struct vm *vm, struct error *err)
 		r = pci_new(vm->io, vm->mmio, &vm->pci, err);
 	if (r < 0 || !vm->config.has_kernel)
 		return r;
-	r = add_console(vm, err);
+	r = vm_hotplug_new(vm, err);
 	if (r == 0)
-		r = add_disks(vm, err);
+		r = add_console(vm, err);
 	if (r == 0)
-		r = add_nics(vm, err);
+		r = vm_hotplug_add_first(vm, err);
 	if (r == 0)
 		r = add_vsock(vm, err);
 	if (r == 0)
@@ -348,8 +307,11 @@ int vm_devices_new(struct vm *vm, struct error *err)
 
 void vm_devices_reset(struct vm *vm)
 {
-	for (unsigned int i = 0; i < vm->device_count; i++)
-		virtio_pci_reset(vm->devices[i]);
+	if (vm->hotplug)
+		vm_hotplug_reset(vm);
+	for (unsigned int i = 0; i < PCI_SLOTS; i++)
+		if (vm->devices[i].pci)
+			virtio_pci_reset(vm->devices[i].pci);
 	if (vm->serial)
 		serial_reset(vm->serial);
 	power_reset(vm->power);
@@ -358,9 +320,11 @@ void vm_devices_reset(struct vm *vm)
 void vm_devices_free(struct vm *vm)
 {
 	loop_source_free(vm->serial_source);
-	while (vm->device_count > 0)
-		virtio_pci_free(vm->devices[--vm->device_count]);
+	vm_hotplug_end(vm);
+	for (unsigned int i = PCI_SLOTS; i-- > 0;)
+		vm_device_free(&vm->devices[i]);
 	fd_close(vm->vsock_fd);
+	hotplug_free(vm->hotplug);
 	pci_free(vm->pci);
 	serial_free(vm->serial);
 	rtc_free(vm->rtc);

@@ -25,11 +25,16 @@ json_t *vm_info(const struct vm *vm)
 	const char *state = vm->ended ? "ended" : vm->paused ? "paused" : "running";
 	json_t *info = json_pack("{s:s, s:s, s:s}", "backend", "brume-vmm", "version",
 				 BRUME_VERSION, "state", state);
+	json_t *devices = json_array();
 
 	put(info, "cpus", vm->vcpu_count);
 	put(info, "memory_bytes", guest_memory_size(vm->memory));
 	put(info, "resets", vm->resets);
 	json_object_set_new(info, "cpu_baseline", json_string(vm->config.baseline));
+	for (unsigned int i = 0; i < PCI_SLOTS; i++)
+		if (vm->devices[i].pci)
+			json_array_append_new(devices, vm_device_json(&vm->devices[i]));
+	json_object_set_new(info, "devices", devices);
 	return info;
 }
 
@@ -124,8 +129,9 @@ json_t *vm_metrics(const struct vm *vm)
 		read_stats(vcpu_stats_fd(vm->vcpus[i]), kvm_cpus);
 	}
 	read_stats(vm_stats_fd, kvm);
-	for (unsigned int i = 0; i < vm->device_count; i++)
-		json_array_append_new(devices, device_metrics(vm->devices[i]));
+	for (unsigned int i = 0; i < PCI_SLOTS; i++)
+		if (vm->devices[i].pci)
+			json_array_append_new(devices, device_metrics(vm->devices[i].pci));
 	put(memory, "size_bytes", guest_memory_size(vm->memory));
 	if (guest_memory_fd(vm->memory) >= 0 && fstat(guest_memory_fd(vm->memory), &st) == 0)
 		put(memory, "used_bytes", (uint64_t) st.st_blocks * 512);

@@ -1,12 +1,14 @@
 /*
  * What a hostile guest does to registers: ports, configuration space, BARs, MSI-X tables and the
- * rings behind them, of every virtio device on a PCI bus.  Whatever it writes, nothing outside is
- * touched and every access ends.
+ * rings behind them, of every virtio device on a PCI bus; and to those of the slots, while devices
+ * come and go.  Whatever it writes, nothing outside is touched, every access ends, and no device
+ * goes that was not asked for.
  */
 #include <stddef.h>
 #include <stdint.h>
 
 #include "vmm/bus.h"
+#include "vmm/hotplug.h"
 #include "vmm/irq.h"
 #include "vmm/pci.h"
 #include "vmm/virtio_pci.h"
@@ -51,8 +53,67 @@ struct machine {
 	struct pci *pci;
 	struct irq_chip chip;
 	struct loop *loop;
+	struct hotplug *hotplug;
+	uint32_t asked, ejected; /* slots */
 	struct virtio_pci *devices[FUZZ_KINDS];
 };
+
+static void on_told(void *data)
+{
+	(void) data;
+}
+
+static void on_ejected(void *data, unsigned int slot)
+{
+	struct machine *m = data;
+
+	FUZZ_MUST(m->asked & 1u << slot);
+	m->asked &= ~(1u << slot);
+	m->ejected |= 1u << slot;
+	pci_hide(m->pci, slot);
+}
+
+static const struct hotplug_ops hotplug_ops = { on_told, on_ejected };
+
+static void add(struct machine *m, unsigned int kind)
+{
+	struct virtio_pci_options pci = {
+		.memory = m->memory,
+		.pci = m->pci,
+		.irq_chip = &m->chip,
+		.slot = kind + 1,
+	};
+	struct error err = {};
+
+	FUZZ_MUST(virtio_pci_new(&pci, fuzz_device_new(kind, m->memory, m->loop), &m->devices[kind],
+				 &err) == 0);
+}
+
+/* What the host does: asks for a device, takes the question back, replaces what was let go of. */
+static void come_and_go(struct machine *m, unsigned int what)
+{
+	unsigned int slot = what / 3 % FUZZ_KINDS + 1;
+
+	switch (what % 3) {
+	case 0:
+		if (m->ejected & 1u << slot)
+			break;
+		m->asked |= 1u << slot;
+		hotplug_ask(m->hotplug, slot);
+		break;
+	case 1:
+		FUZZ_MUST(hotplug_cancel(m->hotplug, slot) == !!(m->asked & 1u << slot));
+		m->asked &= ~(1u << slot);
+		break;
+	default:
+		if (!(m->ejected & 1u << slot))
+			break;
+		virtio_pci_free(m->devices[slot - 1]);
+		m->ejected &= ~(1u << slot);
+		add(m, slot - 1);
+		hotplug_add(m->hotplug, slot);
+	}
+}
 
 static void put_ring(struct machine *m, struct fuzz_input *in)
 {
@@ -72,6 +133,8 @@ static uint64_t address(struct fuzz_input *in, bool *ret_io)
 	*ret_io = false;
 	switch (place % 4) {
 	case 0:
+		if (offset >> 8 == 0xff)
+			return LAYOUT_HOTPLUG + offset % 16;
 		*ret_io = true;
 		return 0xcf8 + offset % 8;
 	case 1:
@@ -102,7 +165,10 @@ static void step(struct machine *m, struct fuzz_input *in)
 		bus_read(io ? m->io : m->mmio, at, io && size == 8 ? 4 : size);
 		break;
 	case 7:
-		fuzz_step(m->loop);
+		if (what >= 0xf8)
+			come_and_go(m, (unsigned int) fuzz_take(in, 1));
+		else
+			fuzz_step(m->loop);
 		break;
 	default:
 		at = address(in, &io);
@@ -126,15 +192,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.io = bus_new();
 	m.mmio = bus_new();
 	FUZZ_MUST(pci_new(m.io, m.mmio, &m.pci, &err) == 0);
+	FUZZ_MUST(hotplug_new(m.mmio, &hotplug_ops, &m, &m.hotplug, &err) == 0);
 	for (unsigned int i = 0; i < FUZZ_KINDS; i++) {
-		struct virtio_pci_options pci = {
-			.memory = m.memory,
-			.pci = m.pci,
-			.irq_chip = &m.chip,
-		};
-
-		FUZZ_MUST(virtio_pci_new(&pci, fuzz_device_new(i, m.memory, m.loop), &m.devices[i],
-					 &err) == 0);
+		add(&m, i);
 		/* Memory decoding on: where inputs would have to begin anyway. */
 		bus_write(m.mmio, LAYOUT_PCI_ECAM + ((i + 1) << 15) + 4, 2, 6);
 	}
@@ -143,6 +203,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_step(m.loop);
 	for (unsigned int i = 0; i < FUZZ_KINDS; i++)
 		virtio_pci_free(m.devices[i]);
+	hotplug_free(m.hotplug);
 	pci_free(m.pci);
 	bus_free(m.io);
 	bus_free(m.mmio);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-# brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, restart, panic, jail, control socket; its devices carry data.
+# brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, restart, panic, jail, control socket; its devices carry data,
+# come and go.
 #
 # lab: kernels=6.1,6.12 memory=2560 time=600 alone=yes default=6.1
 """Each boot says what it saw on its serial port; consoles and counters become artefacts."""
@@ -36,8 +37,8 @@ case $line in *devices*)
 	echo "wrote" | $b dd of=/dev/vda bs=512 seek=1 conv=fsync 2>/dev/null
 	[ "$($b head -c 64 /dev/hwrng | $b wc -c)" = 64 ] && echo RANDOM
 esac
+case $line in *steps:*|*restarts*) for module in /more/*; do $b insmod $module; done ;; esac
 case $line in *steps:*)
-	for module in /more/*; do $b insmod $module; done
 	steps=${line##*steps:}
 	(IFS=:; exec /bin/work ${steps%% *}) ;;
 esac
@@ -49,10 +50,28 @@ case $line in
 		echo again | $b dd of=/dev/vda bs=512 seek=2 conv=fsync 2>/dev/null
 		$b reboot -f
 	}
-	echo WAITS; while :; do $b sleep 1; done ;;
+	echo WAITS
+	disk= card=
+	while :; do
+		if [ ! "$disk" ] && [ -b /dev/vdb ]; then
+			disk=yes
+			echo "COMES $($b cat /sys/block/vdb/serial) $($b dd if=/dev/vdb bs=512 count=1 2>/dev/null | $b head -c 5)"
+			echo "wrote" | $b dd of=/dev/vdb bs=512 seek=1 conv=fsync 2>/dev/null
+			echo WROTE
+		elif [ "$disk" ] && [ ! -e /sys/block/vdb ]; then
+			disk=; echo LEFT
+		fi
+		if [ ! "$card" ] && [ -e /sys/class/net/eth0 ]; then
+			card=yes; /bin/work net=GUEST; echo CARD
+		elif [ "$card" ] && [ ! -e /sys/class/net/eth0 ]; then
+			card=; echo NOCARD
+		fi
+		$b sleep 0.1
+	done ;;
 esac
 $b poweroff -f
 """
+INIT = INIT.replace("GUEST", GUEST)
 artefacts = pathlib.Path(os.environ["LAB_ARTEFACTS"])
 work = pathlib.Path("/var/tmp/vmm")
 
@@ -123,6 +142,12 @@ def call(path, method, **arguments):
         return json.loads(stream.read(size))
 
 
+def ctl(path, *words, code=0):
+    done = subprocess.run(["brume-vmm", "ctl", path, *words], text=True, capture_output=True)
+    assert done.returncode == code, (words, done)
+    return json.loads(done.stdout or "{}") if code == 0 else done.stderr
+
+
 def boots_and_finds_its_devices():
     disk = work / "disk"
     disk.write_bytes(b"DISK!".ljust(1 << 20, b"\0"))
@@ -153,11 +178,53 @@ def restart_and_panic_are_told_apart():
     assert "Kernel panic" in Machine("panic", "panics", *common).end(4)
 
 
+def devices_come_and_go(machine, sock):
+    """A disk and a card, while the machine runs in its jail; a disk was there before its restart."""
+    began = time.monotonic()
+    disk, descriptors = work / "added.disk", pathlib.Path(f"/proc/{machine.process.pid}/fd")
+    machine.wait_for("COMES S4712 ADDED")
+    machine.wait_for("WROTE")
+    ctl(sock, "remove", "early,timeout=60")
+    machine.wait_for("LEFT")
+    before = len(list(descriptors.iterdir()))
+    added = ctl(sock, "add_disk", f"{disk},id=data,serial=S4711")
+    assert (added["id"], added["serial"]) == ("data", "S4711"), added
+    machine.wait_for("COMES S4711 ADDED")
+    machine.wait_for("WROTE", 2)
+    assert disk.read_bytes()[512:517] == b"wrote"
+    assert "there is a device data already" in ctl(sock, "add_disk", f"{disk},id=data", code=1)
+    assert "only disks and network cards" in ctl(sock, "remove", "console0", code=1)
+    # A guest that stands still holds what it has.
+    ctl(sock, "pause")
+    assert "did not let go of data" in ctl(sock, "remove", "data,timeout=0", code=1)
+    ctl(sock, "resume")
+    ctl(sock, "remove", "data,timeout=60")
+    machine.wait_for("LEFT", 2)
+
+    for words in ("tuntap add dev vmm1 mode tap vnet_hdr", f"addr add {HOST}/24 dev vmm1", "link set vmm1 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    ctl(sock, "add_nic", "tap=vmm1,id=lan,mac=02:00:00:00:00:77")
+    machine.wait_for("CARD")
+    subprocess.run(["busybox", "ping", "-c", "3", "-w", "60", GUEST], check=True, stdout=subprocess.DEVNULL)
+    ctl(sock, "remove", "lan,timeout=60")
+    machine.wait_for("NOCARD")
+    subprocess.run(["ip", "link", "del", "vmm1"], check=True)
+    assert len(list(descriptors.iterdir())) == before
+    print(f"devices came and went in {time.monotonic() - began:.1f} s", flush=True)
+
+
 def restarts_in_its_jail_and_obeys():
     sock = work / "control.sock"
     disk = work / "again.disk"
     disk.write_bytes(b"DISK!".ljust(1 << 20, b"\0"))
     machine = Machine("again", "devices restarts", "--memory", "160M,thp", "--control", sock, "--disk", disk)
+    while not sock.exists():
+        assert machine.process.poll() is None, machine.log.read_text()
+        time.sleep(0.1)
+    # While it boots for the first time: the restart keeps it.
+    added = work / "added.disk"
+    added.write_bytes(b"ADDED".ljust(1 << 20, b"\0"))
+    ctl(sock, "add_disk", f"{added},id=early,serial=S4712")
     machine.wait_for("WAITS")
     assert machine.said().count("UP cpus") == 2
     for task in pathlib.Path(f"/proc/{machine.process.pid}/task").iterdir():
@@ -177,6 +244,7 @@ def restarts_in_its_jail_and_obeys():
     assert call(sock, "info")["result"]["state"] == "paused"
     assert call(sock, "resume") == {"result": {}}
     assert "error" in call(sock, "nonsense")
+    devices_come_and_go(machine, sock)
     (artefacts / "again.live").write_text(json.dumps(call(sock, "metrics"), indent=1))
     machine.process.send_signal(signal.SIGTERM)
     assert call(sock, "quit") == {"result": {}}

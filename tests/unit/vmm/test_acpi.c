@@ -5,9 +5,13 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "aml.h"
 #include "base/cleanup.h"
+#include "fake_irq.h"
 #include "vmm/acpi.h"
+#include "vmm/hotplug.h"
 #include "vmm/memory.h"
+#include "vmm/power.h"
 
 static struct guest_memory *make(void)
 {
@@ -126,11 +130,145 @@ static void leaves_out_what_there_is_not(void **state)
 	assert_true(contains(dsdt, size, "GED0"));
 }
 
+/* ---- the slots: what the guest's interpreter does with them, on the real registers ---- */
+
+struct slots_test {
+	struct guest_memory *memory;
+	struct bus *io, *mmio;
+	struct fake_irqs irqs;
+	struct power *power;
+	struct hotplug *hotplug;
+	uint32_t ejected;
+	struct aml aml;
+};
+
+static void nothing(void *data)
+{
+	(void) data;
+}
+
+static void tell(void *data)
+{
+	power_tell_slots(((struct slots_test *) data)->power);
+}
+
+static void on_ejected(void *data, unsigned int slot)
+{
+	((struct slots_test *) data)->ejected |= 1u << slot;
+}
+
+static int slots_setup(void **state)
+{
+	static const struct power_ops power_ops = { nothing, nothing };
+	static const struct hotplug_ops hotplug_ops = { tell, on_ejected };
+	struct slots_test *test = mem_new0(struct slots_test);
+	struct acpi_options options = { .cpus = 1, .pci = 1, .slots = 1u << 3 | ~0u << 7 };
+	const uint8_t *dsdt;
+	size_t size;
+
+	test->memory = make();
+	test->io = bus_new();
+	test->mmio = bus_new();
+	fake_irqs_init(&test->irqs);
+	assert_int_equal(power_new(test->io, test->mmio, &test->irqs.chip, &power_ops, test,
+				   &test->power, NULL),
+			 0);
+	assert_int_equal(hotplug_new(test->mmio, &hotplug_ops, test, &test->hotplug, NULL), 0);
+	assert_int_equal(acpi_write(test->memory, &options, NULL), 0);
+	dsdt = at(test->memory, get(find(test->memory, "FACP", &size), 140, 8), 36);
+	size = get(dsdt, 4, 4);
+	test->aml.mmio = test->mmio;
+	aml_read(&test->aml, "\\", dsdt + 36, dsdt + size);
+	*state = test;
+	return 0;
+}
+
+static int slots_teardown(void **state)
+{
+	struct slots_test *test = *state;
+
+	hotplug_free(test->hotplug);
+	power_free(test->power);
+	bus_free(test->io);
+	bus_free(test->mmio);
+	guest_memory_free(test->memory);
+	free(test);
+	return 0;
+}
+
+static uint64_t value_of(struct slots_test *test, const char *path)
+{
+	const struct aml_object *object = aml_find(&test->aml, path);
+
+	assert_non_null(object);
+	assert_int_equal(object->kind, AML_IS_INTEGER);
+	return object->value;
+}
+
+static void slots_are_devices(void **state)
+{
+	struct slots_test *test = *state;
+	char path[AML_PATH_MAX];
+
+	for (unsigned int slot = 0; slot < 32; slot++) {
+		bool there = slot == 3 || slot >= 7;
+
+		snprintf(path, sizeof(path), "\\_SB_.PCI0.S%03u", slot);
+		assert_int_equal(aml_find(&test->aml, path) != NULL, there);
+		if (!there)
+			continue;
+		strcat(path, "._SUN");
+		assert_int_equal(value_of(test, path), slot);
+		strcpy(strrchr(path, '.'), "._ADR");
+		assert_int_equal(value_of(test, path), slot << 16);
+		strcpy(strrchr(path, '.'), "._EJ0");
+		assert_int_equal(aml_find(&test->aml, path)->arguments, 1);
+	}
+	assert_int_equal(aml_find(&test->aml, "\\_SB_.GED0._EVT")->arguments, 1);
+}
+
+static void the_guest_hears_of_slots(void **state)
+{
+	struct slots_test *test = *state;
+	struct aml *aml = &test->aml;
+
+	power_press_button(test->power);
+	aml_call(aml, "\\_SB_.GED0._EVT");
+	assert_int_equal(aml->notify_count, 1);
+	assert_string_equal(aml->notifies[0].path, "\\_SB_.PWRB");
+	assert_int_equal(aml->notifies[0].value, 0x80);
+
+	aml->notify_count = 0;
+	hotplug_add(test->hotplug, 31);
+	hotplug_add(test->hotplug, 3);
+	hotplug_ask(test->hotplug, 7);
+	assert_int_equal(test->irqs.raised, 4);
+	aml_call(aml, "\\_SB_.GED0._EVT");
+	assert_int_equal(aml->notify_count, 3);
+	assert_string_equal(aml->notifies[0].path, "\\_SB_.PCI0.S003");
+	assert_int_equal(aml->notifies[0].value, 1);
+	assert_string_equal(aml->notifies[1].path, "\\_SB_.PCI0.S007");
+	assert_int_equal(aml->notifies[1].value, 3);
+	assert_string_equal(aml->notifies[2].path, "\\_SB_.PCI0.S031");
+	assert_int_equal(aml->notifies[2].value, 1);
+	/* Once. */
+	aml_call(aml, "\\_SB_.GED0._EVT");
+	assert_int_equal(aml->notify_count, 3);
+
+	aml_call(aml, "\\_SB_.PCI0.S008._EJ0");
+	assert_int_equal(test->ejected, 0);
+	aml_call(aml, "\\_SB_.PCI0.S007._EJ0");
+	assert_int_equal(test->ejected, 1u << 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(describes_the_machine),
 		cmocka_unit_test(leaves_out_what_there_is_not),
+		cmocka_unit_test_setup_teardown(slots_are_devices, slots_setup, slots_teardown),
+		cmocka_unit_test_setup_teardown(the_guest_hears_of_slots, slots_setup,
+						slots_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,6 +229,9 @@ static void power_registers(void **state)
 	assert_int_equal(bus_read(mmio, LAYOUT_GED, 4), 1);
 	assert_int_equal(bus_read(mmio, LAYOUT_GED, 4), 0);
 	power_press_button(power);
+	power_tell_slots(power);
+	assert_int_equal(bus_read(mmio, LAYOUT_GED, 4), LAYOUT_GED_BUTTON | LAYOUT_GED_SLOTS);
+	power_press_button(power);
 	power_reset(power);
 	assert_int_equal(bus_read(mmio, LAYOUT_GED, 4), 0);
 }

@@ -58,8 +58,10 @@ static void takes_everything(void **state)
 	(void) state;
 	snprintf(words, sizeof(words),
 		 "--cpus 4 --memory 5G,overcommit,thp --cpu-baseline x86-64-v2 --append a=b "
-		 "--initrd /dev/null --initrd /dev/zero --disk fd:%d,ro,serial=brume-image,ops=10 "
-		 "--net fd:%d,mac=02:00:00:00:00:0a,mtu=1400,bytes=1M --port name=brume.out,fd=%d "
+		 "--initrd /dev/null --initrd /dev/zero --disk "
+		 "fd:%d,ro,id=root,serial=brume-image,ops=10 "
+		 "--net fd:%d,id=lan,mac=02:00:00:00:00:0a,mtu=1400,bytes=1M --port "
+		 "name=brume.out,fd=%d "
 		 "--port name=brume.in,fd=%d --vsock cid=7,path=/x --control /c --no-reboot "
 		 "--paused "
 		 "--no-balloon",
@@ -72,8 +74,10 @@ static void takes_everything(void **state)
 	assert_int_equal(options.vm.boot.initrd_count, 2);
 	assert_int_equal(options.vm.disk_count, 1);
 	assert_true(options.vm.disks[0].read_only && options.vm.disks[0].fd != fd);
+	assert_string_equal(options.vm.disks[0].id, "root");
 	assert_string_equal(options.vm.disks[0].serial, "brume-image");
 	assert_int_equal(options.vm.disks[0].ops_per_second, 10);
+	assert_string_equal(options.vm.nics[0].id, "lan");
 	assert_int_equal(options.vm.nics[0].mac[5], 10);
 	assert_int_equal(options.vm.nics[0].mtu, 1400);
 	assert_int_equal(options.vm.nics[0].bytes_per_second, 1 << 20);
@@ -116,6 +120,7 @@ static void says_what_is_wrong(void **state)
 		{ "--net eth0", "neither tap=NAME nor fd:N", -EINVAL },
 		{ "--net fd:0,mac=zz:00:00:00:00:00", "MAC", -EINVAL },
 		{ "--net fd:0,mac=01:00:00:00:00:00", "MAC", -EINVAL },
+		{ "--net fd:0,mac=00:00:00:00:00:00", "MAC", -EINVAL },
 		{ "--net fd:0,mtu=1", "68", -EINVAL },
 		{ "--net tap=a-name-that-is-too-long", "interface", -EINVAL },
 		{ "--port fd=1", "name=NAME", -EINVAL },

@@ -214,6 +214,44 @@ static void test_overlap(void **state)
 	free(g);
 }
 
+/* A device that left leaves its place for the next one. */
+static void test_places(void **state)
+{
+	struct fixture *f = *state;
+	struct fixture *g = mem_new0(struct fixture);
+	static const uint32_t slot = 0x80000000 | 1 << 11;
+	struct error err = {};
+	uint32_t first = 0;
+
+	for (unsigned int i = 0; i < 40000; i++) {
+		uint32_t at;
+
+		pci_device_init(&g->device, &ops, "other", &identity);
+		pci_device_add_bar(&g->device, 0, BAR_BYTES);
+		assert_int_equal(pci_add(f->pci, &g->device, 1, &err), 0);
+		at = port_read(f, slot | PCI_BASE_ADDRESS_0, 4);
+		first = i == 0 ? at : first;
+		assert_int_equal(at, first);
+		pci_remove(f->pci, &g->device);
+	}
+	/* The guest has put another one there meanwhile. */
+	port_write(f, DEVICE | PCI_BASE_ADDRESS_0, 4, first);
+	pci_device_init(&g->device, &ops, "other", &identity);
+	pci_device_add_bar(&g->device, 0, BAR_BYTES);
+	assert_int_equal(pci_add(f->pci, &g->device, 1, &err), 0);
+	assert_int_not_equal(port_read(f, slot | PCI_BASE_ADDRESS_0, 4), first);
+
+	/* Hidden, it is not found, but still holds its slot. */
+	pci_hide(f->pci, 2);
+	pci_hide(f->pci, 1);
+	assert_int_equal(port_read(f, slot, 4), UINT32_MAX);
+	port_write(f, slot | PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(g->moves, 0);
+	assert_int_equal(pci_add(f->pci, &f->device, 1, &err), -EEXIST);
+	pci_remove(f->pci, &g->device);
+	free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +259,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ecam, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bar, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_places, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

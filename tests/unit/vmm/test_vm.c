@@ -80,9 +80,10 @@ static void need_kvm(void)
 static const char *ask(struct vm *vm, const char *call, json_t **ret)
 {
 	AUTO(json_decref) json_t *request = json_loads(call, 0, NULL);
+	int fd = -1;
 
 	json_decref(*ret);
-	*ret = vm_control_answer(vm, request);
+	*ret = vm_control_answer(vm, request, &(struct vm_control_caller){ &fd, NULL, NULL });
 	return json_string_value(json_object_get(*ret, "error"));
 }
 
