@@ -187,6 +187,7 @@ def devices_come_and_go(machine, sock):
     ctl(sock, "remove", "early,timeout=60")
     machine.wait_for("LEFT")
     before = len(list(descriptors.iterdir()))
+    disk.write_bytes(b"ADDED".ljust(1 << 20, b"\0"))
     added = ctl(sock, "add_disk", f"{disk},id=data,serial=S4711")
     assert (added["id"], added["serial"]) == ("data", "S4711"), added
     machine.wait_for("COMES S4711 ADDED")
