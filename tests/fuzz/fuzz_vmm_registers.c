@@ -165,7 +165,7 @@ static void step(struct machine *m, struct fuzz_input *in)
 		bus_read(io ? m->io : m->mmio, at, io && size == 8 ? 4 : size);
 		break;
 	case 7:
-		if (what >= 0xf8)
+		if (what >= 0xe0)
 			come_and_go(m, (unsigned int) fuzz_take(in, 1));
 		else
 			fuzz_step(m->loop);
