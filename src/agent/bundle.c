@@ -11,8 +11,6 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/strbuf.h"
-#include "image/rootfs.h"
 
 /* Strings of people and images; -EINVAL names what is not UTF-8 and so cannot be said in JSON. */
 int bundle_texts(char *const *list, const char *what, json_t **ret, struct error *err)
@@ -56,58 +54,6 @@ int bundle_config(const struct bundle *bundle, uint32_t *ret_owner, json_t **ret
 	return 0;
 }
 
-/* A file that root inside the instance may change, as everywhere in this field. */
-static int write_owned(int dir_fd, const char *name, const char *text, uint32_t owner)
-{
-	AUTO(fd_close)
-	int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = file_write_all(fd, text, strlen(text));
-	if (r == 0 && (fchown(fd, owner, owner) < 0 || fchmod(fd, 0644) < 0))
-		r = -errno;
-	return r;
-}
-
-void bundle_put_hosts(const struct bundle *bundle, struct strbuf *out)
-{
-	strbuf_puts(out, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-	for (size_t i = 0; i < bundle->spec->port_count; i++) {
-		const struct port *port = &bundle->spec->ports[i];
-
-		if (port->ipv4[0] && !port->leaving)
-			strbuf_printf(out, "%s\t%s\n", port->ipv4, bundle_host_name(bundle));
-		if (port->ipv6[0] && !port->leaving)
-			strbuf_printf(out, "%s\t%s\n", port->ipv6, bundle_host_name(bundle));
-	}
-}
-
-static int write_names(const struct bundle *bundle, int dir_fd)
-{
-	uint32_t owner = rootfs_slot_uid(bundle->slot);
-	AUTO(strbuf_done) struct strbuf hosts = {}, resolv = {};
-	AUTO(free) char *hostname = mem_printf("%s\n", bundle_host_name(bundle));
-	int r;
-
-	bundle_put_hosts(bundle, &hosts);
-	if (bundle->dns_domain[0])
-		strbuf_printf(&resolv, "search %s\n", bundle->dns_domain);
-	for (char *const *server = bundle->spec->run.dns; server && *server; server++)
-		strbuf_printf(&resolv, "nameserver %s\n", *server);
-	if (bundle->nameserver4[0] && !bundle->spec->run.dns)
-		strbuf_printf(&resolv, "nameserver %s\n", bundle->nameserver4);
-	if (bundle->nameserver6[0] && !bundle->spec->run.dns)
-		strbuf_printf(&resolv, "nameserver %s\n", bundle->nameserver6);
-	r = write_owned(dir_fd, "hosts", strbuf_str(&hosts), owner);
-	if (r == 0)
-		r = write_owned(dir_fd, "resolv.conf", strbuf_str(&resolv), owner);
-	if (r == 0)
-		r = write_owned(dir_fd, "hostname", hostname, owner);
-	return r;
-}
-
 int bundle_write(const struct bundle *bundle, uint32_t *ret_owner, struct error *err)
 {
 	AUTO(json_decref) json_t *config = NULL;
@@ -119,7 +65,7 @@ int bundle_write(const struct bundle *bundle, uint32_t *ret_owner, struct error 
 	r = bundle_config(bundle, ret_owner, &config, err);
 	if (r < 0)
 		return r;
-	r = write_names(bundle, dir_fd);
+	r = bundle_write_names(bundle, dir_fd);
 	if (r < 0)
 		return error_set(err, r, "write the names' files in %s", bundle->dir);
 	AUTO(free) char *text = json_text(config);

@@ -38,6 +38,12 @@ struct bundle {
 /* The first host id of the user that the instance runs as goes to *ret_owner. */
 int bundle_write(const struct bundle *bundle, uint32_t *ret_owner, struct error *err);
 
+/*
+ * Of one that runs: hosts and resolv.conf follow its ports, unless they were changed inside.  Needs
+ * dir, name, spec, the name servers and the domain.
+ */
+int bundle_refresh_names(const struct bundle *bundle, struct error *err);
+
 /* The same as a document, without writing anything. */
 int bundle_config(const struct bundle *bundle, uint32_t *ret_owner, json_t **ret,
 		  struct error *err);

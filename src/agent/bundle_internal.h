@@ -2,7 +2,8 @@
 /*
  * agent/bundle_internal.h - how the files of a bundle work together.  Private to them.
  *
- *	bundle.c		the whole document, and the files of names beside it
+ *	bundle.c		the whole document
+ *	bundle_names.c		the files of names beside it
  *	bundle_process.c	what is run, as whom, with which powers
  *	bundle_mounts.c		what is mounted
  *	bundle_linux.c		namespaces, control groups, what is hidden
@@ -25,6 +26,9 @@ int bundle_guest_process(const struct bundle *bundle, const char *hostname, json
 const char *bundle_host_name(const struct bundle *bundle);
 json_t *bundle_mount(const char *destination, const char *type, const char *source,
 		     const char *options);
+/* hosts, resolv.conf and hostname in the bundle's folder. */
+int bundle_write_names(const struct bundle *bundle, int dir_fd);
+
 /* Lines of /etc/hosts. */
 struct strbuf;
 void bundle_put_hosts(const struct bundle *bundle, struct strbuf *out);

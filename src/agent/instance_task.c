@@ -166,6 +166,25 @@ static int prepare(struct instance_task *task)
 	return r;
 }
 
+/* What the ports are inside is told inside, too, to what runs already. */
+static int attach(struct instance_task *task)
+{
+	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
+	const struct instance_spec *spec = &task->instance->spec;
+	const struct network_args *way_out = instance_networks_way_out(spec, &task->networks);
+	struct bundle bundle = { .dir = dir,
+				 .name = task->instance->meta.name,
+				 .spec = spec,
+				 .nameserver4 = way_out->gateway4,
+				 .nameserver6 = way_out->gateway6,
+				 .dns_domain = way_out->dns_domain };
+	int r = instance_ports_attach(task);
+
+	if (!task->runs || task->stuck || spec->type == INSTANCE_VM)
+		return r;
+	return r < 0 ? r : bundle_refresh_names(&bundle, &task->err);
+}
+
 /* Does a command; an error is none when the container is then in the state that was wanted. */
 static int do_until(struct instance_task *task, const char *command, enum oci_status wanted)
 {
@@ -329,7 +348,7 @@ void instance_task_run(struct instance_task *task)
 		task->result = prepare(task);
 		break;
 	case PLAN_ATTACH:
-		task->result = instance_ports_attach(task);
+		task->result = attach(task);
 		break;
 	case PLAN_START:
 		task->result = start(task);

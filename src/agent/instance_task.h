@@ -28,6 +28,7 @@ struct instance_task {
 	char image_uid[UID_SIZE];
 	struct instance_networks networks; /* PREPARE, ATTACH */
 	pid_t pid;
+	bool runs; /* ATTACH: what the user wants runs already */
 	int64_t now_ms;
 	bool crashed;         /* CLEAN: a machine that ended without telling how its command did */
 	int64_t monitor_code; /* and how its monitor ended */

@@ -182,6 +182,7 @@ void actor_submit(struct instance_actor *actor, enum plan_step step, const char 
 	memcpy(task->image_uid, image_uid, sizeof(task->image_uid));
 	task->networks = *networks;
 	task->pid = actor->pid;
+	task->runs = actor->seen.run == PLAN_RUN_RUNNING || actor->seen.run == PLAN_RUN_PAUSED;
 	task->killed = actor->begun && actor->record.exit_code == EXIT_CODE_SIGNAL + SIGKILL &&
 		       !actor->kill_sent;
 	task->reaped = actor->reaped;

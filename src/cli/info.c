@@ -153,6 +153,23 @@ static void info_two(struct strbuf *out, const char *title, const json_t *usage,
 	listing_fact(out, title, strbuf_str(&text));
 }
 
+/* The parts of the sum, when there are several. */
+static void info_interfaces(struct strbuf *out, const json_t *interfaces)
+{
+	const json_t *one;
+	size_t i;
+
+	if (json_array_size(interfaces) < 2)
+		return;
+	json_array_foreach(interfaces, i, one)
+	{
+		const char *name = resource_text(one, "interface");
+		AUTO(free) char *title = mem_printf("  %s", name ? name : "?");
+
+		info_two(out, title, one, "rx_bytes", "received", "tx_bytes", "sent");
+	}
+}
+
 /* What it consumes, when it runs; without an answer the rest is worth showing, too. */
 static void info_instance_usage(struct cli *cli, struct strbuf *out, const json_t *instance)
 {
@@ -175,6 +192,7 @@ static void info_instance_usage(struct cli *cli, struct strbuf *out, const json_
 	info_of(out, "processes", usage, "pids.current", "pids.limit", false);
 	info_two(out, "disk", usage, "io.read_bytes", "read", "io.write_bytes", "written");
 	info_two(out, "traffic", usage, "network.rx_bytes", "received", "network.tx_bytes", "sent");
+	info_interfaces(out, resource_at(usage, "network.interfaces"));
 }
 
 /* "default  eth0  10.90.0.2, fd00::2, 02:62:0a:5a:00:02", one for each port. */

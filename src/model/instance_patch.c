@@ -88,6 +88,10 @@ static int refuse_others(const json_t *patch, struct error *err)
 
 		for (size_t i = 0; i < ARRAY_COUNT(known); i++)
 			found |= strcmp(known[i], key) == 0;
+		if (strcmp(key, "ports") == 0)
+			return error_say(err, -EINVAL,
+					 "ports: are added and removed one by one, with POST and "
+					 "DELETE of the instance's ports");
 		if (!found)
 			return error_say(err, -EINVAL,
 					 "%.64s: cannot be changed after the launch, only limits, "

@@ -2,7 +2,8 @@
  * tests/fuzz/fuzz_net_spec.c - what net/ is asked for, with arbitrary text in every place.
  *
  * The input is lines: network uid, ipv4, gateway4, ipv6, gateway6, domain, port uid, name, mac,
- * addresses, host ip, protocol.  What passes the checks must be safe to put into files and names.
+ * addresses, host ip, protocol, interface.  What passes the checks must be safe to put into files
+ * and names.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { LINES = 13 };
+enum { LINES = 14 };
 
 static void check_safe(const char *text, const char *allowed)
 {
@@ -40,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				       .mtu = (uint32_t) (size * 7) };
 	struct port_spec port = { .network = &network,
 				  .uid = lines[6],
+				  .interface = lines[13],
 				  .name = lines[7],
 				  .mac = lines[8],
 				  .ipv4 = lines[9],
@@ -52,6 +54,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(network_check(&network, NULL) == 0);
 		check_safe(network.uid, "0123456789abcdef");
 		check_safe(port.uid, "0123456789abcdef");
+		if (port.interface)
+			check_safe(port.interface, "abcdefghijklmnopqrstuvwxyz"
+						   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
 		check_safe(port.name, "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-");
 	} else {

@@ -831,6 +831,8 @@ def test_tls(program, certificate):
     (["launch", "--pull", "a"], ["always"]),
     (["exec", "web", "ls", "x"], ["@files"]),
     (["info", "web", ""], []),
+    (["network", "attach", "back", "d"], ["db"]),
+    (["network", "attach", "back", "db", ""], []),
     (["nonsense", "x", ""], []),
 ])
 def test_completion(brume, server, words, expected):

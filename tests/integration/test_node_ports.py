@@ -1,12 +1,15 @@
 """Instances in several networks: joined and left while they run, addresses, isolation, kill -9."""
 import json
+import os
 import random
 
 import images
 import pytest
+from conftest import need
 from node import eventually
+from vm_kernel import give_kernel
 
-SEED = 20261121
+SEED = int(os.environ.get("BRUME_TEST_SEED", "20261121"))
 
 
 def ports(node, name):
@@ -124,6 +127,14 @@ def test_joining_and_leaving_while_it_runs(two):
     assert set(interfaces(node, "it")) == {"eth0"}
     assert "default via 10.71.0.1" in node.sh("it", "ip route")
     assert node.instance("it")["status"]["pid"] == pid
+    # Whom it asks for names goes with the way out, unless it says otherwise itself.
+    assert "nameserver 10.71.0.1\n" in node.sh("it", "cat /etc/resolv.conf")
+    assert f"{ports(node, 'it')['front']['ipv4']}\tit\n" in node.sh("it", "cat /etc/hosts")
+    assert "Name:" in node.sh("it", "nslookup it")
+    node.sh("it", "echo nameserver 192.0.2.1 > /etc/resolv.conf")
+    node.cli("network", "detach", "front", "it")
+    node.cli("network", "attach", "front", "it")
+    assert node.sh("it", "cat /etc/resolv.conf") == "nameserver 192.0.2.1\n"
     # Paused and stopped ones, too; what they have is there when they go on.
     node.cli("pause", "it")
     node.cli("network", "attach", "default", "it")
@@ -310,3 +321,32 @@ def test_kill_9_in_the_middle(node):
         node.cli("delete", "--force", name)
     for name in ("front", "vault"):
         node.cli("network", "delete", name)
+
+
+@pytest.mark.slow
+def test_a_virtual_machine_has_several(two):
+    node, _ = two
+    need("qemu-system-x86_64", "mke2fs")
+    give_kernel(node)
+    reference = node.registry.push(images.busybox(), "busybox:1")
+    boot = {"timeout": 240}
+    node.cli("launch", "--vm", reference, "vm", "-m", "256M", "--network", "front", "--network",
+             "back,ip=10.72.0.9", "--", "sleep", "1000", **boot)
+    assert interfaces(node, "vm")["eth1"] == {"10.72.0.9"}
+    assert node.sh("vm", "ip route").count("default via 10.71.0.1") == 1
+    assert node.sh("vm", "cat /sys/class/net/eth1/mtu") == "1400\n"
+    taps = {f"{node.prefix}v{p['uid']}"[:15] for p in ports(node, "vm").values()}
+    assert len(taps) == 2 and taps <= node.links()
+    node.launch(reference, "peer", "--network", "back", command=("sleep", "1000"))
+    assert reaches(node, "peer", "10.72.0.9")
+    for verb in ("attach", "detach"):
+        done = node.cli("network", verb, "back", "vm", code=1)
+        assert "stop it first" in done.stderr
+    node.cli("stop", "-t", "1", "vm", timeout=60)
+    node.cli("network", "detach", "front", "vm")
+    node.cli("network", "attach", "default", "vm")
+    node.cli("start", "vm", **boot)
+    found = interfaces(node, "vm")
+    assert found["eth0"] == {"10.72.0.9"} and len(found["eth1"]) == 2
+    assert [p["interface"] for p in node.instance("vm")["spec"]["ports"]] == ["eth0", "eth1"]
+    assert not taps & node.links() - {f"{node.prefix}v{ports(node, 'vm')['back']['uid']}"[:15]}

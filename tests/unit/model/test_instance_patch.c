@@ -113,6 +113,7 @@ static void refuses_what_is_not_right(void **state)
 {
 	static const char *const patches[][2] = {
 		{ "{\"image\":\"x\"}", "image: cannot be changed after the launch" },
+		{ "{\"ports\":[]}", "ports: are added and removed one by one" },
 		{ "{\"limits\":{\"cpus\":0}}", "limits.cpus: must be a number" },
 		{ "{\"limits\":{\"memory_bytes\":5}}", "limits.memory_bytes: must be at least" },
 		{ "{\"limits\":{\"disk\":5}}", "limits.disk" },

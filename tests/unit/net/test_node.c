@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -234,6 +235,120 @@ static void removes_everything_of_a_network(void **state)
 	net_free(net);
 }
 
+static bool has_name(const char *folder, const char *network, const char *port)
+{
+	AUTO(free) char *path = mem_printf("%s/networks/%s/hosts/%s", folder, network, port);
+
+	return access(path, F_OK) == 0;
+}
+
+static bool there(const char *name)
+{
+	return if_nametoindex(name) != 0;
+}
+
+static void expect_sysctl(const char *path, char value)
+{
+	AUTO(free) char *text = NULL;
+
+	assert_int_equal(file_read(AT_FDCWD, path, 64, &text, NULL), 0);
+	if (text[0] != value)
+		fail_msg("%s is %s", path, text);
+}
+
+static void isolated_networks_may_be_alike(void **state)
+{
+	static const char *const uids[] = { "a1", "a2", "a3" };
+	AUTO(folder_done) char *folder = make_folder();
+	struct error err = {};
+	struct net *net;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	NEED_DNSMASQ();
+	net = open_net(folder);
+	for (size_t i = 0; i < ARRAY_COUNT(uids); i++) {
+		AUTO(bridge_status_done) struct bridge_status status = {};
+		struct bridge_spec spec = { .uid = uids[i],
+					    .ipv4 = "10.78.0.0/24",
+					    .ipv6 = "fd78::/64",
+					    .isolated = i < 2 };
+
+		if (network_ensure(net, &spec, &status, &err) < 0)
+			fail_msg("%s: %s", uids[i], err.msg);
+		assert_true((status.dns.argv != NULL) == (i == 2));
+	}
+	expect_sysctl("/proc/sys/net/ipv4/conf/t-a1/forwarding", '0');
+	expect_sysctl("/proc/sys/net/ipv4/conf/t-a1/arp_ignore", '8');
+	expect_sysctl("/proc/sys/net/ipv4/conf/t-a3/forwarding", '1');
+	if (access("/proc/sys/net/ipv6/conf/t-a1", F_OK) == 0)
+		expect_sysctl("/proc/sys/net/ipv6/conf/t-a1/disable_ipv6", '1');
+	for (size_t i = 0; i < ARRAY_COUNT(uids); i++)
+		assert_int_equal(network_remove(net, uids[i], NULL), 0);
+	assert_int_equal(count_elements(net), 0);
+	assert_int_equal(net_destroy(net, NULL), 0);
+	net_free(net);
+}
+
+static void ports_come_and_go(void **state)
+{
+	static const struct bridge_spec one = { .uid = "a1", .ipv4 = "10.78.0.0/24" };
+	static const struct bridge_spec two = { .uid = "a2", .ipv4 = "10.79.0.0/24" };
+	struct port_spec first = {
+		.network = &one, .uid = "c1", .name = "web", .ipv4 = "10.78.0.5", .leads_out = true
+	};
+	struct port_spec second = { .network = &two,
+				    .uid = "c2",
+				    .interface = "eth1",
+				    .name = "web",
+				    .ipv4 = "10.79.0.5" };
+	AUTO(bridge_status_done) struct bridge_status status1 = {};
+	AUTO(bridge_status_done) struct bridge_status status2 = {};
+	AUTO(net_observed_done) struct net_observed before = {};
+	AUTO(folder_done) char *folder = make_folder();
+	struct net_gc_report report = {};
+	struct error err = {};
+	struct net *net;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	NEED_DNSMASQ();
+	net = open_net(folder);
+	AUTO(fd_close) int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	AUTO(fd_close) int inside = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(setns(home, CLONE_NEWNET), 0);
+	if (network_ensure(net, &one, &status1, &err) < 0 ||
+	    network_ensure(net, &two, &status2, &err) < 0 ||
+	    port_attach(net, &first, inside, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_int_equal(net_observe(net, &before, NULL), 0);
+	assert_string_equal(before.ports[0], "c1");
+	assert_string_equal(before.names[0], "c1");
+	if (port_attach(net, &second, inside, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_true(there("tvc1") && there("tvc2") && has_name(folder, "a2", "c2"));
+	assert_int_equal(setns(inside, CLONE_NEWNET), 0);
+	assert_true(there("eth0") && there("eth1"));
+	assert_int_equal(setns(home, CLONE_NEWNET), 0);
+	/* A list that is older than the second port does not take it away. */
+	struct net_wanted wanted = { .networks = (char *[]){ (char *) "a1", (char *) "a2", NULL },
+				     .before = &before };
+	assert_int_equal(net_gc(net, &wanted, &report, NULL), 0);
+	assert_int_equal(report.ports, 1);
+	assert_int_equal(report.names, 1);
+	assert_false(there("tvc1"));
+	assert_true(there("tvc2") && has_name(folder, "a2", "c2"));
+	/* Of what goes on one port goes. */
+	assert_int_equal(port_remove(net, "a2", "../x", &err), -EINVAL);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(port_remove(net, "a2", "c2", &err), 0);
+		assert_false(there("tvc2") || has_name(folder, "a2", "c2"));
+	}
+	assert_int_equal(net_destroy(net, NULL), 0);
+	net_free(net);
+}
+
 struct attacher {
 	struct net *net;
 	unsigned int number;
@@ -325,6 +440,8 @@ int main(void)
 		cmocka_unit_test(many_threads_at_once),
 		cmocka_unit_test(removes_everything_of_a_network),
 		cmocka_unit_test(many_ports_at_once),
+		cmocka_unit_test(isolated_networks_may_be_alike),
+		cmocka_unit_test(ports_come_and_go),
 	};
 
 	return cmocka_run_group_tests(tests, enter_own_netns, NULL);
