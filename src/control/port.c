@@ -81,7 +81,7 @@ static int check_given(struct control *control, const struct item *network, cons
 				 name);
 	claim = find_claim(control, network, &ip);
 	if (claim)
-		return error_say(err, -EEXIST, "address %s is taken by instance \"%s\"", text,
+		return error_say(err, -EADDRINUSE, "address %s is taken by instance \"%s\"", text,
 				 claimant(control, claim));
 	return 0;
 }
@@ -114,7 +114,7 @@ static int choose(struct control *control, const struct item *network, uint64_t 
 			ip_format(&ip6, port->ipv6);
 		return 0;
 	}
-	return error_say(err, -ENOSPC, "network \"%s\" has no free address left",
+	return error_say(err, -EDQUOT, "network \"%s\" has no free address left",
 			 network->meta->name);
 }
 
@@ -152,7 +152,7 @@ static int take_mac(struct draft *draft, const struct item *network, const char 
 	claim_key(key, network->meta->uid, port->mac);
 	claim = mirror_find_claim(draft->control, key);
 	if (claim)
-		return error_say(err, -EEXIST, "mac %s is taken by instance \"%s\"", port->mac,
+		return error_say(err, -EADDRINUSE, "mac %s is taken by instance \"%s\"", port->mac,
 				 claimant(draft->control, claim));
 	draft_claim_port(draft, key, instance_uid, port->uid);
 	return 0;
@@ -369,7 +369,7 @@ static int prepare_attach(struct work *work, struct draft *draft, struct error *
 						: "attached already to",
 				 wanted->network);
 	if (spec->port_count == PORTS_MAX)
-		return error_say(err, -E2BIG, "instance \"%s\" has %d ports already, no more fit",
+		return error_say(err, -EDQUOT, "instance \"%s\" has %d ports already, no more fit",
 				 request->name, PORTS_MAX);
 	instance = draft_edit(draft, item);
 	spec = &instance->spec;

@@ -209,6 +209,7 @@ def test_a_full_network(busybox):
         node.launch(reference, "late", command=("sleep", "1000"))
         done = node.cli("network", "attach", "tiny", "late", code=1)
         assert 'network "tiny" has no free address left' in done.stderr
+        assert "delete what is not needed" in done.stderr
         done = node.cli("launch", reference, "no", "--network", "tiny", code=1)
         assert "no free address left" in done.stderr
         free = ports(node, "i2")["tiny"]["ipv4"]

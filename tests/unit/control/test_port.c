@@ -115,7 +115,7 @@ static void test_refused_addresses(void **state)
 		int result;
 		const char *words;
 	} cases[] = {
-		{ "{\"network\":\"back\",\"ipv4\":\"10.1.0.5\"}", -EEXIST,
+		{ "{\"network\":\"back\",\"ipv4\":\"10.1.0.5\"}", -EADDRINUSE,
 		  "address 10.1.0.5 is taken by instance \"a\"" },
 		{ "{\"network\":\"back\",\"ipv4\":\"10.2.0.5\"}", -EINVAL,
 		  "address 10.2.0.5 is outside of 10.1.0.0/24, network \"back\"" },
@@ -124,7 +124,7 @@ static void test_refused_addresses(void **state)
 		{ "{\"network\":\"back\",\"ipv4\":\"10.1.0.0\"}", -EINVAL, "is the network or" },
 		{ "{\"network\":\"back\",\"ipv4\":\"10.1.0.255\"}", -EINVAL, "broadcast" },
 		{ "{\"network\":\"back\",\"ipv6\":\"fd00::5\"}", -EINVAL, "has no IPv6 subnet" },
-		{ "{\"network\":\"back\",\"mac\":\"02:aa:00:00:00:01\"}", -EEXIST,
+		{ "{\"network\":\"back\",\"mac\":\"02:aa:00:00:00:01\"}", -EADDRINUSE,
 		  "mac 02:aa:00:00:00:01 is taken by instance \"a\"" },
 		{ "{\"network\":\"back\",\"mac\":\"02:62:00:00:00:01\"}", -EINVAL, "brume's own" },
 		{ "{\"network\":\"nix\"}", -ENOENT, "network \"nix\" does not exist" },
@@ -209,7 +209,7 @@ static void test_attach_and_detach(void **state)
 	assert_int_equal(attach(&world, "a", "back"), -EBUSY);
 	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"ports\":[{\"network\":\"back\","
 					      "\"ipv4\":\"10.1.0.7\"}]}"),
-			 -EEXIST);
+			 -EADDRINUSE);
 	assert_int_equal(detach(&world, "a", "back"), 0);
 	world.node_works = true;
 	world_settle(&world);
@@ -298,7 +298,7 @@ static void test_a_full_network(void **state)
 		assert_int_equal(world_launch(&world, body), 0);
 	}
 	world_settle(&world);
-	assert_int_equal(attach(&world, "a", "inside"), -ENOSPC);
+	assert_int_equal(attach(&world, "a", "inside"), -EDQUOT);
 	assert_string_equal(world.err.msg, "network \"inside\" has no free address left");
 	assert_int_equal(detach(&world, "i3", "inside"), 0);
 	world_settle(&world);

@@ -213,7 +213,7 @@ static void test_full_network(void **state)
 	assert_int_equal(world_count(&world, KIND_INSTANCE), 5);
 	assert_int_equal(
 		world_launch(&world, "{\"image\":\"web\",\"ports\":[{\"network\":\"tiny\"}]}"),
-		-ENOSPC);
+		-EDQUOT);
 	assert_int_equal(world_delete(&world, "i3", true), 0);
 	world_settle(&world);
 	assert_int_equal(
