@@ -112,6 +112,7 @@ static int choose(struct plan_vm *vm)
 	vm->record.status = (struct vm_status){
 		.backend = mem_strdup(machine_backend_name(vm->choice.backend)),
 		.why = mem_strdup(vm->choice.why),
+		.architecture = mem_strdup(architecture),
 		.firmware = mem_strdup(disk ? machine_firmware_name(architecture) : NULL),
 		.cpus = vm_cpus(spec),
 		.memory_bytes = vm_memory_bytes(spec)

@@ -12,6 +12,8 @@
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "cli/cli.h"
+#include "cli/listing.h"
+#include "cli/resource.h"
 #include "cli/verb.h"
 
 enum { OUTPUT_MAX = 4096, SELF_BYTES_MAX = 4096 };
@@ -94,6 +96,36 @@ static int bench_parse(const char *text, const char *where, json_t **ret, struct
 		     : 0;
 }
 
+#if defined(__aarch64__)
+#define OWN_ARCHITECTURE "arm64"
+#else
+#define OWN_ARCHITECTURE "amd64"
+#endif
+
+/* The program for the instance's processor: that of an emulated machine is another one. */
+static int bench_program(struct cli *cli, const char *name, const char *own, char **ret,
+			 struct error *err)
+{
+	AUTO(json_decref) json_t *instance = NULL;
+	AUTO(free) char *path = NULL;
+	const char *architecture;
+	int r = listing_get(cli, "instances", name, &instance, err);
+
+	if (r < 0)
+		return r;
+	architecture = resource_text(instance, "status.machine.architecture");
+	if (!architecture || strcmp(architecture, OWN_ARCHITECTURE) == 0)
+		path = mem_strdup(own);
+	else if (!strchr(architecture, '/'))
+		path = mem_printf("%s-%s", own, architecture);
+	if (!path || access(path, R_OK) < 0)
+		return error_say(err, -ENOENT, "%s is a machine of %s, and there is no %s-%s", name,
+				 architecture ? architecture : OWN_ARCHITECTURE, own,
+				 architecture ? architecture : OWN_ARCHITECTURE);
+	*ret = TAKE_PTR(path);
+	return 0;
+}
+
 static int bench_measure(struct cli *cli, const char *name, json_t **ret_host,
 			 json_t **ret_instance, struct error *err)
 {
@@ -110,8 +142,11 @@ static int bench_measure(struct cli *cli, const char *name, json_t **ret_host,
 	AUTO(free) char *program = mem_printf("%s/brume-measure", folder);
 	if (access(program, X_OK) < 0)
 		return error_set(err, -errno, "%s", program);
-	int r = bench_self(cli, self, (const char *const[]){ "cp", "-q", program, target, NULL },
-			   &none, err);
+	AUTO(free) char *theirs = NULL;
+	int r = bench_program(cli, name, program, &theirs, err);
+	if (r == 0)
+		r = bench_self(cli, self, (const char *const[]){ "cp", "-q", theirs, target, NULL },
+			       &none, err);
 	if (r == 0)
 		r = bench_self(cli, self,
 			       (const char *const[]){ "exec", "--user", "0", name, "--", PLACE,

@@ -262,6 +262,7 @@ void vm_status_read(struct json_reader *in, const json_t *object, const char *na
 		return;
 	member_read_text(&sub, value, "backend", TEXT_MAX_BYTES, &status->backend);
 	member_read_text(&sub, value, "why", TEXT_MAX_BYTES, &status->why);
+	member_read_text(&sub, value, "architecture", TEXT_MAX_BYTES, &status->architecture);
 	member_read_text(&sub, value, "kernel", TEXT_MAX_BYTES, &status->kernel);
 	member_read_text(&sub, value, "firmware", TEXT_MAX_BYTES, &status->firmware);
 	json_read_uint32(&sub, value, "cpus", VM_CPUS_MAX, &status->cpus);
@@ -275,6 +276,7 @@ json_t *vm_status_encode(const struct vm_status *status)
 
 	json_put_string(object, "backend", status->backend);
 	json_put_string(object, "why", status->why);
+	json_put_string(object, "architecture", status->architecture);
 	json_put_string(object, "kernel", status->kernel);
 	json_put_string(object, "firmware", status->firmware);
 	member_put_uint(object, "cpus", status->cpus);
@@ -287,6 +289,7 @@ void vm_status_copy(struct vm_status *to, const struct vm_status *from)
 	*to = *from;
 	to->backend = mem_strdup(from->backend);
 	to->why = mem_strdup(from->why);
+	to->architecture = mem_strdup(from->architecture);
 	to->kernel = mem_strdup(from->kernel);
 	to->firmware = mem_strdup(from->firmware);
 }
@@ -295,6 +298,7 @@ void vm_status_done(struct vm_status *status)
 {
 	free(status->backend);
 	free(status->why);
+	free(status->architecture);
 	free(status->kernel);
 	free(status->firmware);
 	*status = (struct vm_status){};

@@ -70,6 +70,7 @@ uint64_t vm_disk_bytes(const struct instance_spec *spec);
 struct vm_status {
 	char *backend; /* "brume-vmm", "qemu" */
 	char *why;     /* it is this one */
+	char *architecture;
 	char *kernel;
 	char *firmware; /* "bios", "uefi": boots the disk of the image; NULL: the kernel is ours */
 	uint32_t cpus;

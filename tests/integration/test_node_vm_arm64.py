@@ -95,7 +95,7 @@ def test_it_is_another_processor(web):
     assert web.out("exec", "web", "--", "nproc").strip() == "2"
     machine = web.json("info", "web")["status"]["machine"]
     assert machine["backend"] == "qemu" and machine["why"] == "arm64 is emulated on amd64"
-    assert machine["kernel"] == web.kernel_of_arm64
+    assert (machine["kernel"], machine["architecture"]) == (web.kernel_of_arm64, "arm64")
     done = web.cli("launch", "--vm", "--platform", "linux/amd64", web.both, "no", code=1)
     assert "is here for linux/arm64, not for linux/amd64" in done.stderr
 
@@ -116,6 +116,12 @@ def test_exec_and_files(web, scratch):
     assert (scratch / "back").read_bytes() == (scratch / "file").read_bytes()
     assert any("httpd" in p["command"] for p in web.json("top", "web"))
     assert 0 < web.api("GET", "/1.0/instances/web/stats")["memory"]["guest_usage_bytes"] < 256 << 20
+
+
+def test_what_emulation_costs(web):
+    measured = {row["what"]: row.get("ratio") for row in json.loads(web.out("bench", "virt", "web", "-f", "json", timeout=120))}
+    assert measured["arithmetic, 1000 steps"] > 1
+    assert ".brume-measure" not in web.out("exec", "web", "--", "ls", "-a", "/")
 
 
 def test_stop_start_and_delete(web):
