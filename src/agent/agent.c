@@ -400,11 +400,11 @@ static void block_signals(void)
 }
 
 /* Measures before the loop runs; the node's hello then has the answer at once. */
-static void tell_machines(void)
+static void tell_machines(const struct agent_options *options)
 {
 	struct machine_host host;
 
-	machine_host(&host);
+	machine_host(options->vm_backend, &host);
 	log_info("virtual machines: %s (%s)", host.backend[0] ? host.backend : "none", host.why);
 }
 
@@ -445,7 +445,7 @@ int agent_run(const struct agent_options *options, struct error *err)
 		return r;
 	log_info("node %s: state %s, run %s, prefix %s", options->node, options->state,
 		 options->run, options->prefix);
-	tell_machines();
+	tell_machines(options);
 	r = sd_event_loop(agent->event);
 	return r < 0 ? error_set(err, r, "event loop") : 0;
 }

@@ -10,6 +10,8 @@
  * (what runs) and the folders of the node.  Nothing is removed before brumed has said all it wants.
  */
 
+#include "machine/machine.h"
+
 struct error;
 
 struct agent_options {
@@ -26,7 +28,8 @@ struct agent_options {
 	const char *policy;          /* what the node gives to instances; NULL: STATE/policy.json */
 	const char *registry;        /* completes short image references; NULL: none */
 	unsigned int boot_timeout_s; /* for a guest to start its command */
-	const char *levels;          /* log levels, handed on to the keeper; may be NULL */
+	enum machine_preference vm_backend;
+	const char *levels; /* log levels, handed on to the keeper; may be NULL */
 };
 
 /* Runs until SIGTERM or SIGINT: 0.  -EWOULDBLOCK when another agent has the run folder. */

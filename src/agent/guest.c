@@ -11,7 +11,13 @@
 #include "base/pool.h"
 #include "base/strbuf.h"
 
-enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000, NUDGE_MS = 1000 };
+enum {
+	RETRY_FIRST_MS = 50,
+	RETRY_MAX_MS = 1000,
+	NUDGE_MS = 1000,
+	BREACHES_MIN = 2,
+	BREACH_MAX = 200
+};
 
 /* One attempt; outlives the guest while a worker is at it. */
 struct attempt {
@@ -45,6 +51,8 @@ struct guest {
 	struct retry retry, nudge;
 	struct guest_request *requests;
 	bool up;
+	unsigned int breaches; /* of the protocol; counted up to BREACHES_MIN */
+	char *breach;          /* NULL: not that many */
 };
 
 /* ---- requests ---- */
@@ -255,12 +263,28 @@ static void on_told(void *data)
 {
 	struct guest *guest = data;
 
-	retry_reset(&guest->retry);
+	/* Who says hello and then what is none of the protocol does not get us back at once. */
+	if (guest->breaches == 0)
+		retry_reset(&guest->retry);
 	retry_stop(&guest->nudge);
 	guest->up = guest_link_state(guest->link) != GUEST_BOOTING;
 	/* Last: it may end the guest. */
 	begin_requests(guest);
 	guest->ops->told(guest->data);
+}
+
+/* Parts of it may be the guest's own. */
+static char *breach_text(const char *message)
+{
+	AUTO(strbuf_done) struct strbuf text = {};
+	size_t size = strnlen(message, BREACH_MAX);
+
+	do {
+		strbuf_consume(&text, text.size);
+		strbuf_put_printable(&text, message, size);
+		size /= 2;
+	} while (text.size > BREACH_MAX);
+	return strbuf_take(&text);
 }
 
 static void on_lost(void *data, const struct error *why)
@@ -269,6 +293,9 @@ static void on_lost(void *data, const struct error *why)
 
 	log_debug("guest: %s", why->msg);
 	retry_stop(&guest->nudge);
+	if (guest_link_broken(guest->link) && guest->breaches < BREACHES_MIN &&
+	    ++guest->breaches == BREACHES_MIN)
+		guest->breach = breach_text(why->msg);
 	guest_link_free(guest->link);
 	guest->link = NULL;
 	connect_later(guest);
@@ -353,6 +380,11 @@ bool guest_is_up(const struct guest *guest)
 	return guest->up;
 }
 
+const char *guest_breach(const struct guest *guest)
+{
+	return guest->breach;
+}
+
 void guest_free(struct guest *guest)
 {
 	struct error why = {};
@@ -368,5 +400,6 @@ void guest_free(struct guest *guest)
 	while (guest->requests)
 		request_fail(guest->requests, &why);
 	free(guest->run_dir);
+	free(guest->breach);
 	free(guest);
 }

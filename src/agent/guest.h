@@ -28,6 +28,13 @@ struct guest *guest_new(sd_event *event, struct pool *pool, enum machine_backend
 bool guest_is_up(const struct guest *guest);
 
 /*
+ * How it breaks the protocol, again and again: once may be what an earlier connection left on a
+ * serial port.  The first such words stay, so that a guest cannot keep others busy by telling
+ * something else each time.  NULL: it does not.
+ */
+const char *guest_breach(const struct guest *guest);
+
+/*
  * A call that waits until the guest can take it; one that has booted has GUEST_PATIENCE_MS for
  * that, then `closed` says so. Never calls back before it has returned.
  */

@@ -425,6 +425,11 @@ enum guest_state guest_link_state(const struct guest_link *link)
 	return link->state;
 }
 
+bool guest_link_broken(const struct guest_link *link)
+{
+	return link->broken.code < 0;
+}
+
 const char *guest_link_error(const struct guest_link *link)
 {
 	return link->error;

@@ -44,6 +44,8 @@ void guest_link_nudge(struct guest_link *link);
 /* Has it said hello? */
 bool guest_link_ready(const struct guest_link *link);
 enum guest_state guest_link_state(const struct guest_link *link);
+/* While it is lost: the guest has broken the protocol.  Otherwise the connection has just ended. */
+bool guest_link_broken(const struct guest_link *link);
 /* Why the command could not be run, or NULL; printable. */
 const char *guest_link_error(const struct guest_link *link);
 

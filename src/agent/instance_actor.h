@@ -42,6 +42,9 @@ struct error;
 struct guest;
 int instance_guest(struct agent *agent, const char *uid, struct guest **ret, struct error *err);
 
+/* Does the monitor of its machine run and answer?  That of one that is paused stands still. */
+bool instance_monitor_answers(struct agent *agent, const char *uid);
+
 /* Where it is in its network, to be reached from the node; NULL: nowhere. */
 const char *instance_address(struct agent *agent, const char *uid);
 

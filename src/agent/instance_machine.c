@@ -54,6 +54,7 @@ struct boot_failure {
 	const struct agent *agent;
 	char uid[UID_SIZE];
 	enum machine_backend backend;
+	char *breach; /* how it broke the guest channel's protocol, or NULL */
 	char *words;
 };
 
@@ -141,6 +142,7 @@ char *machine_console(const struct agent *agent, const char *uid, enum machine_b
 
 static void failure_free(struct boot_failure *failure)
 {
+	free(failure->breach);
 	free(failure->words);
 	free(failure);
 }
@@ -149,8 +151,10 @@ static void fetch_words(void *data)
 {
 	struct boot_failure *failure = data;
 	AUTO(free)
-	char *text = mem_printf("the guest has not started its command within %u seconds",
-				failure->agent->options->boot_timeout_s);
+	char *text = mem_printf("the guest has not started its command within %u seconds%s%s",
+				failure->agent->options->boot_timeout_s,
+				failure->breach ? ", and breaks its protocol: " : "",
+				failure->breach ? failure->breach : "");
 
 	failure->words = machine_console(failure->agent, failure->uid, failure->backend, text);
 }
@@ -184,6 +188,7 @@ static void on_boot_timeout(void *data)
 	failure->agent = actor->agent;
 	memcpy(failure->uid, actor->uid, sizeof(failure->uid));
 	failure->backend = machine->record.backend;
+	failure->breach = mem_strdup(machine->record.status.guest_error);
 	machine->failure = failure;
 	pool_submit(actor->agent->pool, fetch_words, give_up, failure);
 }
@@ -214,7 +219,13 @@ static void on_told(void *data)
 {
 	struct instance_machine *machine = data;
 	struct instance_actor *actor = machine->actor;
+	const char *breach = guest_breach(machine->guest);
 
+	if (breach && !machine->record.status.guest_error) {
+		log_warning("instance %s: its guest breaks the protocol: %s", actor->uid, breach);
+		machine->record.status.guest_error = mem_strdup(breach);
+		actor_tell(actor);
+	}
 	if (actor->seen.booting && guest_is_up(machine->guest)) {
 		write_booted(actor);
 		log_info("instance %s: its guest has booted", actor->uid);
@@ -437,6 +448,13 @@ const char *instance_address(struct agent *agent, const char *uid)
 		return NULL;
 	port = &actor_spec(actor)->ports[outlet];
 	return port->ipv4[0] ? port->ipv4 : port->ipv6[0] ? port->ipv6 : NULL;
+}
+
+bool instance_monitor_answers(struct agent *agent, const char *uid)
+{
+	const struct instance_actor *actor = actor_find(agent, uid);
+
+	return actor && actor->machine && actor->seen.run == PLAN_RUN_RUNNING;
 }
 
 int instance_guest(struct agent *agent, const char *uid, struct guest **ret, struct error *err)

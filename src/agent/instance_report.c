@@ -9,6 +9,7 @@ void actor_tell(struct instance_actor *actor)
 	struct plan_want want = actor_want(actor);
 	struct record *record = &actor->record;
 	struct instance_status status;
+	AUTO(free) char *pending = NULL;
 
 	if (!actor->want || !link_connected(actor->agent->link) || !actor->seen.keeper)
 		return;
@@ -42,6 +43,8 @@ void actor_tell(struct instance_actor *actor)
 		status.health = *instance_health_status(actor);
 	if (instance_machine_status(actor))
 		status.machine = *instance_machine_status(actor);
+	if (status.machine.backend)
+		status.machine.pending = pending = vm_pending(actor_spec(actor), &status.machine);
 	status.node = (char *) actor->agent->options->node;
 	AUTO(json_decref) json_t *json = instance_status_encode(&status);
 	uint64_t hash = agent_hash(json);

@@ -96,7 +96,8 @@ static int choose(struct plan_vm *vm)
 	bool disk = vm->image->disk != DISK_NONE;
 	int r = disk ? machine_choose_firmware(architecture, spec->vm.emulate, &vm->choice,
 					       &task->err)
-		     : machine_choose(architecture, spec->vm.emulate, &vm->choice, &task->err);
+		     : machine_choose(architecture, spec->vm.emulate,
+				      task->agent->options->vm_backend, &vm->choice, &task->err);
 
 	if (r == -ENOEXEC)
 		return error_say(
@@ -115,7 +116,8 @@ static int choose(struct plan_vm *vm)
 		.architecture = mem_strdup(architecture),
 		.firmware = mem_strdup(disk ? machine_firmware_name(architecture) : NULL),
 		.cpus = vm_cpus(spec),
-		.memory_bytes = vm_memory_bytes(spec)
+		.memory_bytes = vm_memory_bytes(spec),
+		.pids = spec->pids
 	};
 	vm->spec = (struct machine_spec){ .backend = vm->choice.backend,
 					  .kvm = vm->choice.kvm,
@@ -461,12 +463,58 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 
 /* ---- while it runs, and afterwards ---- */
 
-int instance_vm_limit(struct instance_task *task)
+/* Of a memory limit what a machine that runs can have: never more than it was started with. */
+static uint64_t memory_now(uint64_t limit_bytes, const struct vm_status *machine)
 {
-	struct instance_limits limits = instance_limits_of(&task->instance->spec);
+	uint64_t bytes = vm_memory_of_limit(limit_bytes);
+
+	return bytes < machine->memory_bytes ? bytes : machine->memory_bytes;
+}
+
+static double mib(uint64_t bytes)
+{
+	return (double) bytes / (1 << 20);
+}
+
+/* Its guest gives the rest up, if it does not need that now: it would kill its processes for it. */
+static int set_memory(struct instance_task *task, const struct vm_status *machine, uint64_t bytes)
+{
+	AUTO(free) char *run_dir = agent_run_path(task->agent, task->uid, "machine");
+	struct machine_balloon balloon;
+	int64_t started_ms;
+	bool paused = false;
+	int r;
+
+	(void) instance_read_started(task->agent, task->uid, &started_ms, &paused);
+	if (paused)
+		return error_say(&task->err, -EBUSY,
+				 "memory: the instance is paused; resume it first");
+	if (bytes < machine->memory_bytes / MACHINE_BALLOON_SHARE)
+		return error_say(&task->err, -EINVAL,
+				 "memory: it was started with %.0f MiB and keeps at least %.0f MiB "
+				 "while it runs; stop it first",
+				 mib(machine->memory_bytes),
+				 mib(machine->memory_bytes / MACHINE_BALLOON_SHARE));
+	r = machine_balloon(run_dir, NULL, &balloon, &task->err);
+	if (r < 0)
+		return error_wrap(&task->err, r, "memory");
+	if (balloon.total_bytes > 0) {
+		uint64_t free_bytes = balloon.balloon_bytes + balloon.available_bytes;
+
+		if (free_bytes < balloon.memory_bytes && balloon.memory_bytes - free_bytes > bytes)
+			return error_say(&task->err, -EBUSY,
+					 "memory: it uses %.1f MiB now, more than a limit of %.1f "
+					 "MiB",
+					 mib(balloon.memory_bytes - free_bytes), mib(bytes));
+	}
+	r = machine_balloon(run_dir, &bytes, &balloon, &task->err);
+	return r < 0 ? error_wrap(&task->err, r, "memory") : 0;
+}
+
+static int set_cpus(struct instance_task *task, double cpus)
+{
 	AUTO(free)
-	char *quota =
-		mem_printf("%lld", limits.cpus > 0 ? llround(limits.cpus * CPU_PERIOD_US) : -1LL);
+	char *quota = mem_printf("%lld", cpus > 0 ? llround(cpus * CPU_PERIOD_US) : -1LL);
 	AUTO(free) char *period = mem_printf("%d", CPU_PERIOD_US);
 	char *argv[] = { (char *) "update",
 			 (char *) "--cpu-period",
@@ -475,8 +523,36 @@ int instance_vm_limit(struct instance_task *task)
 			 quota,
 			 task->uid,
 			 NULL };
-	int r = oci_run(task->agent->options, argv, NULL, &task->err);
 
+	return oci_run(task->agent->options, argv, NULL, &task->err);
+}
+
+int instance_vm_limit(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	struct instance_limits limits = instance_limits_of(spec), before = limits;
+	AUTO(machine_record_done) struct machine_record record = {};
+	bool known = limits_read(task->agent, task->uid, &before) == 0;
+	uint64_t bytes, bytes_before;
+	int r = machine_record_read(task->agent, task->uid, &record, &task->err);
+
+	if (r == 0)
+		r = instance_image_check(spec, record.status.firmware, &task->err);
+	if (r < 0)
+		return r;
+	bytes = memory_now(limits.memory_bytes, &record.status);
+	bytes_before = memory_now(before.memory_bytes, &record.status);
+	r = set_cpus(task, limits.cpus);
+	if (r == 0 && (!known || bytes != bytes_before)) {
+		r = set_memory(task, &record.status, bytes);
+		/* All of them, or none. */
+		if (r < 0 && known) {
+			struct error why = task->err;
+
+			(void) set_cpus(task, before.cpus);
+			task->err = why;
+		}
+	}
 	return r < 0 ? r : limits_write(task->agent, task->uid, &limits, &task->err);
 }
 

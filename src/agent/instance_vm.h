@@ -24,7 +24,8 @@ DEFINE_AUTO(struct instance_vm_fds *, instance_vm_fds_free)
 /* PREPARE: everything that the monitor is spawned with. */
 int instance_vm_prepare(struct instance_task *task, const struct image_info *image);
 
-/* LIMIT: what of the limits can change while it runs. */
+/* LIMIT: all of them or none; what a machine that runs cannot be given comes with its next start.
+ */
 int instance_vm_limit(struct instance_task *task);
 
 /* What it means that the monitor ended so, in words. */

@@ -140,7 +140,7 @@ static void send_hello(struct link *link)
 	struct machine_host host;
 
 	uname(&name);
-	machine_host(&host); /* agent_run() has made it measure */
+	machine_host(agent->options->vm_backend, &host); /* agent_run() has made it measure */
 	struct node_facts facts = { .version = (char *) BRUME_VERSION,
 				    .kernel = name.release,
 				    .cgroup = (char *) modes[agent->cgroups->mode],

@@ -32,6 +32,7 @@ enum {
 	ROUND_MESSAGE = 64,
 	NAME_SIZE = 64,
 	MACHINE_TEXT_MAX = 256 << 10,
+	MONITORS_MS = 1000, /* one that has not answered by then is left out */
 };
 
 struct sample {
@@ -53,6 +54,7 @@ struct round {
 	struct sample *list;
 	size_t count, size;
 	struct guest_memory *guests; /* of the machines among them, in the same order */
+	char **monitors; /* run folders of those whose monitors answer; NULL: it is none */
 };
 
 struct stats {
@@ -73,8 +75,12 @@ static void round_free(struct round *round)
 {
 	if (!round)
 		return;
-	for (size_t i = 0; i < round->count; i++)
+	for (size_t i = 0; i < round->count; i++) {
 		free(round->list[i].ports);
+		if (round->monitors)
+			free(round->monitors[i]);
+	}
+	free(round->monitors);
 	free(round->list);
 	free(round->guests);
 	json_decref(round->machine);
@@ -145,6 +151,37 @@ static void add_running(const struct instance *instance, pid_t pid, void *data)
 	round->of_machine = round->stats->once && instance->spec.type == INSTANCE_VM;
 }
 
+static void put_balloon(struct usage *usage, const json_t *answer)
+{
+	struct machine_balloon balloon;
+
+	if (machine_balloon_read(answer, &balloon) < 0)
+		return;
+	usage->ballooned = true;
+	usage->balloon_bytes = balloon.balloon_bytes;
+	usage->counts_given_back = balloon.counts_given_back;
+	usage->given_back_bytes = balloon.given_back_bytes;
+	/* brume-init knows it of this moment; a system of its own tells only its balloon. */
+	if (usage->guest_memory_total_bytes == 0 && balloon.total_bytes > 0) {
+		usage->guest_memory_bytes = balloon.total_bytes - balloon.available_bytes;
+		usage->guest_memory_total_bytes = balloon.total_bytes;
+	}
+}
+
+/* On a worker. */
+static void read_balloons(struct round *round)
+{
+	AUTO(free) json_t **answers = mem_new0_array(json_t *, round->count + 1);
+
+	machine_ask_balloons(round->monitors, round->count, MONITORS_MS, answers);
+	for (size_t i = 0; i < round->count; i++) {
+		put_balloon(&round->list[i].usage, answers[i]);
+		if (round->machine && answers[i])
+			json_object_set(round->machine, "balloon", answers[i]);
+		json_decref(answers[i]);
+	}
+}
+
 /* On a worker. */
 static void read_round(void *data)
 {
@@ -163,14 +200,10 @@ static void read_round(void *data)
 		sample->usage.guest_memory_bytes = round->guests[i].used_bytes;
 		sample->usage.guest_memory_total_bytes = round->guests[i].total_bytes;
 	}
-	if (round->of_machine && round->list[0].result == 0) {
-		AUTO(free)
-		char *run_dir = agent_run_path(round->agent, round->list[0].uid, "machine");
-
-		/* A monitor that does not answer: what the kernel has counted is told all the same.
-		 */
-		(void) machine_metrics(run_dir, &round->machine, NULL);
-	}
+	/* A monitor that does not answer: what the kernel has counted is told all the same. */
+	if (round->of_machine && round->list[0].result == 0 && round->monitors[0])
+		(void) machine_metrics(round->monitors[0], &round->machine, NULL);
+	read_balloons(round);
 }
 
 /* The same instance in the round before; both are in the same order, so the search is short. */
@@ -325,8 +358,12 @@ static void begin_round(struct stats *stats)
 	stats->reading = round;
 	round->guests = mem_new0_array(struct guest_memory, round->count + 1);
 	uids = mem_new0_array(const char *, round->count + 1);
-	for (size_t i = 0; i < round->count; i++)
+	round->monitors = mem_new0_array(char *, round->count + 1);
+	for (size_t i = 0; i < round->count; i++) {
 		uids[i] = round->list[i].uid;
+		if (instance_monitor_answers(stats->agent, uids[i]))
+			round->monitors[i] = agent_run_path(stats->agent, uids[i], "machine");
+	}
 	stats->poll = guest_poll_new(stats->agent, uids, round->count, round->guests, read_counters,
 				     stats);
 	if (!stats->poll)

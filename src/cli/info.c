@@ -81,6 +81,8 @@ static void info_machine(struct strbuf *out, const json_t *instance)
 	listing_fact(out, "its firmware", resource_text(instance, "status.machine.firmware"));
 	info_fact_int(out, "its processors", instance, "status.machine.cpus", "");
 	listing_fact_bytes(out, "its memory", instance, "status.machine.memory_bytes");
+	listing_fact(out, "at next start", resource_text(instance, "status.machine.pending"));
+	listing_fact(out, "its guest lies", resource_text(instance, "status.machine.guest_error"));
 }
 
 static void info_health_log(struct strbuf *out, const json_t *instance)

@@ -40,7 +40,7 @@ static const struct option_def stats_options[] = {
 	  "time between two samples, from 0.1 (1)" },
 	{ 0, "machine", NULL, OPTION_FLAG, STATS(machine),
 	  "what a virtual machine's monitor counts: exits, requests, interrupts" },
-	{ 'w', "wide", NULL, OPTION_FLAG, STATS(wide), "packets and throttling, too" },
+	{ 'w', "wide", NULL, OPTION_FLAG, STATS(wide), "packets, throttling and balloons, too" },
 	{},
 };
 
@@ -53,6 +53,8 @@ static const struct column stats_columns[] = {
 	{ .title = "LIMIT", .right = true },
 	{ .title = "MEM %", .right = true },
 	{ .title = "IN GUEST", .right = true },
+	{ .title = "BALLOON", .right = true, .wide = true },
+	{ .title = "GIVEN BACK", .right = true, .wide = true },
 	{ .title = "RX", .right = true },
 	{ .title = "TX", .right = true },
 	{ .title = "RX PACKETS", .right = true, .wide = true },
@@ -77,6 +79,8 @@ static const struct stats_cell {
 	{ "memory.limit_bytes", STATS_BYTES },
 	{ "memory.percent", STATS_PERCENT },
 	{ "memory.guest_usage_bytes", STATS_BYTES },
+	{ "memory.balloon_bytes", STATS_BYTES },
+	{ "memory.given_back_bytes", STATS_BYTES },
 	{ "network.rx_bytes", STATS_BYTES },
 	{ "network.tx_bytes", STATS_BYTES },
 	{ "network.rx_packets", STATS_PLAIN },
@@ -329,7 +333,8 @@ const struct verb verb_stats = {
 		"100 for one\nprocessor.  MEMORY leaves out the page cache that the kernel takes "
 		"back first.  With -f json\none object a line for each sample.  With --machine "
 		"once what the monitor of a virtual\nmachine has counted: why its processors left "
-		"the guest, what each device did, KVM's own\ncounters.\n\n"
+		"the guest, what each device did, KVM's own\ncounters; and its balloon.  QEMU "
+		"tells of its disks and processors, and of KVM where it uses it.\n\n"
 		"Examples:\n  brume stats\n  brume stats --no-stream web db\n"
 		"  brume stats --machine vm1\n"
 		"  brume stats -i 10 -f json | jq '[.name, .memory.usage_bytes]'\n",

@@ -9,7 +9,9 @@
 #include "cli/batch.h"
 #include "cli/cli.h"
 #include "cli/number.h"
+#include "cli/resource.h"
 #include "cli/verb.h"
+#include "codec/uri.h"
 #include "model/quantity.h"
 
 enum { UPDATE_PIDS_MAX = 4194304, UPDATE_STOP_TIMEOUT_MAX_S = 86400 };
@@ -138,6 +140,24 @@ static int update_stop(const struct update_options *options, json_t *body, struc
 	return r;
 }
 
+/* What of a virtual machine's limits only a restart gives it. */
+static void update_note_pending(struct cli *cli, const struct arguments *arguments)
+{
+	for (size_t i = 0; i < arguments->word_count; i++) {
+		AUTO(free) char *escaped = uri_encode(arguments->words[i]);
+		AUTO(free) char *path = mem_printf("/instances/%s", escaped);
+		AUTO(json_decref) json_t *instance = NULL;
+		const char *pending;
+
+		if (cli_request(cli, "GET", path, NULL, &instance, NULL) < 0)
+			continue;
+		pending = resource_text(instance, "status.machine.pending");
+		if (pending)
+			cli_note(cli, "%s: comes with its next start: %s", arguments->words[i],
+				 pending);
+	}
+}
+
 static int update_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		      struct error *err)
 {
@@ -168,6 +188,8 @@ static int update_run(struct cli *cli, const void *userdata, const struct argume
 	r = batch_run(cli, &batch, arguments, err);
 	if (r == 0 && json_object_get(body, "env"))
 		cli_note(cli, "the environment changes at the next start");
+	if (r == 0 && json_object_get(body, "limits"))
+		update_note_pending(cli, arguments);
 	return r;
 }
 
@@ -177,7 +199,9 @@ const struct verb verb_update = {
 	.summary =
 		"Change limits, restart policy, labels and more of instances, also while they run",
 	.help = "Limits change at once; 0 or none takes one away.  A memory limit below what is in "
-		"use is\nrefused, and then nothing is changed.  The environment changes at the "
+		"use is\nrefused, and then nothing is changed.  A virtual machine gives memory "
+		"back as its guest\ncan (brume stats -w shows it); more memory or processors than "
+		"it was started with come\nwith its next start.  The environment changes at the "
 		"next "
 		"start.  What an\ninstance is made of (image, command, network, ports, ...) cannot "
 		"be changed.\n\n"

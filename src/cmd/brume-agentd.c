@@ -35,6 +35,7 @@ static const char help[] =
 	"  --probe PATH         brume-probe\n"
 	"  --guest-init PATH    brume-init\n"
 	"  --boot-timeout SECS  for a virtual machine to start its command (default 120)\n"
+	"  --vm-backend NAME    what runs virtual machines: auto (default), brume-vmm, qemu\n"
 	"  --registry HOST      completes short image references (default: none)\n"
 	"  --log LEVELS         for example \"info\" or \"warning,agent=debug\"\n"
 	"  --version, --help\n"
@@ -110,6 +111,7 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		OPT_POLICY,
 		OPT_INIT,
 		OPT_BOOT,
+		OPT_BACKEND,
 		OPT_LOG,
 		OPT_VERSION,
 		OPT_HELP
@@ -128,17 +130,18 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		{ "policy", required_argument, NULL, OPT_POLICY },
 		{ "guest-init", required_argument, NULL, OPT_INIT },
 		{ "boot-timeout", required_argument, NULL, OPT_BOOT },
+		{ "vm-backend", required_argument, NULL, OPT_BACKEND },
 		{ "log", required_argument, NULL, OPT_LOG },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{}
 	};
-	const char *boot_timeout = NULL;
+	const char *boot_timeout = NULL, *backend = NULL;
 	const char **const targets[] = { &agent->state,        &agent->run,      &agent->prefix,
 					 &agent->node,         &agent->oci,      &agent->keeper,
 					 &agent->image_worker, &agent->registry, &agent->tini,
 					 &agent->probe,        &agent->policy,   &agent->guest_init,
-					 &boot_timeout,        &agent->levels };
+					 &boot_timeout,        &backend,         &agent->levels };
 	int option;
 
 	opterr = 0;
@@ -161,6 +164,8 @@ static int parse(int argc, char **argv, struct agent_options *agent)
 		return 1 + usage("unknown log levels", agent->levels);
 	if (boot_timeout && read_seconds(boot_timeout, &agent->boot_timeout_s) < 0)
 		return 1 + usage("--boot-timeout must be 1 to 3600 seconds, not", boot_timeout);
+	if (backend && machine_preference_parse(backend, &agent->vm_backend) < 0)
+		return 1 + usage("--vm-backend must be auto, brume-vmm or qemu, not", backend);
 	if (strcmp(agent->keeper, "none") == 0)
 		agent->keeper = NULL;
 	int code = check(agent);

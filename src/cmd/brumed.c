@@ -60,6 +60,7 @@ static const char help[] =
 	"  --policy FILE        with --supervise: what the node gives to instances; see\n"
 	"                       brume-agentd(8)\n"
 	"  --boot-timeout SECS  with --supervise: for a virtual machine to start its command\n"
+	"  --vm-backend NAME    with --supervise: auto (default), brume-vmm or qemu\n"
 	"  --agentd PATH        program to supervise (default: brume-agentd next to brumed)\n"
 	"  --log LEVELS         for example \"info\" or \"warning,api=debug\"\n"
 	"  --version, --help\n";
@@ -67,7 +68,7 @@ static const char help[] =
 struct options {
 	const char *state, *run, *prefix, *node, *user, *group;
 	const char *listen, *cert, *key, *token_file;
-	const char *registry, *ipv4, *ipv6, *agentd, *policy, *boot_timeout, *levels;
+	const char *registry, *ipv4, *ipv6, *agentd, *policy, *boot_timeout, *vm_backend, *levels;
 	bool supervise;
 };
 
@@ -119,6 +120,9 @@ static int check_options(const struct options *o)
 		return usage("this needs --listen:", o->cert  ? "--tls-cert"
 						     : o->key ? "--tls-key"
 							      : "--token-file");
+	if (o->vm_backend && strcmp(o->vm_backend, "auto") != 0 &&
+	    strcmp(o->vm_backend, "brume-vmm") != 0 && strcmp(o->vm_backend, "qemu") != 0)
+		return usage("--vm-backend must be auto, brume-vmm or qemu, not", o->vm_backend);
 	if (o->levels && log_set_levels(o->levels) < 0)
 		return usage("unknown log levels", o->levels);
 	return 0;
@@ -146,6 +150,7 @@ static const struct option long_options[] = {
 	{ "agentd", MEMBER(agentd) },
 	{ "policy", MEMBER(policy) },
 	{ "boot-timeout", MEMBER(boot_timeout) },
+	{ "vm-backend", MEMBER(vm_backend) },
 	{ "log", MEMBER(levels) },
 	{ "supervise", no_argument, NULL, OPT_SUPERVISE },
 	{ "no-supervise", no_argument, NULL, OPT_NO_SUPERVISE },
@@ -369,6 +374,7 @@ static int supervise(const struct options *o, const struct identity *id, char **
 	append_option(&agentd_argv, "--registry", o->registry);
 	append_option(&agentd_argv, "--policy", o->policy);
 	append_option(&agentd_argv, "--boot-timeout", o->boot_timeout);
+	append_option(&agentd_argv, "--vm-backend", o->vm_backend);
 	append_option(&agentd_argv, "--log", o->levels);
 	struct supervise_program programs[] = {
 		{ .name = "brumed",

@@ -45,12 +45,51 @@ static int check_qemu(const char *architecture, struct error *err)
 	return 0;
 }
 
-int machine_choose(const char *architecture, bool emulate, struct machine_choice *ret,
-		   struct error *err)
+int machine_preference_parse(const char *name, enum machine_preference *ret)
 {
-	struct machine_choice choice = { .backend = MACHINE_QEMU };
+	static const char *const names[] = { [MACHINE_ANY] = "auto",
+					     [MACHINE_PREFER_BRUME_VMM] = "brume-vmm",
+					     [MACHINE_PREFER_QEMU] = "qemu" };
+
+	for (unsigned int i = 0; i < ARRAY_COUNT(names); i++)
+		if (strcmp(name, names[i]) == 0) {
+			*ret = (enum machine_preference) i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/* The back end for the host's own architecture: by what was measured, or by what is set. */
+static int choose_own(enum machine_preference preference, struct machine_choice *choice,
+		      struct error *err)
+{
 	struct probe_verdict verdict;
 	struct probe_facts facts;
+
+	probe_host(&facts, &verdict);
+	const char *missing = !verdict.usable ? verdict.why
+			      : !have_vmm()   ? "brume-vmm is not installed"
+					      : NULL;
+	if (preference == MACHINE_PREFER_BRUME_VMM && missing)
+		return error_say(err, -EOPNOTSUPP,
+				 "the node is set to brume-vmm (--vm-backend), but %s", missing);
+	choice->kvm = verdict.usable;
+	choice->no_xsave = facts.xsetbv_lost;
+	choice->backend =
+		missing || preference == MACHINE_PREFER_QEMU ? MACHINE_QEMU : MACHINE_BRUME_VMM;
+	if (preference == MACHINE_PREFER_QEMU)
+		snprintf(choice->why, sizeof(choice->why),
+			 "the node is set to it (--vm-backend); %.110s", verdict.why);
+	else
+		snprintf(choice->why, sizeof(choice->why), "%s", missing ? missing : verdict.why);
+	return 0;
+}
+
+int machine_choose(const char *architecture, bool emulate, enum machine_preference preference,
+		   struct machine_choice *ret, struct error *err)
+{
+	struct machine_choice choice = { .backend = MACHINE_QEMU };
+	int r = 0;
 
 	if (!command_qemu_program(architecture))
 		return error_say(err, -EINVAL, "%s: no such machine; there are amd64 and arm64",
@@ -62,15 +101,10 @@ int machine_choose(const char *architecture, bool emulate, struct machine_choice
 		snprintf(choice.why, sizeof(choice.why), "%.16s is emulated on %s", architecture,
 			 HOST_ARCHITECTURE);
 	} else {
-		probe_host(&facts, &verdict);
-		choice.kvm = verdict.usable && have_vmm();
-		choice.no_xsave = facts.xsetbv_lost;
-		choice.backend = choice.kvm ? MACHINE_BRUME_VMM : MACHINE_QEMU;
-		snprintf(choice.why, sizeof(choice.why), "%s",
-			 verdict.usable && !choice.kvm ? "brume-vmm is not installed"
-						       : verdict.why);
+		r = choose_own(preference, &choice, err);
 	}
-	int r = choice.backend == MACHINE_QEMU ? check_qemu(architecture, err) : 0;
+	if (r == 0 && choice.backend == MACHINE_QEMU)
+		r = check_qemu(architecture, err);
 	if (r == 0)
 		*ret = choice;
 	return r;
@@ -80,7 +114,7 @@ int machine_choose_firmware(const char *architecture, bool emulate, struct machi
 			    struct error *err)
 {
 	struct machine_choice choice = {};
-	int r = machine_choose(architecture, emulate, &choice, err);
+	int r = machine_choose(architecture, emulate, MACHINE_ANY, &choice, err);
 
 	if (r == 0 && choice.backend != MACHINE_QEMU)
 		r = check_qemu(architecture, err);
@@ -101,13 +135,13 @@ int machine_choose_firmware(const char *architecture, bool emulate, struct machi
 	return 0;
 }
 
-void machine_host(struct machine_host *ret)
+void machine_host(enum machine_preference preference, struct machine_host *ret)
 {
 	struct machine_choice choice = {};
 	struct probe_verdict verdict;
 	struct probe_facts facts;
 	struct error err = {};
-	int r = machine_choose(HOST_ARCHITECTURE, false, &choice, &err);
+	int r = machine_choose(HOST_ARCHITECTURE, false, preference, &choice, &err);
 
 	probe_host(&facts, &verdict);
 	*ret = (struct machine_host){ .usable = verdict.usable,
@@ -118,7 +152,9 @@ void machine_host(struct machine_host *ret)
 				      .ring3_mips = facts.ring3_mips,
 				      .backend =
 					      r < 0 ? "" : machine_backend_name(choice.backend) };
-	if (r < 0)
+	if (r == -EOPNOTSUPP)
+		snprintf(ret->why, sizeof(ret->why), "%.159s", err.msg);
+	else if (r < 0)
 		snprintf(ret->why, sizeof(ret->why), "%.78s; %.78s", verdict.why, err.msg);
 	else
 		snprintf(ret->why, sizeof(ret->why), "%s", choice.why);

@@ -160,9 +160,11 @@ static void add_ports(const struct machine_spec *spec, struct machine_command *c
 	strv_append(&command->argv, "-chardev");
 	command_add(command, "socket,id=guest,path=%s/guest.sock,server=on,wait=off", run_dir);
 	add_port(command, "guest", MACHINE_PORT_GUEST);
-	add_words(command, (const char *const[]){
-				   "-device", "virtio-rng-pci," PCI_MODERN, "-device",
-				   "virtio-balloon-pci,free-page-reporting=on," PCI_MODERN, NULL });
+	add_words(command,
+		  (const char *const[]){
+			  "-device", "virtio-rng-pci," PCI_MODERN, "-device",
+			  "virtio-balloon-pci,id=balloon0,free-page-reporting=on," PCI_MODERN,
+			  NULL });
 }
 
 static void add_json(struct machine_command *command, const char *option, json_t *value)

@@ -26,6 +26,8 @@ enum {
 	CALL_TIMEOUT_MS = 10000,
 	CALL_BYTES_MAX = 64 * 1024,
 	CONNECT_LINE_MAX = 64,
+	ASK_AT_ONCE = 64,
+	READ_BYTES = 4096,
 };
 
 static int open_dir(const char *run_dir, struct error *err)
@@ -39,7 +41,7 @@ static int open_dir(const char *run_dir, struct error *err)
  * Connects to the socket that lies there itself: a link of the guest's making leads nowhere.
  * -ECONNREFUSED also when nothing lies there yet.
  */
-static int connect_in(const char *run_dir, const char *name, struct error *err)
+static int connect_in(const char *run_dir, const char *name, int flags, struct error *err)
 {
 	AUTO(fd_close) int dir_fd = open_dir(run_dir, err);
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -54,7 +56,7 @@ static int connect_in(const char *run_dir, const char *name, struct error *err)
 				 "the machine has no %s", name);
 	if (fstat(path_fd, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return error_say(err, -EPROTO, "the machine's %s is no socket", name);
-	AUTO(fd_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	AUTO(fd_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd < 0)
 		return error_set(err, -errno, "socket");
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", path_fd);
@@ -84,57 +86,60 @@ static int wait_readable(int fd, uint64_t deadline_us, struct error *err)
 	}
 }
 
-static uint64_t deadline(void)
+static uint64_t deadline(unsigned int timeout_ms)
 {
-	return clock_monotonic_us(clock_system()) + CALL_TIMEOUT_MS * 1000ull;
+	return clock_monotonic_us(clock_system()) + timeout_ms * 1000ull;
 }
 
-/* One frame, the answer to our only call. */
-static int receive_return(int fd, json_t **ret, struct error *err)
+/* Connects, and says what is wanted.  Steals `arguments`, which may be NULL. */
+static int send_call(const char *run_dir, int flags, const char *method, json_t *arguments,
+		     struct error *err)
 {
-	AUTO(strbuf_done) struct strbuf in = {};
-	uint64_t until = deadline();
-	struct frame frame;
-	size_t used;
-	int r;
-
-	while ((r = frame_decode(in.data, in.size, &frame, &used, err)) == 0) {
-		if (in.size > CALL_BYTES_MAX)
-			return error_say(err, -EPROTO, "the machine's answer is too large");
-		r = wait_readable(fd, until, err);
-		if (r < 0)
-			return r;
-		ssize_t n = read(fd, strbuf_reserve(&in, 4096), 4096);
-		if (n <= 0)
-			return error_say(err, -ECONNRESET, "the machine has ended");
-		strbuf_grown(&in, (size_t) n);
-	}
-	if (r < 0)
-		return r;
-	if (frame.type != FRAME_RETURN || frame.id != 1)
-		return error_say(err, -EPROTO, "the machine answers something else");
-	return frame_json(&frame, ret, err);
-}
-
-/* *ret_result may be NULL. */
-static int call(const char *run_dir, const char *method, json_t **ret_result, struct error *err)
-{
-	AUTO(json_decref) json_t *body = json_pack("{s:s}", "method", method);
-	AUTO(json_decref) json_t *answer = NULL;
-	AUTO(strbuf_done) struct strbuf out = {}, text = {};
-	AUTO(fd_close) int fd = connect_in(run_dir, "control.sock", err);
+	AUTO(json_decref)
+	json_t *body = json_pack("{s:s, s:o*}", "method", method, "arguments", arguments);
+	AUTO(strbuf_done) struct strbuf out = {};
+	AUTO(fd_close) int fd = connect_in(run_dir, "control.sock", flags, err);
 	int r = fd;
 
 	if (r >= 0)
 		r = frame_append_json(&out, FRAME_CALL, 1, body);
 	if (r >= 0 && send(fd, out.data, out.size, MSG_NOSIGNAL) != (ssize_t) out.size)
 		r = error_set(err, -ECONNRESET, "call the machine");
-	if (r >= 0)
-		r = receive_return(fd, &answer, err);
-	if (r < 0)
-		return error_wrap(err, r, "%s", method);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* What has come: 1 and the answer to our only call, 0 when there is more to come. */
+static int take_return(int fd, struct strbuf *in, json_t **ret, struct error *err)
+{
+	struct frame frame;
+	size_t used;
+	ssize_t n = read(fd, strbuf_reserve(in, READ_BYTES), READ_BYTES);
+	int r;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		return error_say(err, -ECONNRESET, "the machine has ended");
+	strbuf_grown(in, (size_t) n);
+	r = frame_decode(in->data, in->size, &frame, &used, err);
+	if (r == 0 && in->size > CALL_BYTES_MAX)
+		return error_say(err, -EPROTO, "the machine's answer is too large");
+	if (r <= 0)
+		return r;
+	if (frame.type != FRAME_RETURN || frame.id != 1)
+		return error_say(err, -EPROTO, "the machine answers something else");
+	r = frame_json(&frame, ret, err);
+	return r < 0 ? r : 1;
+}
+
+/* Steals `answer`; *ret_result may be NULL. */
+static int read_answer(json_t *answer, const char *method, json_t **ret_result, struct error *err)
+{
+	AUTO(json_decref) json_t *owned = answer;
+	AUTO(strbuf_done) struct strbuf text = {};
 	const char *error = json_string_value(json_object_get(answer, "error"));
 	json_t *result = json_object_get(answer, "result");
+
 	if (error) {
 		strbuf_put_printable(&text, error, strlen(error));
 		return error_say(err, -EIO, "%s: %.200s", method, strbuf_str(&text));
@@ -144,6 +149,142 @@ static int call(const char *run_dir, const char *method, json_t **ret_result, st
 	if (ret_result)
 		*ret_result = json_incref(result);
 	return 0;
+}
+
+/* Steals `arguments`, which may be NULL, as may ret_result. */
+static int call(const char *run_dir, const char *method, json_t *arguments, json_t **ret_result,
+		struct error *err)
+{
+	AUTO(strbuf_done) struct strbuf in = {};
+	AUTO(fd_close) int fd = send_call(run_dir, 0, method, arguments, err);
+	uint64_t until = deadline(CALL_TIMEOUT_MS);
+	json_t *answer = NULL;
+	int r = fd;
+
+	while (r >= 0 && !answer) {
+		r = wait_readable(fd, until, err);
+		if (r == 0)
+			r = take_return(fd, &in, &answer, err);
+	}
+	return r < 0 ? error_wrap(err, r, "%s", method)
+		     : read_answer(answer, method, ret_result, err);
+}
+
+/* -- many at once -------------------------------------------------------------------------------
+ */
+
+struct asked {
+	int fd; /* -1: answered, or nobody there */
+	struct strbuf in;
+	json_t **ret;
+};
+
+/* True when there is nothing more to wait for. */
+static bool take_answer(struct asked *asked, const char *method)
+{
+	json_t *answer = NULL;
+	int r = take_return(asked->fd, &asked->in, &answer, NULL);
+
+	if (r == 0)
+		return false;
+	if (r > 0)
+		(void) read_answer(answer, method, asked->ret, NULL);
+	fd_close(TAKE_FD(asked->fd));
+	return true;
+}
+
+static void ask_some(struct asked *asked, size_t count, const char *method, uint64_t until_us)
+{
+	struct pollfd fds[ASK_AT_ONCE];
+	size_t open = 0;
+
+	for (size_t i = 0; i < count; i++)
+		open += asked[i].fd >= 0;
+	while (open > 0) {
+		uint64_t now = clock_monotonic_us(clock_system());
+
+		for (size_t i = 0; i < count; i++)
+			fds[i] = (struct pollfd){ asked[i].fd, POLLIN, 0 };
+		if (now >= until_us ||
+		    (poll(fds, (nfds_t) count, (int) ((until_us - now) / 1000) + 1) < 0 &&
+		     errno != EINTR))
+			return;
+		for (size_t i = 0; i < count; i++)
+			if (fds[i].revents && take_answer(&asked[i], method))
+				open--;
+	}
+}
+
+void machine_ask_balloons(char *const *run_dirs, size_t count, unsigned int timeout_ms,
+			  json_t **ret_answers)
+{
+	static const char method[] = "balloon";
+
+	for (size_t done = 0; done < count; done += ASK_AT_ONCE) {
+		struct asked asked[ASK_AT_ONCE] = {};
+		size_t n = count - done < ASK_AT_ONCE ? count - done : ASK_AT_ONCE;
+
+		/* None may hold us up: not even the connection waits. */
+		for (size_t i = 0; i < n; i++)
+			asked[i] = (struct asked){
+				.fd = run_dirs[done + i]
+					      ? send_call(run_dirs[done + i], SOCK_NONBLOCK, method,
+							  NULL, NULL)
+					      : -1,
+				.ret = &ret_answers[done + i],
+			};
+		ask_some(asked, n, method, deadline(timeout_ms));
+		for (size_t i = 0; i < n; i++) {
+			fd_close(asked[i].fd);
+			strbuf_done(&asked[i].in);
+		}
+	}
+}
+
+/* -- what is asked for --------------------------------------------------------------------------
+ */
+
+static uint64_t number(const json_t *object, const char *name)
+{
+	json_int_t value = json_integer_value(json_object_get(object, name));
+
+	return value > 0 ? (uint64_t) value : 0;
+}
+
+int machine_balloon_read(const json_t *answer, struct machine_balloon *ret)
+{
+	const json_t *given = json_object_get(answer, "given_back_bytes");
+	const json_t *guest = json_object_get(answer, "guest");
+	struct machine_balloon balloon = { .memory_bytes = number(answer, "memory_bytes"),
+					   .balloon_bytes = number(answer, "balloon_bytes"),
+					   .counts_given_back = json_is_integer(given),
+					   .given_back_bytes = number(answer, "given_back_bytes"),
+					   .total_bytes = number(guest, "total_bytes"),
+					   .available_bytes = number(guest, "available_bytes") };
+
+	if (balloon.memory_bytes == 0 || balloon.balloon_bytes > balloon.memory_bytes)
+		return -EPROTO;
+	/* A guest says what it likes: numbers that cannot be are none. */
+	if (balloon.total_bytes > balloon.memory_bytes ||
+	    balloon.available_bytes > balloon.total_bytes ||
+	    !json_object_get(guest, "available_bytes"))
+		balloon.total_bytes = balloon.available_bytes = 0;
+	*ret = balloon;
+	return 0;
+}
+
+int machine_balloon(const char *run_dir, const uint64_t *target_bytes, struct machine_balloon *ret,
+		    struct error *err)
+{
+	AUTO(json_decref) json_t *answer = NULL;
+	json_t *arguments = target_bytes
+				    ? json_pack("{s:I}", "target_bytes", (json_int_t) *target_bytes)
+				    : NULL;
+	int r = call(run_dir, "balloon", arguments, &answer, err);
+
+	if (r == 0 && machine_balloon_read(answer, ret) < 0)
+		r = error_say(err, -EPROTO, "balloon: the machine tells sizes that cannot be");
+	return r;
 }
 
 int machine_do(enum machine_backend backend, const char *run_dir, enum machine_action action,
@@ -156,14 +297,14 @@ int machine_do(enum machine_backend backend, const char *run_dir, enum machine_a
 					       [MACHINE_QUIT] = "quit" };
 
 	(void) backend;
-	int r = call(run_dir, methods[action], NULL, err);
+	int r = call(run_dir, methods[action], NULL, NULL, err);
 	/* It may be gone before it could say so. */
 	return r == -ECONNRESET && action == MACHINE_QUIT ? 0 : r;
 }
 
 int machine_metrics(const char *run_dir, json_t **ret, struct error *err)
 {
-	return call(run_dir, "metrics", ret, err);
+	return call(run_dir, "metrics", NULL, ret, err);
 }
 
 /* -- the guest ----------------------------------------------------------------------------------
@@ -173,7 +314,7 @@ int machine_metrics(const char *run_dir, json_t **ret, struct error *err)
 static int vsock_connect(int fd, struct error *err)
 {
 	char line[CONNECT_LINE_MAX];
-	uint64_t until = deadline();
+	uint64_t until = deadline(CALL_TIMEOUT_MS);
 	int n = snprintf(line, sizeof(line), "CONNECT %d\n", MACHINE_VSOCK_PORT);
 
 	if (send(fd, line, (size_t) n, MSG_NOSIGNAL) != n)
@@ -196,7 +337,7 @@ static int vsock_connect(int fd, struct error *err)
 static int port_open(const char *run_dir, struct error *err)
 {
 	AUTO(json_decref) json_t *info = NULL;
-	int r = call(run_dir, "info", &info, err);
+	int r = call(run_dir, "info", NULL, &info, err);
 
 	if (r < 0)
 		return r;
@@ -211,7 +352,7 @@ int machine_connect_guest(enum machine_backend backend, const char *run_dir, str
 
 	if (r < 0)
 		return r;
-	AUTO(fd_close) int fd = connect_in(run_dir, "guest.sock", err);
+	AUTO(fd_close) int fd = connect_in(run_dir, "guest.sock", 0, err);
 	if (fd < 0)
 		return fd;
 	if (backend == MACHINE_BRUME_VMM)

@@ -20,6 +20,12 @@ struct error;
 enum machine_backend { MACHINE_BRUME_VMM, MACHINE_QEMU };
 const char *machine_backend_name(enum machine_backend backend); /* "brume-vmm", "qemu" */
 
+/* What a node is set to; where there is only one back end that can do it, that one is taken. */
+enum machine_preference { MACHINE_ANY, MACHINE_PREFER_BRUME_VMM, MACHINE_PREFER_QEMU };
+
+/* "auto", "brume-vmm", "qemu"; -EINVAL. */
+int machine_preference_parse(const char *name, enum machine_preference *ret);
+
 /* How a machine can be run on this host. */
 struct machine_choice {
 	enum machine_backend backend;
@@ -34,10 +40,11 @@ const char *machine_host_architecture(void);
 /*
  * The back end for images of `architecture` (OCI's).  Probes KVM the first time, milliseconds.
  * -ENOEXEC: the host has another architecture and `emulate` was not asked for; -ENOENT: the back
- * end's program is not installed: the message names the package.
+ * end's program is not installed: the message names the package; -EOPNOTSUPP: the one that the node
+ * is set to cannot be used here.
  */
-int machine_choose(const char *architecture, bool emulate, struct machine_choice *ret,
-		   struct error *err);
+int machine_choose(const char *architecture, bool emulate, enum machine_preference preference,
+		   struct machine_choice *ret, struct error *err);
 
 /* The same for a machine whose firmware boots its first disk: that is QEMU's business. */
 int machine_choose_firmware(const char *architecture, bool emulate, struct machine_choice *ret,
@@ -56,7 +63,7 @@ struct machine_host {
 };
 
 /* Measures the first time, 10 milliseconds (at most 4 s); then the same answer. */
-void machine_host(struct machine_host *ret);
+void machine_host(enum machine_preference preference, struct machine_host *ret);
 
 /*
  * What the back end's program has to see of the node, each at the same path and read-only:
@@ -174,6 +181,36 @@ int machine_exit_code(const char *run_dir, int *ret_code, struct error *err);
 
 /* What the back end counts; a new reference. */
 int machine_metrics(const char *run_dir, json_t **ret, struct error *err);
+
+/* A machine's memory, and what its guest has given up of it. */
+struct machine_balloon {
+	uint64_t memory_bytes;  /* it was started with */
+	uint64_t balloon_bytes; /* the balloon holds */
+	bool counts_given_back;
+	uint64_t given_back_bytes; /* to the node since the start, unasked, too; QEMU does not count
+				      it */
+	/* What the guest says: what it has, and of that what it could use; total 0: nothing. */
+	uint64_t total_bytes, available_bytes;
+};
+
+/*
+ * What the guest shall have, when target_bytes is not NULL: at least this share of what the machine
+ * was started with.  The guest follows when it can, so *ret is how it is, not how it will be.
+ */
+enum { MACHINE_BALLOON_SHARE = 16 };
+int machine_balloon(const char *run_dir, const uint64_t *target_bytes, struct machine_balloon *ret,
+		    struct error *err);
+
+/*
+ * Asks many at the same time (64 in `timeout_ms`): ret_answers[i], NULL before, becomes a new
+ * reference to what the machine in run_dirs[i] (NULL: none) has answered, for
+ * machine_balloon_read().
+ */
+void machine_ask_balloons(char *const *run_dirs, size_t count, unsigned int timeout_ms,
+			  json_t **ret_answers);
+
+/* -EPROTO: the sizes cannot be. */
+int machine_balloon_read(const json_t *answer, struct machine_balloon *ret);
 
 /* The console's last lines, at most `max_bytes`, cleaned of control characters. */
 int machine_last_words(enum machine_backend backend, const char *run_dir, size_t max_bytes,

@@ -21,6 +21,10 @@ enum {
 	QEMU_LOG_BYTES_MAX = 64 * 1024,  /* of the serial line, not yet taken by the log */
 };
 
+/* The balloon among QEMU's objects, and how often its guest tells of itself. */
+#define QEMU_BALLOON "/machine/peripheral/balloon0"
+#define QEMU_STATISTICS_S "5"
+
 /* Our ends of what QEMU got; -1: it has closed them. */
 struct qemu_ends {
 	int qmp, console, early, status, words;
@@ -32,10 +36,17 @@ struct qemu_client {
 	struct strbuf in, out;
 };
 
+struct qemu_method;
+
+/* A call of a client: QEMU is asked one thing after the other. */
 struct qemu_call {
-	uint64_t qmp_id; /* 0: free */
+	uint64_t qmp_id; /* of what it is asked now; 0: free */
 	uint64_t client_serial, frame_id;
-	bool metrics;
+	const struct qemu_method *method;
+	unsigned int step;
+	bool has_target; /* of the balloon */
+	uint64_t target_bytes;
+	json_t *answers; /* by the steps' names */
 };
 
 struct qemu {

@@ -428,7 +428,12 @@ static int prepare(struct qemu *qemu, int *ret_signal_fd, struct error *err)
 	r = r < 0 ? r : 0;
 	if (r == 0)
 		r = qemu_control_listen(qemu, err);
-	qmp_append_command(&qemu->qmp_out, "qmp_capabilities", ++qemu->next_qmp_id);
+	qmp_append_command(&qemu->qmp_out, "qmp_capabilities", NULL, ++qemu->next_qmp_id);
+	/* Nobody waits for the answer: a machine without a balloon has nothing to say. */
+	qmp_append_command(&qemu->qmp_out, "qom-set",
+			   "{\"path\":\"" QEMU_BALLOON "\",\"property\":"
+			   "\"guest-stats-polling-interval\",\"value\":" QEMU_STATISTICS_S "}",
+			   ++qemu->next_qmp_id);
 	return r;
 }
 

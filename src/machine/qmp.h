@@ -37,8 +37,8 @@ static inline void qmp_message_done_autop(struct qmp_message *message)
 	qmp_message_done(message);
 }
 
-/* Appends a command without arguments; `id` comes back with the answer. */
-void qmp_append_command(struct strbuf *out, const char *name, uint64_t id);
+/* Appends a command; `arguments` is JSON or NULL; `id` comes back with the answer. */
+void qmp_append_command(struct strbuf *out, const char *name, const char *arguments, uint64_t id);
 
 /* What ended the machine. */
 enum qmp_cause {
@@ -53,5 +53,17 @@ enum qmp_cause {
 /* From a SHUTDOWN event's data. */
 enum qmp_cause qmp_shutdown_cause(const json_t *data);
 
-/* From the answer to query-blockstats: [{"id", "reads", "writes", ...}]; a new reference. */
+/* -- what QEMU counts, as brume-vmm puts it; each a new reference ---------------------------------
+ */
+
+/* From the answer to query-blockstats: [{"id", "reads", "writes", ...}]. */
 json_t *qmp_disk_metrics(const json_t *data);
+
+/* From the balloon's guest-stats: what the guest says of itself, {} when it has said nothing. */
+json_t *qmp_guest_statistics(const json_t *data);
+
+/* From the answer to query-stats: KVM's counters by its names, those of several CPUs added up. */
+json_t *qmp_kvm_counters(const json_t *data);
+
+/* A number of a member; 0 when it is none, or negative. */
+uint64_t qmp_number(const json_t *object, const char *name);

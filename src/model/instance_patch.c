@@ -101,25 +101,9 @@ static int refuse_others(const json_t *patch, struct error *err)
 	return 0;
 }
 
-/* A guest has the memory that it was started with, and its own count of processes. */
-static int check_guest(const struct instance_spec *spec, const struct instance_limits *before,
-		       struct error *err)
-{
-	const char *member = spec->memory_bytes != before->memory_bytes ? "memory_bytes"
-			     : spec->pids != before->pids               ? "pids"
-									: NULL;
-
-	if (spec->type != INSTANCE_VM || !member)
-		return 0;
-	return error_say(err, -EINVAL,
-			 "limits.%s: of a virtual machine it cannot be changed after the launch",
-			 member);
-}
-
 int instance_patch(struct instance *instance, const json_t *patch, struct error *err)
 {
 	struct json_reader in = { .err = err };
-	struct instance_limits before = instance_limits_of(&instance->spec);
 	int r = refuse_others(patch, err);
 
 	if (r < 0)
@@ -130,8 +114,6 @@ int instance_patch(struct instance *instance, const json_t *patch, struct error 
 	patch_map(&in, patch, "env", &instance->spec.env);
 	patch_stop(&in, patch, &instance->spec);
 	r = json_reader_finish(&in, patch);
-	if (r == 0)
-		r = check_guest(&instance->spec, &before, err);
 	if (r == 0)
 		r = instance_type_check(&instance->spec, err);
 	return r < 0 ? r : labels_check(instance->meta.labels, err);

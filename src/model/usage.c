@@ -93,6 +93,10 @@ void usage_put(struct strbuf *out, const char *name, const char *uid, const stru
 		put(out, "guest_usage_bytes", usage->guest_memory_bytes);
 		put(out, "guest_total_bytes", usage->guest_memory_total_bytes);
 	}
+	if (usage->ballooned)
+		put(out, "balloon_bytes", usage->balloon_bytes);
+	if (usage->counts_given_back)
+		put(out, "given_back_bytes", usage->given_back_bytes);
 	put_last(out, "usage_bytes", usage->memory_bytes);
 	strbuf_puts(out, ",\"io\":{");
 	put(out, "read_bytes", usage->read_bytes);

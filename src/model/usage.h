@@ -34,6 +34,9 @@ struct usage {
 	/* What a virtual machine's guest has in use, and has at all; 0: not known, or a container.
 	 */
 	uint64_t guest_memory_bytes, guest_memory_total_bytes;
+	/* Of a virtual machine whose monitor answers; what was given back not every one counts. */
+	bool ballooned, counts_given_back;
+	uint64_t balloon_bytes, given_back_bytes;
 	uint64_t read_bytes, write_bytes, read_ops, write_ops;
 	uint64_t pids, pids_limit; /* limit 0 = none */
 	bool networked;            /* the next ones mean something: the sum over its ports */

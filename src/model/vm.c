@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/strbuf.h"
 #include "base/strv.h"
 #include "model/instance.h"
 #include "model/member.h"
@@ -238,16 +239,49 @@ uint32_t vm_cpus(const struct instance_spec *spec)
 	return spec->cpus > 1 ? (uint32_t) ceil(spec->cpus) : 1;
 }
 
-uint64_t vm_memory_bytes(const struct instance_spec *spec)
+uint64_t vm_memory_of_limit(uint64_t limit_bytes)
 {
-	uint64_t bytes = spec->memory_bytes ? spec->memory_bytes : VM_MEMORY_DEFAULT_BYTES;
+	uint64_t bytes = limit_bytes ? limit_bytes : VM_MEMORY_DEFAULT_BYTES;
 
 	return bytes / MEBIBYTE * MEBIBYTE;
+}
+
+uint64_t vm_memory_bytes(const struct instance_spec *spec)
+{
+	return vm_memory_of_limit(spec->memory_bytes);
 }
 
 uint64_t vm_disk_bytes(const struct instance_spec *spec)
 {
 	return spec->vm.disk_bytes ? spec->vm.disk_bytes : VM_DISK_DEFAULT_BYTES;
+}
+
+static void put_pending(struct strbuf *out, uint64_t wanted, uint64_t has, const char *what)
+{
+	strbuf_printf(out, "%s%llu %s (", out->size > 0 ? ", " : "", (unsigned long long) wanted,
+		      what);
+	if (has > 0)
+		strbuf_printf(out, "%llu now)", (unsigned long long) has);
+	else
+		strbuf_puts(out, "no limit now)");
+}
+
+char *vm_pending(const struct instance_spec *spec, const struct vm_status *machine)
+{
+	AUTO(strbuf_done) struct strbuf out = {};
+
+	/* Less of these is in force at once. */
+	if (vm_memory_bytes(spec) > machine->memory_bytes)
+		put_pending(&out, vm_memory_bytes(spec) / MEBIBYTE,
+			    machine->memory_bytes / MEBIBYTE, "MiB of memory");
+	if (vm_cpus(spec) > machine->cpus)
+		put_pending(&out, vm_cpus(spec), machine->cpus, "processors");
+	if (spec->pids > 0 && spec->pids != machine->pids)
+		put_pending(&out, spec->pids, machine->pids, "processes");
+	else if (spec->pids != machine->pids)
+		strbuf_printf(&out, "%sno limit of processes (%llu now)", out.size > 0 ? ", " : "",
+			      (unsigned long long) machine->pids);
+	return out.size > 0 ? strbuf_take(&out) : NULL;
 }
 
 void vm_status_read(struct json_reader *in, const json_t *object, const char *name,
@@ -267,6 +301,9 @@ void vm_status_read(struct json_reader *in, const json_t *object, const char *na
 	member_read_text(&sub, value, "firmware", TEXT_MAX_BYTES, &status->firmware);
 	json_read_uint32(&sub, value, "cpus", VM_CPUS_MAX, &status->cpus);
 	json_read_uint64(&sub, value, "memory_bytes", &status->memory_bytes);
+	json_read_uint64(&sub, value, "pids", &status->pids);
+	member_read_text(&sub, value, "pending", TEXT_MAX_BYTES, &status->pending);
+	member_read_text(&sub, value, "guest_error", TEXT_MAX_BYTES, &status->guest_error);
 	in->result = json_reader_finish(&sub, value);
 }
 
@@ -281,6 +318,9 @@ json_t *vm_status_encode(const struct vm_status *status)
 	json_put_string(object, "firmware", status->firmware);
 	member_put_uint(object, "cpus", status->cpus);
 	member_put_uint(object, "memory_bytes", status->memory_bytes);
+	member_put_uint(object, "pids", status->pids);
+	json_put_string(object, "pending", status->pending);
+	json_put_string(object, "guest_error", status->guest_error);
 	return object;
 }
 
@@ -292,6 +332,8 @@ void vm_status_copy(struct vm_status *to, const struct vm_status *from)
 	to->architecture = mem_strdup(from->architecture);
 	to->kernel = mem_strdup(from->kernel);
 	to->firmware = mem_strdup(from->firmware);
+	to->pending = mem_strdup(from->pending);
+	to->guest_error = mem_strdup(from->guest_error);
 }
 
 void vm_status_done(struct vm_status *status)
@@ -301,5 +343,7 @@ void vm_status_done(struct vm_status *status)
 	free(status->architecture);
 	free(status->kernel);
 	free(status->firmware);
+	free(status->pending);
+	free(status->guest_error);
 	*status = (struct vm_status){};
 }

@@ -64,6 +64,7 @@ bool vm_ssh_key_is_valid(const char *line);
 /* What the guest sees: the limits, or the defaults. */
 uint32_t vm_cpus(const struct instance_spec *spec);
 uint64_t vm_memory_bytes(const struct instance_spec *spec);
+uint64_t vm_memory_of_limit(uint64_t limit_bytes); /* 0: no limit */
 uint64_t vm_disk_bytes(const struct instance_spec *spec);
 
 /* The machine of the present run; `backend` NULL: there is none. */
@@ -75,7 +76,13 @@ struct vm_status {
 	char *firmware; /* "bios", "uefi": boots the disk of the image; NULL: the kernel is ours */
 	uint32_t cpus;
 	uint64_t memory_bytes;
+	uint64_t pids;     /* its limit of processes; 0: none */
+	char *pending;     /* what of the limits comes with the next start; NULL: nothing */
+	char *guest_error; /* how the guest breaks its protocol; NULL: it does not */
 };
+
+/* What of the limits a machine that runs cannot be given, in words, or NULL; the caller frees. */
+char *vm_pending(const struct instance_spec *spec, const struct vm_status *machine);
 
 void vm_status_read(struct json_reader *in, const json_t *object, const char *name,
 		    struct vm_status *status);

@@ -23,6 +23,9 @@
 #include "vmm/vm_internal.h"
 #include "vmm/vsock.h"
 
+/* How often its guest tells how much memory it uses; as under QEMU. */
+enum { BALLOON_STATISTICS_MS = 5000 };
+
 /* ---- the serial port's wires ---- */
 
 static void serial_output(void *data, const void *text, size_t size)
@@ -199,8 +202,10 @@ static int add_balloon(struct vm *vm, struct error *err)
 {
 	struct balloon_options options = {
 		.id = "balloon0",
-		.deflate_on_oom = true,
+		/* What the balloon holds is not the guest's: its limit is one, as under QEMU. */
+		.deflate_on_oom = false,
 		.reporting = true,
+		.statistics_interval_ms = BALLOON_STATISTICS_MS,
 	};
 	struct virtio_device *device;
 	int r;

@@ -20,6 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	(void) qmp_shutdown_cause(message.data);
 	json_decref(qmp_disk_metrics(message.data));
+	json_decref(qmp_guest_statistics(message.data));
+	json_decref(qmp_kvm_counters(message.data));
 	qmp_message_done(&message);
 	return 0;
 }

@@ -18,6 +18,7 @@ import node as node_module
 import pytest
 from conftest import need
 from node import eventually
+from test_node_update import in_force
 from vm_kernel import give_kernel
 
 pytestmark = pytest.mark.slow
@@ -144,6 +145,11 @@ def test_what_people_see_of_it(web):
     counted = web.json("stats", "--machine", "web")
     disks = counted["devices" if machine["backend"] == "brume-vmm" else "disks"]
     assert any(disk["read_bytes"] > 1 << 16 for disk in disks)
+    assert len(counted["cpus"]) == 2 and counted["balloon"]["memory_bytes"] == 256 << 20
+    if machine["backend"] == "qemu":
+        assert counted["accelerator"] in ("kvm", "tcg") and all(cpu["thread_ns"] > 0 for cpu in counted["cpus"])
+        # The translator counts no exits, and nobody pretends.
+        assert ("kvm_cpus" in counted) == (counted["accelerator"] == "kvm")
     assert re.search(r"^(disks|devices)\.disk0\.read_bytes +\d+$", web.out("stats", "--machine", "web"), re.M)
     assert "name of one instance" in web.cli("stats", "--machine", code=2).stderr
 
@@ -152,11 +158,49 @@ def test_its_limits_are_the_guests(web):
     assert web.out("exec", "web", "--", "nproc").strip() == "2"
     total = int(web.out("exec", "web", "--", "sh", "-c", "free -k | awk '/Mem/{print $2}'"))
     assert 180 << 10 < total <= 256 << 10
-    web.cli("update", "web", "--cpus", "1.5")
-    for option, value, word in (("--memory", "512M", "limits.memory_bytes"),
-                                ("--pids", "7", "limits.pids")):
-        done = web.cli("update", "web", option, value, code=1)
-        assert word in done.stderr and "virtual machine" in done.stderr
+
+
+def test_its_limits_change_while_it_runs(web):
+    def memory():
+        return web.api("GET", "/1.0/instances/web/stats")["memory"]
+
+    def guest():
+        return web.json("stats", "--machine", "web")["balloon"]["guest"]
+    before = web.json("info", "web")["status"]
+    done = web.cli("update", "web", "--cpus", "0.75", "-m", "200M")
+    assert done.stdout == "web: updated\n" and done.stderr == ""
+    assert in_force(web, "web")[0] == 0.75
+    eventually(lambda: memory()["balloon_bytes"] == 56 << 20, BOOT, "the balloon is as large as asked")
+    total = int(web.out("exec", "web", "--", "sh", "-c", "free -k | awk '/Mem/{print $2}'"))
+    assert total <= 200 << 10
+    assert "56.0 MiB" in web.out("stats", "--no-stream", "-w", "web")
+    # Not less than its guest uses now, and then nothing changes.
+    eventually(lambda: "available_bytes" in guest(), 60, "the guest tells what it uses")
+    done = web.cli("update", "web", "--cpus", "1", "-m", "64M", code=1)
+    assert re.search(r"memory: it uses \d+\.\d MiB now, more than a limit of 64\.0 MiB", done.stderr), done.stderr
+    assert in_force(web, "web")[0] == 0.75 and memory()["balloon_bytes"] == 56 << 20
+    # The next agent knows it.
+    web.kill("agentd")
+    web.wait_ready()
+    it = web.wait_instance("web", lambda it: it["status"].get("state") == "running")
+    assert it["spec"]["limits"] == {"cpus": 0.75, "memory_bytes": 200 << 20} and memory()["balloon_bytes"] == 56 << 20
+    assert it["status"]["pid"] == before["pid"] and it["status"]["machine"]["memory_bytes"] == 256 << 20
+    # More than it was started with comes with its next start; what it can have, it has now.
+    done = web.cli("update", "web", "--cpus", "3", "-m", "300M", "--pids", "500")
+    later = "300 MiB of memory (256 now), 3 processors (2 now), 500 processes (no limit now)"
+    assert done.stderr == f"web: comes with its next start: {later}\n"
+    assert web.json("info", "web")["status"]["machine"]["pending"] == later and later in web.out("info", "web")
+    assert in_force(web, "web")[0] == 3
+    eventually(lambda: memory()["balloon_bytes"] == 0, BOOT, "the balloon is empty")
+    web.cli("pause", "web")
+    try:
+        done = web.cli("update", "web", "-m", "128M", code=1)
+        assert "memory: the instance is paused; resume it first" in done.stderr
+        web.cli("update", "web", "--cpus", "2")
+        assert in_force(web, "web")[0] == 2
+    finally:
+        web.cli("resume", "web")
+    assert web.json("info", "web")["spec"]["limits"] == {"cpus": 2, "memory_bytes": 300 << 20, "pids": 500}
 
 
 def test_exec(web):
@@ -246,6 +290,9 @@ def test_its_monitor_is_killed(web):
     it = web.wait_instance("web", lambda i: i["status"]["state"] == "running" and
                            i["status"].get("pid") != before["pid"], timeout=BOOT)
     assert it["status"]["restarts"] == before.get("restarts", 0) + 1
+    # The limits that were waiting for a start.
+    machine = it["status"]["machine"]
+    assert (machine["memory_bytes"], machine["pids"]) == (300 << 20, 500) and "pending" not in machine
     assert web.out("exec", "web", "--", "cat", "/root/kept") == "kept\n"
     assert "It works" in page(f"http://{node_module.NODE4}:8080/")
 

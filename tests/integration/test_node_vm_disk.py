@@ -176,6 +176,8 @@ def test_nobody_in_there_knows_us(web, tmp_path):
         done = web.cli(*words, code=None)
         assert done.returncode != 0 and "no brume-init in this guest" in done.stderr, (words, done.stderr)
         assert "use ssh" in done.stderr
+    done = web.cli("update", "--pids", "7", "web", code=1)
+    assert "limits.pids: image small is a disk with a system of its own" in done.stderr
     usage = web.api("GET", "/1.0/instances/web/stats")
     assert usage["cpu"]["usage_ns"] > 0 and usage["memory"]["usage_bytes"] > 0
 

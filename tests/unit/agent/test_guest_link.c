@@ -22,6 +22,7 @@ struct fixture {
 	int guest_fd;
 	struct strbuf from_host;
 	unsigned int told, lost;
+	bool broken;
 	struct error why;
 	/* The call. */
 	struct guest_call *call;
@@ -46,6 +47,7 @@ static void on_lost(void *data, const struct error *why)
 
 	f->lost++;
 	f->why = *why;
+	f->broken = guest_link_broken(f->link);
 	guest_link_free(f->link);
 	f->link = NULL;
 }
@@ -196,6 +198,7 @@ static void expect_lost(struct fixture *f, const char *words)
 {
 	assert_int_equal(f->lost, 1);
 	assert_null(f->link);
+	assert_int_equal(f->broken, !strstr(words, "has ended the connection"));
 	if (!strstr(f->why.msg, words))
 		fail_msg("'%s' does not say '%s'", f->why.msg, words);
 }

@@ -173,6 +173,88 @@ static void a_guest_that_does_not_listen(void **state)
 	}
 }
 
+static int balloon_of(const char *text, struct machine_balloon *ret)
+{
+	AUTO(json_decref) json_t *answer = json_loads(text, 0, NULL);
+
+	assert_non_null(answer);
+	return machine_balloon_read(answer, ret);
+}
+
+static void sizes_of_a_balloon(void **state)
+{
+	struct machine_balloon balloon = {};
+
+	(void) state;
+	assert_int_equal(
+		balloon_of("{\"memory_bytes\":100,\"balloon_bytes\":30,\"given_back_bytes\":"
+			   "70,\"guest\":{\"total_bytes\":60,\"available_bytes\":20}}",
+			   &balloon),
+		0);
+	assert_true(balloon.balloon_bytes == 30 && balloon.given_back_bytes == 70 &&
+		    balloon.counts_given_back);
+	assert_true(balloon.total_bytes == 60 && balloon.available_bytes == 20);
+	/* QEMU does not count what is given back; nobody counts more than there is. */
+	assert_int_equal(balloon_of("{\"memory_bytes\":100,\"balloon_bytes\":0,\"guest\":{"
+				    "\"total_bytes\":600,\"available_bytes\":20}}",
+				    &balloon),
+			 0);
+	assert_true(balloon.total_bytes == 0 && !balloon.counts_given_back);
+	assert_int_equal(
+		balloon_of("{\"memory_bytes\":100,\"guest\":{\"total_bytes\":50}}", &balloon), 0);
+	assert_int_equal(balloon.total_bytes, 0);
+	assert_int_equal(balloon_of("{\"memory_bytes\":100,\"balloon_bytes\":101}", &balloon),
+			 -EPROTO);
+	assert_int_equal(balloon_of("{}", &balloon), -EPROTO);
+	assert_int_equal(balloon_of("[]", &balloon), -EPROTO);
+}
+
+static void a_balloon_has_a_target(void **state)
+{
+	static const char body[] = "{\"result\":{\"memory_bytes\":512,\"balloon_bytes\":1}}";
+	AUTO(strbuf_done) struct strbuf answer = {};
+	struct machine_balloon balloon = {};
+	uint64_t target = 256;
+	struct fake fake = {};
+
+	(void) state;
+	frame_append(&answer, FRAME_RETURN, 1, body, strlen(body));
+	start(&fake, "control.sock", answer.data, answer.size);
+	assert_int_equal(machine_balloon(fake.dir, &target, &balloon, NULL), 0);
+	stop(&fake);
+	assert_int_equal(balloon.memory_bytes, 512);
+	assert_non_null(strstr(fake.asked + FRAME_HEADER_SIZE, "\"target_bytes\":256"));
+}
+
+static void many_are_asked_at_once(void **state)
+{
+	enum { TIMEOUT_MS = 200 };
+	static const char body[] = "{\"result\":{\"memory_bytes\":512}}";
+	AUTO(strbuf_done) struct strbuf answer = {};
+	struct fake good = {}, liar = {}, mute = {};
+	json_t *answers[5] = {};
+
+	(void) state;
+	frame_append(&answer, FRAME_RETURN, 1, body, strlen(body));
+	start(&good, "control.sock", answer.data, answer.size);
+	start(&liar, "control.sock", "no frame", 8);
+	/* It takes the connection and says nothing: nobody accepts it. */
+	strcpy(mute.dir, "/tmp/brume-control-XXXXXX");
+	assert_non_null(mkdtemp(mute.dir));
+	AUTO(free) char *path = mem_printf("%s/control.sock", mute.dir);
+	mute.listen_fd = sock_listen(path, SOCK_STREAM, 0600);
+	char *dirs[] = { mute.dir, NULL, liar.dir, (char *) "/nonexistent", good.dir };
+	machine_ask_balloons(dirs, 5, TIMEOUT_MS, answers);
+	for (size_t i = 0; i < 4; i++)
+		assert_null(answers[i]);
+	assert_int_equal(json_integer_value(json_object_get(answers[4], "memory_bytes")), 512);
+	json_decref(answers[4]);
+	stop(&good);
+	stop(&liar);
+	close(mute.listen_fd);
+	file_remove_tree(AT_FDCWD, mute.dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +263,9 @@ int main(void)
 		cmocka_unit_test(endless_and_ended_answers),
 		cmocka_unit_test(a_guest_is_reached_through_vsock),
 		cmocka_unit_test(a_guest_that_does_not_listen),
+		cmocka_unit_test(sizes_of_a_balloon),
+		cmocka_unit_test(a_balloon_has_a_target),
+		cmocka_unit_test(many_are_asked_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

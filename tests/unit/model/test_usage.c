@@ -51,6 +51,10 @@ static void sample_is_json(void **state)
 			       .memory_limit_bytes = 100,
 			       .guest_memory_bytes = 11,
 			       .guest_memory_total_bytes = 90,
+			       .ballooned = true,
+			       .balloon_bytes = 12,
+			       .counts_given_back = true,
+			       .given_back_bytes = 40,
 			       .write_ops = 7,
 			       .pids = 3,
 			       .networked = true,
@@ -71,6 +75,8 @@ static void sample_is_json(void **state)
 		25, 0.001);
 	assert_int_equal(number(sample, "memory", "guest_usage_bytes"), 11);
 	assert_int_equal(number(sample, "memory", "guest_total_bytes"), 90);
+	assert_int_equal(number(sample, "memory", "balloon_bytes"), 12);
+	assert_int_equal(number(sample, "memory", "given_back_bytes"), 40);
 	assert_int_equal(number(sample, "io", "write_ops"), 7);
 	assert_int_equal(number(sample, "pids", "current"), 3);
 	assert_int_equal(number(sample, "network", "tx_packets"), 9);
@@ -86,6 +92,8 @@ static void sample_is_json(void **state)
 	assert_null(json_object_get(json_object_get(bare, "cpu"), "percent"));
 	assert_null(json_object_get(json_object_get(bare, "memory"), "limit_bytes"));
 	assert_null(json_object_get(json_object_get(bare, "memory"), "guest_total_bytes"));
+	assert_null(json_object_get(json_object_get(bare, "memory"), "balloon_bytes"));
+	assert_null(json_object_get(json_object_get(bare, "memory"), "given_back_bytes"));
 	assert_null(json_object_get(json_object_get(bare, "pids"), "limit"));
 }
 

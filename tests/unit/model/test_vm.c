@@ -121,25 +121,48 @@ static void names_of_kernels(void **state)
 	assert_true(vm_kernel_is_valid(text));
 }
 
-static void a_guest_keeps_its_memory(void **state)
+static void its_limits_can_change(void **state)
 {
 	AUTO(instance_free) struct instance *vm = mem_new0(struct instance);
-	AUTO(json_decref) json_t *memory = parse("{'limits':{'memory_bytes':1073741824}}");
-	AUTO(json_decref) json_t *pids = parse("{'limits':{'pids':5}}");
-	AUTO(json_decref) json_t *cpus = parse("{'limits':{'cpus':0.5}}");
+	AUTO(json_decref)
+	json_t *patch = parse("{'limits':{'memory_bytes':1073741824,'pids':5,'cpus':0.5}}");
+	AUTO(json_decref) json_t *little = parse("{'limits':{'memory_bytes':10485760}}");
 	struct error err = {};
 
 	(void) state;
 	instance_spec_init(&vm->spec);
 	vm->spec.type = INSTANCE_VM;
-	assert_int_equal(instance_patch(vm, memory, &err), -EINVAL);
-	assert_non_null(strstr(err.msg, "limits.memory_bytes: of a virtual machine"));
-	vm->spec.memory_bytes = 0;
-	assert_int_equal(instance_patch(vm, pids, &err), -EINVAL);
-	vm->spec.pids = 0;
-	assert_int_equal(instance_patch(vm, cpus, NULL), 0);
-	vm->spec.type = INSTANCE_CONTAINER;
-	assert_int_equal(instance_patch(vm, memory, NULL), 0);
+	assert_int_equal(instance_patch(vm, patch, NULL), 0);
+	assert_int_equal(instance_patch(vm, little, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "limits.memory_bytes: a virtual machine needs"));
+}
+
+static void pending_is(const char *limits, const struct vm_status *machine, const char *expected)
+{
+	AUTO(free) char *text = mem_printf("{'type':'vm','image':'x'%s}", limits);
+	struct instance_spec spec = spec_of(text, 0, NULL);
+	AUTO(free) char *pending = vm_pending(&spec, machine);
+
+	if (expected)
+		assert_string_equal(pending, expected);
+	else
+		assert_null(pending);
+	instance_spec_done(&spec);
+}
+
+static void more_comes_with_the_next_start(void **state)
+{
+	const struct vm_status machine = { .cpus = 2, .memory_bytes = 512 << 20, .pids = 9 };
+	const struct vm_status free_one = { .cpus = 2, .memory_bytes = 256 << 20 };
+
+	(void) state;
+	pending_is(",'limits':{'cpus':1.5,'memory_bytes':536870912,'pids':9}", &machine, NULL);
+	pending_is(",'limits':{'cpus':0.1,'memory_bytes':99999999,'pids':9}", &machine, NULL);
+	pending_is(",'limits':{'cpus':2.5,'memory_bytes':1073741825,'pids':10}", &machine,
+		   "1024 MiB of memory (512 now), 3 processors (2 now), 10 processes (9 now)");
+	pending_is("", &machine, "no limit of processes (9 now)");
+	pending_is(",'limits':{'pids':10}", &free_one,
+		   "512 MiB of memory (256 now), 10 processes (no limit now)");
 }
 
 static void tells_about_the_machine(void **state)
@@ -153,14 +176,19 @@ static void tells_about_the_machine(void **state)
 					     .why = mem_strdup("slow"),
 					     .kernel = mem_strdup("6.1"),
 					     .cpus = 2,
-					     .memory_bytes = 1 << 28 };
+					     .memory_bytes = 1 << 28,
+					     .pids = 7,
+					     .pending = mem_strdup("more"),
+					     .guest_error = mem_strdup("it lies") };
 	AUTO(json_decref) json_t *text = instance_status_encode(&status);
 	AUTO(json_decref)
 	json_t *expected = parse("{'backend':'qemu','why':'slow','kernel':'6.1','cpus':2,"
-				 "'memory_bytes':268435456}");
+				 "'memory_bytes':268435456,'pids':7,'pending':'more',"
+				 "'guest_error':'it lies'}");
 	assert_json_equal(json_object_get(text, "machine"), expected);
 	assert_int_equal(instance_status_decode(text, &again, NULL), 0);
 	assert_string_equal(again.machine.why, "slow");
+	assert_string_equal(again.machine.guest_error, "it lies");
 	instance_status_done(&status);
 	instance_status_done(&again);
 }
@@ -205,7 +233,8 @@ int main(void)
 		cmocka_unit_test(has_defaults),
 		cmocka_unit_test(says_what_does_not_go),
 		cmocka_unit_test(names_of_kernels),
-		cmocka_unit_test(a_guest_keeps_its_memory),
+		cmocka_unit_test(its_limits_can_change),
+		cmocka_unit_test(more_comes_with_the_next_start),
 		cmocka_unit_test(tells_about_the_machine),
 	};
 
