@@ -476,38 +476,45 @@ static double mib(uint64_t bytes)
 	return (double) bytes / (1 << 20);
 }
 
+/* What its guest uses, kernel and all, is what neither the balloon holds nor anybody could have. */
+static int check_use(struct instance_task *task, const char *run_dir, uint64_t bytes)
+{
+	struct machine_balloon balloon;
+	uint64_t free_bytes;
+	int r = machine_balloon_fresh(run_dir, &balloon, &task->err);
+
+	if (r < 0 || balloon.total_bytes == 0)
+		return r;
+	free_bytes = balloon.balloon_bytes + balloon.available_bytes;
+	if (free_bytes >= balloon.memory_bytes || balloon.memory_bytes - free_bytes <= bytes)
+		return 0;
+	return error_say(&task->err, -EBUSY, "it uses %.1f MiB now, more than a limit of %.1f MiB",
+			 mib(balloon.memory_bytes - free_bytes), mib(bytes));
+}
+
 /* Its guest gives the rest up, if it does not need that now: it would kill its processes for it. */
-static int set_memory(struct instance_task *task, const struct vm_status *machine, uint64_t bytes)
+static int set_memory(struct instance_task *task, const struct vm_status *machine, uint64_t bytes,
+		      bool less)
 {
 	AUTO(free) char *run_dir = agent_run_path(task->agent, task->uid, "machine");
+	uint64_t least = machine->memory_bytes / MACHINE_BALLOON_SHARE;
 	struct machine_balloon balloon;
 	int64_t started_ms;
 	bool paused = false;
-	int r;
+	int r = 0;
 
 	(void) instance_read_started(task->agent, task->uid, &started_ms, &paused);
 	if (paused)
-		return error_say(&task->err, -EBUSY,
-				 "memory: the instance is paused; resume it first");
-	if (bytes < machine->memory_bytes / MACHINE_BALLOON_SHARE)
-		return error_say(&task->err, -EINVAL,
-				 "memory: it was started with %.0f MiB and keeps at least %.0f MiB "
-				 "while it runs; stop it first",
-				 mib(machine->memory_bytes),
-				 mib(machine->memory_bytes / MACHINE_BALLOON_SHARE));
-	r = machine_balloon(run_dir, NULL, &balloon, &task->err);
-	if (r < 0)
-		return error_wrap(&task->err, r, "memory");
-	if (balloon.total_bytes > 0) {
-		uint64_t free_bytes = balloon.balloon_bytes + balloon.available_bytes;
-
-		if (free_bytes < balloon.memory_bytes && balloon.memory_bytes - free_bytes > bytes)
-			return error_say(&task->err, -EBUSY,
-					 "memory: it uses %.1f MiB now, more than a limit of %.1f "
-					 "MiB",
-					 mib(balloon.memory_bytes - free_bytes), mib(bytes));
-	}
-	r = machine_balloon(run_dir, &bytes, &balloon, &task->err);
+		r = error_say(&task->err, -EBUSY, "the instance is paused; resume it first");
+	else if (bytes < least)
+		r = error_say(&task->err, -EINVAL,
+			      "it was started with %.0f MiB and keeps at least %.0f MiB while it "
+			      "runs; stop it first",
+			      mib(machine->memory_bytes), mib(least));
+	else if (less)
+		r = check_use(task, run_dir, bytes);
+	if (r == 0)
+		r = machine_balloon(run_dir, &bytes, &balloon, &task->err);
 	return r < 0 ? error_wrap(&task->err, r, "memory") : 0;
 }
 
@@ -544,7 +551,7 @@ int instance_vm_limit(struct instance_task *task)
 	bytes_before = memory_now(before.memory_bytes, &record.status);
 	r = set_cpus(task, limits.cpus);
 	if (r == 0 && (!known || bytes != bytes_before)) {
-		r = set_memory(task, &record.status, bytes);
+		r = set_memory(task, &record.status, bytes, !known || bytes < bytes_before);
 		/* All of them, or none. */
 		if (r < 0 && known) {
 			struct error why = task->err;

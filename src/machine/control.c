@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -28,6 +29,8 @@ enum {
 	CONNECT_LINE_MAX = 64,
 	ASK_AT_ONCE = 64,
 	READ_BYTES = 4096,
+	FRESH_TRIES = 30,
+	FRESH_MS = 100,
 };
 
 static int open_dir(const char *run_dir, struct error *err)
@@ -260,7 +263,8 @@ int machine_balloon_read(const json_t *answer, struct machine_balloon *ret)
 					   .counts_given_back = json_is_integer(given),
 					   .given_back_bytes = number(answer, "given_back_bytes"),
 					   .total_bytes = number(guest, "total_bytes"),
-					   .available_bytes = number(guest, "available_bytes") };
+					   .available_bytes = number(guest, "available_bytes"),
+					   .updates = number(guest, "updates") };
 
 	if (balloon.memory_bytes == 0 || balloon.balloon_bytes > balloon.memory_bytes)
 		return -EPROTO;
@@ -284,6 +288,23 @@ int machine_balloon(const char *run_dir, const uint64_t *target_bytes, struct ma
 
 	if (r == 0 && machine_balloon_read(answer, ret) < 0)
 		r = error_say(err, -EPROTO, "balloon: the machine tells sizes that cannot be");
+	return r;
+}
+
+/* A monitor has no event for it: each call has the guest asked, and the next ones see the answer.
+ */
+int machine_balloon_fresh(const char *run_dir, struct machine_balloon *ret, struct error *err)
+{
+	struct machine_balloon first, now;
+	int r = machine_balloon(run_dir, NULL, &first, err);
+
+	now = first;
+	for (int i = 0; r == 0 && now.updates == first.updates && i < FRESH_TRIES; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = FRESH_MS * 1000 * 1000 }, NULL);
+		r = machine_balloon(run_dir, NULL, &now, err);
+	}
+	if (r == 0)
+		*ret = now;
 	return r;
 }
 

@@ -23,7 +23,7 @@ enum {
 
 /* The balloon among QEMU's objects, and how often its guest tells of itself. */
 #define QEMU_BALLOON "/machine/peripheral/balloon0"
-#define QEMU_STATISTICS_S "5"
+#define QEMU_STATISTICS_S "2"
 
 /* Our ends of what QEMU got; -1: it has closed them. */
 struct qemu_ends {

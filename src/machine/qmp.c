@@ -200,6 +200,8 @@ json_t *qmp_guest_statistics(const json_t *data)
 		if (json_is_integer(value) && json_integer_value(value) >= 0)
 			json_object_set(guest, members[i][0], (json_t *) (uintptr_t) value);
 	}
+	if (json_object_size(guest) > 0)
+		put_number(guest, "updates", qmp_number(data, "last-update"));
 	return guest;
 }
 

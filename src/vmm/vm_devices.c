@@ -257,6 +257,7 @@ static json_t *statistics_json(const struct balloon_statistics *statistics)
 		{ "swap_out_bytes", statistics->swap_out_bytes },
 		{ "major_faults", statistics->major_faults },
 		{ "minor_faults", statistics->minor_faults },
+		{ "updates", statistics->updates },
 	};
 	json_t *object = json_object();
 

@@ -162,7 +162,7 @@ static void what_a_guest_says_of_itself(void **state)
 	AUTO(free) char *text = json_text(guest);
 
 	(void) state;
-	assert_string_equal(text, "{\"free_bytes\":5,\"total_bytes\":9}");
+	assert_string_equal(text, "{\"free_bytes\":5,\"total_bytes\":9,\"updates\":1}");
 	assert_int_equal(json_object_size(nothing), 0);
 }
 
