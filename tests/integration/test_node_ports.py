@@ -2,8 +2,10 @@
 import json
 import os
 import random
+import socket
 
 import images
+import kernel
 import pytest
 from conftest import need
 from node import eventually
@@ -31,6 +33,23 @@ def reaches(node, name, address):
     return "0 packets received" not in node.sh(
         name, f"ping -c 1 -W 1 {address} 2>&1; true") and \
         "1 packets received" in node.sh(name, f"ping -c 1 -W 1 {address} 2>&1; true")
+
+
+def first_heard(node, silenced, heard, gate):
+    """What the world, the node and an instance hear first when two processes' networks send to them."""
+    def open_in(pid, address=None):
+        with kernel.inside_network_of(pid):
+            it = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        it.settimeout(kernel.patient(10))
+        if address:
+            it.bind((address, 4242))
+        return it
+    places = ((os.getpid(), "192.0.2.1"), (node.pid, "192.0.2.2"), (heard, gate))
+    receivers = [(open_in(pid, address), address) for pid, address in places]
+    for text, pid in ((b"silenced", silenced), (b"gate", heard)):
+        for _, address in receivers:
+            open_in(pid).sendto(text, (address, 4242))
+    return [receiver.recv(100) for receiver, _ in receivers]
 
 
 def make(node, name, *options):
@@ -248,6 +267,8 @@ def test_isolated_networks(busybox):
         for address in ("192.0.2.1", "192.0.2.2", gate, "10.90.0.1"):
             assert not reaches(node, "r1", address), address
         assert node.sh("r1", "echo x | nc -w 1 192.0.2.2 8075; true") == ""
+        # Not even one way, where an answer would find no way back.
+        assert first_heard(node, pid, node.instance("gate")["status"]["pid"], gate) == [b"gate"] * 3
         # The bridge answers to nobody's address.
         assert "Received 0" in node.sh("r1", "arping -c 1 -w 1 -I eth0 192.0.2.2; true") or \
             "0 response" in node.sh("r1", "arping -c 1 -w 1 -I eth0 192.0.2.2; true")
