@@ -78,8 +78,8 @@ static int choose_own(enum machine_preference preference, struct machine_choice 
 	choice->backend =
 		missing || preference == MACHINE_PREFER_QEMU ? MACHINE_QEMU : MACHINE_BRUME_VMM;
 	if (preference == MACHINE_PREFER_QEMU)
-		snprintf(choice->why, sizeof(choice->why),
-			 "the node is set to it (--vm-backend); %.110s", verdict.why);
+		snprintf(choice->why, sizeof(choice->why), "set by --vm-backend; %.135s",
+			 verdict.why);
 	else
 		snprintf(choice->why, sizeof(choice->why), "%s", missing ? missing : verdict.why);
 	return 0;

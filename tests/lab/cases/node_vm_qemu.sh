@@ -42,7 +42,7 @@ lab-kvm
 modprobe tun
 node_start --vm-backend qemu --boot-timeout 600
 brume info | tee info
-grep -q "machines *qemu: the node is set to it (--vm-backend); /dev/kvm runs ring 0" info
+grep -q "machines *qemu: set by --vm-backend; /dev/kvm runs ring 0" info
 brume kernel import --modules "/lib/modules/$(uname -r)" /usr/lib/modules/vmlinuz
 say "has a kernel"
 

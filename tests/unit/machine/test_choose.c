@@ -63,7 +63,7 @@ static void qemu_is_used_when_asked_for(void **state)
 	assert_int_equal(r, 0);
 	assert_int_equal(choice.backend, MACHINE_QEMU);
 	assert_int_equal(choice.kvm, host.usable);
-	assert_non_null(strstr(choice.why, "the node is set to it"));
+	assert_non_null(strstr(choice.why, "set by --vm-backend; "));
 }
 
 static void another_architecture_has_one_back_end(void **state)
