@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -267,6 +268,46 @@ static void comes_and_goes(void **state)
 	assert_int_equal(bus_read(test->vm->mmio, d.common, 4), UINT32_MAX);
 	assert_int_equal(count_fds(), fds);
 	assert_int_equal(begin_remove(test, "disk0", TIMEOUT_MS, &err), -ENOENT);
+}
+
+/* Packets pass, and at the end its host side hears that nobody is there. */
+static void a_card_comes_and_goes(void **state)
+{
+	struct test *test = need(state);
+	static const char packet[64] = "a packet";
+	char header[12] = "", data[256];
+	AUTO(json_decref) json_t *result = NULL;
+	struct vm_nic nic = { .id = "lan", .mac = { 2, 0, 0, 0, 0, 1 } };
+	struct iovec iov[] = { { header, sizeof(header) }, { (void *) packet, sizeof(packet) } };
+	struct error err = {};
+	unsigned int slot;
+	struct driver d;
+	int pair[2];
+	gpa_t at;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	nic.fd = pair[0];
+	assert_int_equal(vm_add_nic(test->vm, &nic, &result, &err), 0);
+	assert_string_equal(json_string_value(json_object_get(result, "mac")), "02:00:00:00:00:01");
+	slot = (unsigned int) json_integer_value(json_object_get(result, "slot"));
+	drive(&d, test->vm, slot);
+	at = driver_alloc(&d, 4096);
+	driver_send(&d, 0, &(struct buffer){ at, 2048, true }, 1);
+	assert_int_equal(writev(pair[1], iov, 2), sizeof(header) + sizeof(packet));
+	while (!ring_used(&d.rings[0], NULL, NULL))
+		sched_yield();
+	assert_string_equal(guest_memory_range(d.memory, at + sizeof(header), sizeof(packet)),
+			    packet);
+	driver_send(&d, 1, &(struct buffer){ at, sizeof(header) + sizeof(packet), false }, 1);
+	assert_int_equal(recv(pair[1], data, sizeof(data), 0), sizeof(header) + sizeof(packet));
+
+	/* It waits for packets. */
+	driver_send(&d, 0, &(struct buffer){ at, 2048, true }, 1);
+	assert_int_equal(begin_remove(test, "lan", TIMEOUT_MS, &err), 0);
+	eject(test->vm, slot);
+	assert_string_equal(answer_of(test), "");
+	assert_int_equal(recv(pair[1], data, sizeof(data), 0), 0);
+	close(pair[1]);
 }
 
 static void is_refused_clearly(void **state)
@@ -578,6 +619,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(comes_and_goes),
+		TEST(a_card_comes_and_goes),
 		TEST(is_refused_clearly),
 		TEST(ends_at_its_limits),
 		TEST(stays_when_the_guest_holds_it),
