@@ -45,7 +45,7 @@ def test_a_machine_with_the_minimal_kernel(minimal):
                 "--ulimit", "nofile=300:400", timeout=BOOT)
     assert "It works" in page(f"http://{node_module.NODE4}:8080/")
     assert "It works" in page(f"http://[{node_module.NODE6}]:8080/")
-    assert node.json("info", "web")["status"]["machine"]["kernel"].startswith("6.1.")
+    assert node.json("info", "web")["status"]["machine"]["kernel"] == "minimal"
 
     def inside(script):
         return node.sh("web", script).split()
@@ -54,7 +54,6 @@ def test_a_machine_with_the_minimal_kernel(minimal):
     for line in ("overlay on / type overlay", "tmpfs on /cache ", "devpts on /dev/pts ", "mqueue on /dev/mqueue ",
                  "cgroup2 on /sys/fs/cgroup "):
         assert line in node.sh("web", "mount")
-    # Nothing stood in its way, and the end of an emulated processor is seen as the clock sees it.
     assert abs(int(inside("date +%s")[0]) - int(subprocess.run(["date", "+%s"], capture_output=True).stdout)) < 60
     node.cli("exec", "web", "--", "sh", "-c", "exit 9", code=9)
     terminal = node.terminal("exec", "-it", "web", "--", "sh")
@@ -74,9 +73,10 @@ def test_a_machine_with_the_minimal_kernel(minimal):
 @pytest.mark.slow
 def test_a_panic_of_the_minimal_kernel_is_told(minimal):
     node, reference = minimal
-    node.cli("launch", "-a", "--vm", "-m", "64M", reference, "one", "--", "sh", "-c",
-             "echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero", code=None, timeout=BOOT)
-    error = node.json("info", "one")["status"]["error"]
+    node.cli("launch", "-a", "--vm", "-m", "64M", "--tmpfs", "/full:size=1G", reference, "one", "--", "sh", "-c",
+             "echo 2 >/proc/sys/vm/panic_on_oom; dd if=/dev/zero of=/full/x bs=1M", code=None, timeout=BOOT)
+    # Failed, when it was over before anybody saw it run.
+    error = node.wait_state("one", ("stopped", "failed"))["status"].get("error", "")
     assert "the guest has crashed" in error and "Kernel panic" in error
 
 
