@@ -111,7 +111,7 @@ struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
 		.ipv4 = port->ipv4,
 		.ipv6 = port->ipv6,
 		.leads_out = (int) i == instance_networks_outlet(spec, &task->networks),
-		.groups = port->groups,
+		.groups = NULL,
 		.spoofing = port->spoofing,
 	};
 }

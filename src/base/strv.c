@@ -40,6 +40,14 @@ void strv_append(char ***strv, const char *s)
 	strv_append_take(strv, mem_strdup(s));
 }
 
+int strv_contains(char *const *strv, const char *s)
+{
+	for (; strv && *strv; strv++)
+		if (strcmp(*strv, s) == 0)
+			return 1;
+	return 0;
+}
+
 int strv_equal(char *const *a, char *const *b)
 {
 	size_t n = strv_count(a);

@@ -12,6 +12,7 @@ char **strv_copy(char *const *strv);           /* NULL for NULL */
 void strv_append(char ***strv, const char *s); /* copies s */
 void strv_append_take(char ***strv, char *s);  /* s is handed over */
 int strv_equal(char *const *a, char *const *b);
+int strv_contains(char *const *strv, const char *s);
 
 /* "NAME=value" lists: the value of NAME (borrowed) or NULL; set replaces or appends, unset
  * removes. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
@@ -217,6 +218,27 @@ int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[LINK
 	mnl_attr_put_u32(message, IFLA_BR_STP_STATE, 0);
 	mnl_attr_put_u32(message, IFLA_BR_FORWARD_DELAY, 0);
 	mnl_attr_put_u8(message, IFLA_BR_MCAST_SNOOPING, 0);
+	mnl_attr_nest_end(message, options);
+	mnl_attr_nest_end(message, info);
+	return netlink_call(nl, message);
+}
+
+int link_guard_bridge(struct netlink *nl, int index, bool filter)
+{
+	const struct br_boolopt_multi options_on = { .optval = 1 << BR_BOOLOPT_NO_LL_LEARN,
+						     .optmask = 1 << BR_BOOLOPT_NO_LL_LEARN };
+	struct nlmsghdr *message;
+	struct nlattr *info, *options;
+
+	begin(nl, RTM_NEWLINK, 0, &message)->ifi_index = index;
+	info = mnl_attr_nest_start(message, IFLA_LINKINFO);
+	mnl_attr_put_strz(message, IFLA_INFO_KIND, "bridge");
+	options = mnl_attr_nest_start(message, IFLA_INFO_DATA);
+	mnl_attr_put(message, IFLA_BR_MULTI_BOOLOPT, sizeof(options_on), &options_on);
+	if (filter) {
+		mnl_attr_put_u8(message, IFLA_BR_NF_CALL_IPTABLES, 1);
+		mnl_attr_put_u8(message, IFLA_BR_NF_CALL_IP6TABLES, 1);
+	}
 	mnl_attr_nest_end(message, options);
 	mnl_attr_nest_end(message, info);
 	return netlink_call(nl, message);

@@ -50,6 +50,13 @@ int link_list(struct netlink *nl, const char *kind, int (*fn)(const struct link 
  */
 int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[LINK_MAC_SIZE]);
 
+/*
+ * Makes a bridge believe less: it does not learn senders from frames to reserved addresses (LLDP,
+ * say), which no rule of netfilter sees before.  `filter`: what it forwards passes the host's IP
+ * rules too (br_netfilter), by a switch of its own, which needs no global one.
+ */
+int link_guard_bridge(struct netlink *nl, int index, bool filter);
+
 struct link_veth {
 	const char *name;
 	int master; /* index of the bridge it is born on */

@@ -10,7 +10,7 @@
 
 enum {
 	ANSWER_MAX = 32768, /* as much as the kernel puts into one part of a list */
-	SEND_BUFFER = 8 * 1024 * 1024,
+	SEND_BUFFER = 64 * 1024 * 1024, /* a whole ruleset is one message */
 	ANSWER_TIMEOUT_S = 20, /* the kernel answers before send() returns; this is a seat belt */
 };
 

@@ -83,12 +83,12 @@ static void put_header(struct nlmsghdr *message, uint8_t family, uint16_t resour
 	header->res_id = htons(resource);
 }
 
-static struct nlmsghdr *begin(struct nft *nft, uint8_t type, uint16_t flags)
+static struct nlmsghdr *begin(struct nft *nft, uint8_t family, uint8_t type, uint16_t flags)
 {
 	struct nlmsghdr *message =
 		netlink_begin(nft->nl, (uint16_t) (NFNL_SUBSYS_NFTABLES << 8 | type), flags);
 
-	put_header(message, NFPROTO_INET, 0);
+	put_header(message, family, 0);
 	return message;
 }
 
@@ -116,7 +116,7 @@ static int take_generation(const struct nlmsghdr *message, void *data)
 int nft_generation(struct nft *nft, uint32_t *ret)
 {
 	uint32_t generation = 0;
-	struct nlmsghdr *message = begin(nft, NFT_MSG_GETGEN, 0);
+	struct nlmsghdr *message = begin(nft, NFPROTO_UNSPEC, NFT_MSG_GETGEN, 0);
 	int r = netlink_query(nft->nl, message, take_generation, &generation);
 
 	if (r == 0)
@@ -125,47 +125,126 @@ int nft_generation(struct nft *nft, uint32_t *ret)
 }
 
 /* FNV-1a: good enough against accidents, and nobody else may write to our table anyway. */
-static int take_fingerprint(const struct nlmsghdr *message, void *data)
+static uint64_t hash_message(const struct nlmsghdr *message)
 {
 	const uint8_t *bytes = mnl_nlmsg_get_payload(message);
 	size_t size = mnl_nlmsg_get_payload_len(message);
-	uint64_t hash = *(uint64_t *) data;
+	uint64_t hash = 0xcbf29ce484222325ULL;
 
 	/* The header's res_id is the generation of the whole ruleset: not ours to compare. */
 	for (size_t i = sizeof(struct nfgenmsg); i < size; i++)
 		hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
-	*(uint64_t *) data = hash;
+	return hash;
+}
+
+/* User data is a list of {type, size, bytes}. */
+static void copy_comment(const struct nlattr *attribute, char comment[NFT_COMMENT_MAX])
+{
+	const uint8_t *bytes = mnl_attr_get_payload(attribute);
+	size_t size = mnl_attr_get_payload_len(attribute);
+
+	while (size >= 2 && (size_t) bytes[1] + 2 <= size) {
+		if (bytes[0] == COMMENT_TYPE)
+			snprintf(comment, NFT_COMMENT_MAX, "%.*s", bytes[1],
+				 (const char *) bytes + 2);
+		size -= (size_t) bytes[1] + 2;
+		bytes += (size_t) bytes[1] + 2;
+	}
+}
+
+struct rule_walk {
+	const char *table;
+	void (*fn)(const struct nft_seen_rule *rule, void *data);
+	void *data;
+};
+
+static int take_rule(const struct nlmsghdr *message, void *data)
+{
+	const struct rule_walk *walk = data;
+	char comment[NFT_COMMENT_MAX] = "";
+	struct nft_seen_rule rule = { .chain = "", .comment = comment };
+	const char *table = "";
+	const struct nlattr *attribute;
+
+	if (!is_type(message, NFT_MSG_NEWRULE))
+		return 0;
+	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
+	{
+		uint16_t type = mnl_attr_get_type(attribute);
+
+		if (type == NFTA_RULE_USERDATA)
+			copy_comment(attribute, comment);
+		else if (type == NFTA_RULE_CHAIN &&
+			 mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0)
+			rule.chain = mnl_attr_get_str(attribute);
+		else if (type == NFTA_RULE_TABLE &&
+			 mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0)
+			table = mnl_attr_get_str(attribute);
+	}
+	if (strcmp(table, walk->table) != 0)
+		return 0;
+	rule.hash = hash_message(message);
+	walk->fn(&rule, walk->data);
 	return 0;
 }
 
-static int find_table(struct nft *nft, const char *table)
+static int find_table(struct nft *nft, uint8_t family, const char *table)
 {
-	struct nlmsghdr *message = begin(nft, NFT_MSG_GETTABLE, 0);
+	struct nlmsghdr *message = begin(nft, family, NFT_MSG_GETTABLE, 0);
 
 	mnl_attr_put_strz(message, NFTA_TABLE_NAME, table);
 	return netlink_call(nft->nl, message);
 }
 
-int nft_fingerprint(struct nft *nft, const char *table, uint64_t *ret)
+int nft_list_rules(struct nft *nft, uint8_t family, const char *table, const char *chain,
+		   void (*fn)(const struct nft_seen_rule *rule, void *data), void *data)
 {
-	uint64_t hash = 0xcbf29ce484222325ULL;
+	struct rule_walk walk = { .table = table, .fn = fn, .data = data };
+	int r = find_table(nft, family, table);
 	struct nlmsghdr *message;
-	int r;
 
-	for (int attempt = 0; attempt < 10; attempt++) {
-		r = find_table(nft, table);
-		if (r < 0)
-			return r;
-		hash = 0xcbf29ce484222325ULL;
-		message = begin(nft, NFT_MSG_GETRULE, NLM_F_DUMP);
-		mnl_attr_put_strz(message, NFTA_RULE_TABLE, table);
-		r = netlink_query(nft->nl, message, take_fingerprint, &hash);
-		if (r != -EINTR)
-			break;
+	if (r < 0)
+		return r;
+	message = begin(nft, family, NFT_MSG_GETRULE, NLM_F_DUMP);
+	mnl_attr_put_strz(message, NFTA_RULE_TABLE, table);
+	if (chain)
+		mnl_attr_put_strz(message, NFTA_RULE_CHAIN, chain);
+	return netlink_query(nft->nl, message, take_rule, &walk);
+}
+
+struct chain_walk {
+	const char *table;
+	void (*fn)(const char *chain, void *data);
+	void *data;
+};
+
+static int take_chain(const struct nlmsghdr *message, void *data)
+{
+	const struct chain_walk *walk = data;
+	const char *table = "", *chain = "";
+	const struct nlattr *attribute;
+
+	if (!is_type(message, NFT_MSG_NEWCHAIN))
+		return 0;
+	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(attribute) == NFTA_CHAIN_TABLE)
+			table = mnl_attr_get_str(attribute);
+		else if (mnl_attr_get_type(attribute) == NFTA_CHAIN_NAME)
+			chain = mnl_attr_get_str(attribute);
 	}
-	if (r == 0)
-		*ret = hash;
-	return r;
+	if (strcmp(table, walk->table) == 0)
+		walk->fn(chain, walk->data);
+	return 0;
+}
+
+int nft_list_chains(struct nft *nft, uint8_t family, const char *table,
+		    void (*fn)(const char *chain, void *data), void *data)
+{
+	struct chain_walk walk = { .table = table, .fn = fn, .data = data };
+
+	return netlink_query(nft->nl, begin(nft, family, NFT_MSG_GETCHAIN, NLM_F_DUMP), take_chain,
+			     &walk);
 }
 
 /* Copies the bytes of a nested NFTA_DATA_VALUE. */
@@ -183,21 +262,6 @@ static uint8_t copy_value(const struct nlattr *nest, uint8_t *to, size_t size)
 		}
 	}
 	return 0;
-}
-
-/* User data is a list of {type, size, bytes}. */
-static void copy_comment(const struct nlattr *attribute, char comment[NFT_COMMENT_MAX])
-{
-	const uint8_t *bytes = mnl_attr_get_payload(attribute);
-	size_t size = mnl_attr_get_payload_len(attribute);
-
-	while (size >= 2 && (size_t) bytes[1] + 2 <= size) {
-		if (bytes[0] == COMMENT_TYPE)
-			snprintf(comment, NFT_COMMENT_MAX, "%.*s", bytes[1],
-				 (const char *) bytes + 2);
-		size -= (size_t) bytes[1] + 2;
-		bytes += (size_t) bytes[1] + 2;
-	}
 }
 
 struct walk {
@@ -248,11 +312,11 @@ static int take_elements(const struct nlmsghdr *message, void *data)
 	return 0;
 }
 
-int nft_list(struct nft *nft, const char *table, const char *set,
+int nft_list(struct nft *nft, uint8_t family, const char *table, const char *set,
 	     void (*fn)(const struct nft_element *element, void *data), void *data)
 {
 	struct walk walk = { .fn = fn, .data = data };
-	struct nlmsghdr *message = begin(nft, NFT_MSG_GETSETELEM, NLM_F_DUMP);
+	struct nlmsghdr *message = begin(nft, family, NFT_MSG_GETSETELEM, NLM_F_DUMP);
 
 	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, table);
 	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set);
@@ -294,24 +358,26 @@ static void close_list(struct nft_batch *batch)
 	batch->open_set = NULL;
 }
 
-static void open_list(struct nft *nft, struct nft_batch *batch, int type, const char *set)
+static void open_list(struct nft *nft, struct nft_batch *batch, int type, uint8_t family,
+		      const char *set)
 {
 	struct nlmsghdr *message;
 
-	if (batch->open_set && batch->open_type == type && strcmp(batch->open_set, set) == 0 &&
-	    batch->data.size - batch->list_at < LIST_SIZE_MAX)
+	if (batch->open_set && batch->open_type == type && batch->open_family == family &&
+	    strcmp(batch->open_set, set) == 0 && batch->data.size - batch->list_at < LIST_SIZE_MAX)
 		return;
 	close_list(batch);
 	batch->open_at = batch->data.size;
 	message = batch_message(nft, batch, (uint16_t) (NFNL_SUBSYS_NFTABLES << 8 | type),
 				type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE | NLM_F_EXCL : 0);
-	put_header(message, NFPROTO_INET, 0);
+	put_header(message, family, 0);
 	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, batch->table);
 	mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set);
 	batch->list_at = batch->open_at + message->nlmsg_len;
 	(void) mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
 	strbuf_grown(&batch->data, message->nlmsg_len);
 	batch->open_set = set;
+	batch->open_family = family;
 	batch->open_type = type;
 }
 
@@ -323,6 +389,28 @@ static void put_bytes(struct nlmsghdr *message, uint16_t type, const void *data,
 	mnl_attr_nest_end(message, nest);
 }
 
+static void put_verdict(struct nlmsghdr *message, uint16_t type, const char *chain)
+{
+	struct nlattr *nest = mnl_attr_nest_start(message, type);
+	struct nlattr *verdict = mnl_attr_nest_start(message, NFTA_DATA_VERDICT);
+
+	mnl_attr_put_u32(message, NFTA_VERDICT_CODE, htonl((uint32_t) NFT_JUMP));
+	mnl_attr_put_strz(message, NFTA_VERDICT_CHAIN, chain);
+	mnl_attr_nest_end(message, verdict);
+	mnl_attr_nest_end(message, nest);
+}
+
+/* A comment as user data. */
+static void put_comment(struct nlmsghdr *message, uint16_t type, const char *comment)
+{
+	uint8_t user[NFT_COMMENT_MAX + 2] = { COMMENT_TYPE };
+	size_t size = strnlen(comment, NFT_COMMENT_MAX - 1) + 1;
+
+	user[1] = (uint8_t) size;
+	memcpy(user + 2, comment, size - 1);
+	mnl_attr_put(message, type, size + 2, user);
+}
+
 static void put_element(struct nft *nft, struct nft_batch *batch, int type,
 			const struct nft_element *element)
 {
@@ -330,7 +418,7 @@ static void put_element(struct nft *nft, struct nft_batch *batch, int type,
 	struct nlattr *item;
 	uint32_t before;
 
-	open_list(nft, batch, type, element->set);
+	open_list(nft, batch, type, element->family ? element->family : NFPROTO_INET, element->set);
 	(void) strbuf_reserve(&batch->data, NETLINK_MESSAGE_MAX);
 	message = (struct nlmsghdr *) (void *) (batch->data.data + batch->open_at);
 	before = message->nlmsg_len;
@@ -340,14 +428,10 @@ static void put_element(struct nft *nft, struct nft_batch *batch, int type,
 		put_bytes(message, NFTA_SET_ELEM_KEY_END, element->end, element->key_size);
 	if (element->value_size && type == NFT_MSG_NEWSETELEM)
 		put_bytes(message, NFTA_SET_ELEM_DATA, element->value, element->value_size);
-	if (element->comment[0] && type == NFT_MSG_NEWSETELEM) {
-		uint8_t user[NFT_COMMENT_MAX + 2] = { COMMENT_TYPE };
-		size_t size = strnlen(element->comment, NFT_COMMENT_MAX - 1) + 1;
-
-		user[1] = (uint8_t) size;
-		memcpy(user + 2, element->comment, size - 1);
-		mnl_attr_put(message, NFTA_SET_ELEM_USERDATA, size + 2, user);
-	}
+	if (element->jump && type == NFT_MSG_NEWSETELEM)
+		put_verdict(message, NFTA_SET_ELEM_DATA, element->jump);
+	if (element->comment[0] && type == NFT_MSG_NEWSETELEM)
+		put_comment(message, NFTA_SET_ELEM_USERDATA, element->comment);
 	mnl_attr_nest_end(message, item);
 	strbuf_grown(&batch->data, message->nlmsg_len - before);
 	batch->count++;
@@ -361,6 +445,70 @@ void nft_batch_add(struct nft *nft, struct nft_batch *batch, const struct nft_el
 void nft_batch_delete(struct nft *nft, struct nft_batch *batch, const struct nft_element *element)
 {
 	put_element(nft, batch, NFT_MSG_DELSETELEM, element);
+}
+
+/* One message about a chain or its rules; batch_end_message() closes it. */
+static struct nlmsghdr *batch_begin_message(struct nft *nft, struct nft_batch *batch,
+					    uint8_t family, int type, uint16_t flags)
+{
+	struct nlmsghdr *message;
+
+	close_list(batch);
+	batch->open_at = batch->data.size;
+	message = batch_message(nft, batch, (uint16_t) (NFNL_SUBSYS_NFTABLES << 8 | type), flags);
+	put_header(message, family, 0);
+	return message;
+}
+
+static void batch_end_message(struct nft_batch *batch, const struct nlmsghdr *message)
+{
+	strbuf_grown(&batch->data, message->nlmsg_len);
+	batch->count++;
+}
+
+void nft_batch_add_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
+			 const char *chain)
+{
+	struct nlmsghdr *message =
+		batch_begin_message(nft, batch, family, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+
+	mnl_attr_put_strz(message, NFTA_CHAIN_TABLE, batch->table);
+	mnl_attr_put_strz(message, NFTA_CHAIN_NAME, chain);
+	batch_end_message(batch, message);
+}
+
+void nft_batch_flush_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
+			   const char *chain)
+{
+	struct nlmsghdr *message = batch_begin_message(nft, batch, family, NFT_MSG_DELRULE, 0);
+
+	mnl_attr_put_strz(message, NFTA_RULE_TABLE, batch->table);
+	mnl_attr_put_strz(message, NFTA_RULE_CHAIN, chain);
+	batch_end_message(batch, message);
+}
+
+void nft_batch_delete_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
+			    const char *chain)
+{
+	struct nlmsghdr *message = batch_begin_message(nft, batch, family, NFT_MSG_DELCHAIN, 0);
+
+	mnl_attr_put_strz(message, NFTA_CHAIN_TABLE, batch->table);
+	mnl_attr_put_strz(message, NFTA_CHAIN_NAME, chain);
+	batch_end_message(batch, message);
+}
+
+void nft_batch_add_rule(struct nft *nft, struct nft_batch *batch, uint8_t family, const char *chain,
+			const void *expressions, size_t size, const char *comment)
+{
+	struct nlmsghdr *message = batch_begin_message(nft, batch, family, NFT_MSG_NEWRULE,
+						       NLM_F_CREATE | NLM_F_APPEND);
+
+	mnl_attr_put_strz(message, NFTA_RULE_TABLE, batch->table);
+	mnl_attr_put_strz(message, NFTA_RULE_CHAIN, chain);
+	mnl_attr_put(message, NFTA_RULE_EXPRESSIONS | NLA_F_NESTED, size, expressions);
+	if (comment[0])
+		put_comment(message, NFTA_RULE_USERDATA, comment);
+	batch_end_message(batch, message);
 }
 
 int nft_batch_commit(struct nft *nft, struct nft_batch *batch)
@@ -385,19 +533,16 @@ void nft_batch_done(struct nft_batch *batch)
 	strbuf_done(&batch->data);
 }
 
-int nft_delete_table(struct nft *nft, const char *table)
+int nft_delete_table(struct nft *nft, uint8_t family, const char *table)
 {
 	AUTO(nft_batch_done) struct nft_batch batch;
 	struct nlmsghdr *message;
 	int r;
 
 	nft_batch_begin(nft, &batch, table);
-	batch.open_at = batch.data.size;
-	message = batch_message(nft, &batch, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE, 0);
-	put_header(message, NFPROTO_INET, 0);
+	message = batch_begin_message(nft, &batch, family, NFT_MSG_DELTABLE, 0);
 	mnl_attr_put_strz(message, NFTA_TABLE_NAME, table);
-	strbuf_grown(&batch.data, message->nlmsg_len);
-	batch.count = 1;
+	batch_end_message(&batch, message);
 	r = nft_batch_commit(nft, &batch);
 	return r == -ENOENT ? 0 : r;
 }
@@ -474,11 +619,10 @@ static int look_at_chain(const struct nlmsghdr *message, void *data)
 int nft_find_forward_drop(struct nft *nft, const char *table, char **ret)
 {
 	struct obstacle obstacle = { .own_table = table };
-	struct nlmsghdr *message = begin(nft, NFT_MSG_GETCHAIN, NLM_F_DUMP);
+	/* Of all families. */
+	struct nlmsghdr *message = begin(nft, NFPROTO_UNSPEC, NFT_MSG_GETCHAIN, NLM_F_DUMP);
 	int r;
 
-	/* Of all families: the request says inet by default. */
-	((struct nfgenmsg *) mnl_nlmsg_get_payload(message))->nfgen_family = NFPROTO_UNSPEC;
 	r = netlink_query(nft->nl, message, look_at_chain, &obstacle);
 	if (r < 0) {
 		free(obstacle.words);

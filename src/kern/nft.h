@@ -1,14 +1,16 @@
 #pragma once
 /*
- * kern/nft.h - one nftables table of family inet: its rules as text, its elements as transactions.
+ * kern/nft.h - nftables: rules as text, elements and chains as transactions.
  *
  *	AUTO(nft_batch_done) struct nft_batch batch = {};
  *	nft_batch_begin(nft, &batch, "brume");
- *	nft_batch_add(&batch, &element); nft_batch_delete(&batch, &other);
- *	r = nft_batch_commit(nft, &batch, &failed);
+ *	nft_batch_add(nft, &batch, &element); nft_batch_delete(nft, &batch, &other);
+ *	r = nft_batch_commit(nft, &batch);
  *
- * Rules are written rarely, as text for libnftables.  Elements come and go with instances: they are
- * built here and cost microseconds.  A batch is done as a whole or not at all.
+ * Rules that never change are written as text for libnftables.  Elements, and chains that people
+ * change, come and go with instances: they are built here and cost microseconds.  A batch is done
+ * as a whole or not at all.  It is about the tables of one name, of whichever family: `family` is
+ * NFPROTO_INET or NFPROTO_BRIDGE of linux/netfilter.h everywhere, 0 in an element is the first.
  *
  * Used by net/.  The socket stays open with the struct, because closing one after a delete waits
  *for the kernel's grace period (10 ms).  Returns 0 or -errno.  Threads: one at a time.
@@ -24,7 +26,7 @@ struct error;
 struct netlink;
 struct nft;
 
-enum { NFT_KEY_MAX = 32, NFT_VALUE_MAX = 24, NFT_COMMENT_MAX = 40, NFT_NAME_MAX = 32 };
+enum { NFT_KEY_MAX = 48, NFT_VALUE_MAX = 24, NFT_COMMENT_MAX = 48, NFT_NAME_MAX = 48 };
 
 /*
  * One element of a set or (with a value) map.  Parts of a key or value stand on 4-byte borders.  In
@@ -32,6 +34,10 @@ enum { NFT_KEY_MAX = 32, NFT_VALUE_MAX = 24, NFT_COMMENT_MAX = 40, NFT_NAME_MAX 
  */
 struct nft_element {
 	const char *set; /* borrowed; NULL when it was read from a set that the caller named */
+	const char
+		*jump; /* borrowed; of a map of verdicts, instead of a value: the chain.  Not read
+			*/
+	uint8_t family;
 	uint8_t key_size, value_size;
 	bool has_end;
 	uint8_t key[NFT_KEY_MAX];
@@ -44,10 +50,11 @@ struct nft_batch {
 	struct strbuf data;
 	const char *table;
 	const char *open_set; /* of the message being built */
+	uint8_t open_family;
 	int open_type;
 	size_t open_at, list_at;
 	uint32_t first_seq, last_seq;
-	size_t count; /* elements so far */
+	size_t count; /* elements, chains and rules so far */
 };
 
 int nft_new(struct nft **ret);
@@ -63,15 +70,26 @@ int nft_run(const char *script, struct error *err);
 /* The number of the ruleset of this namespace: every committed change, by anybody, adds one. */
 int nft_generation(struct nft *nft, uint32_t *ret);
 
+/* A rule as it stands in the kernel; all borrowed for the call. */
+struct nft_seen_rule {
+	const char *chain, *comment; /* "" = none */
+	uint64_t hash;               /* another one when the rule was replaced by whatever */
+};
+
 /*
- * A number that changes when rules of the table are added, removed or changed.  -ENOENT: there is
- * no such table.
+ * Hands the rules of a table, or of one chain of it (NULL: all), in their order to `fn`.  -ENOENT:
+ * there is no such table or chain.  -EINTR: changed meanwhile, begin anew.
  */
-int nft_fingerprint(struct nft *nft, const char *table, uint64_t *ret);
+int nft_list_rules(struct nft *nft, uint8_t family, const char *table, const char *chain,
+		   void (*fn)(const struct nft_seen_rule *rule, void *data), void *data);
+
+/* Hands the names of all chains to `fn`.  -EINTR as above. */
+int nft_list_chains(struct nft *nft, uint8_t family, const char *table,
+		    void (*fn)(const char *chain, void *data), void *data);
 
 /* Hands every element of a set to `fn`.  -ENOENT: no such set.  -EINTR: changed meanwhile, begin
  * anew. */
-int nft_list(struct nft *nft, const char *table, const char *set,
+int nft_list(struct nft *nft, uint8_t family, const char *table, const char *set,
 	     void (*fn)(const struct nft_element *element, void *data), void *data);
 
 /* Names are borrowed until the batch is done.  Order counts: delete a key before it is added anew.
@@ -79,6 +97,19 @@ int nft_list(struct nft *nft, const char *table, const char *set,
 void nft_batch_begin(struct nft *nft, struct nft_batch *batch, const char *table);
 void nft_batch_add(struct nft *nft, struct nft_batch *batch, const struct nft_element *element);
 void nft_batch_delete(struct nft *nft, struct nft_batch *batch, const struct nft_element *element);
+
+/* A chain without a hook.  Adding one that is there, and emptying one, are fine. */
+void nft_batch_add_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
+			 const char *chain);
+void nft_batch_flush_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
+			   const char *chain);
+void nft_batch_delete_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
+			    const char *chain);
+
+/* Appends a rule; `expressions` are those of a struct nft_rule (kern/nft_rule.h). */
+void nft_batch_add_rule(struct nft *nft, struct nft_batch *batch, uint8_t family, const char *chain,
+			const void *expressions, size_t size, const char *comment);
+
 int nft_batch_commit(struct nft *nft, struct nft_batch *batch);
 void nft_batch_done(struct nft_batch *batch);
 static inline void nft_batch_done_autop(struct nft_batch *batch)
@@ -87,7 +118,7 @@ static inline void nft_batch_done_autop(struct nft_batch *batch)
 }
 
 /* Removes the whole table; one that is not there is fine. */
-int nft_delete_table(struct nft *nft, const char *table);
+int nft_delete_table(struct nft *nft, uint8_t family, const char *table);
 
 /*
  * Looks for a chain, outside `table`, that drops forwarded packets unless a rule accepts them.

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/mem.h"
 #include "base/strv.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
@@ -301,6 +302,54 @@ static void add_tunnel(struct rules_element *elements, size_t *count,
 	}
 }
 
+/* Conntrack zones in use, and the one that is the network's already. */
+struct zones {
+	const char *uid;
+	uint16_t own;
+	uint8_t used[UINT16_MAX / 8 + 1];
+};
+
+static void look_at_zone(const char *owner, const struct rules_element *element, void *data)
+{
+	struct zones *zones = data;
+	uint16_t zone;
+
+	if (element->set != RULES_ZONES)
+		return;
+	memcpy(&zone, element->value, sizeof(zone));
+	zones->used[zone / 8] |= (uint8_t) (1 << zone % 8);
+	if (strcmp(owner, zones->uid) == 0)
+		zones->own = zone;
+}
+
+/* The zone of an isolated network: it stays what it is, for connections belong to it.  0: none
+ * left.
+ */
+static uint16_t find_zone(const struct net *net, const char *uid)
+{
+	AUTO(free) struct zones *zones = mem_new0(struct zones);
+
+	zones->uid = uid;
+	rules_each(net->rules, look_at_zone, zones);
+	if (zones->own)
+		return zones->own;
+	for (unsigned int zone = 1; zone <= UINT16_MAX; zone++)
+		if (!(zones->used[zone / 8] & 1 << zone % 8))
+			return (uint16_t) zone;
+	return 0;
+}
+
+static void add_isolated(const struct net *net, const char *uid, const char *bridge,
+			 struct rules_element *elements, size_t *count)
+{
+	uint16_t zone = find_zone(net, uid);
+	struct rules_element *element = element_add(elements, count, RULES_ZONES);
+
+	memcpy(element->key, bridge, strlen(bridge));
+	memcpy(element->value, &zone, sizeof(zone));
+	memcpy(element_add(elements, count, RULES_ISOLATED)->key, bridge, strlen(bridge));
+}
+
 static int ensure_rules(struct net *net, const struct bridge_spec *spec, const char *bridge,
 			const struct network_plan *plan, struct error *err)
 {
@@ -308,8 +357,10 @@ static int ensure_rules(struct net *net, const struct bridge_spec *spec, const c
 	size_t count = 0, conflict = 0, size = strlen(bridge);
 	int r;
 
-	memcpy(element_add(elements, &count, spec->isolated ? RULES_ISOLATED : RULES_BRIDGES)->key,
-	       bridge, size);
+	if (spec->isolated)
+		add_isolated(net, spec->uid, bridge, elements, &count);
+	else
+		memcpy(element_add(elements, &count, RULES_BRIDGES)->key, bridge, size);
 	if (spec->nat && !spec->isolated)
 		memcpy(element_add(elements, &count, RULES_NAT_BRIDGES)->key, bridge, size);
 	element = element_add(elements, &count, RULES_SAME);
@@ -380,6 +431,8 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 		return r;
 	r = link_set(net->nl, bridge.index,
 		     &(struct link_change){ .alias = spec->uid, .mtu = plan.mtu, .up = true });
+	if (r == 0)
+		r = link_guard_bridge(net->nl, bridge.index, net->filter);
 	if (r < 0)
 		return error_set(err, r, "cannot set up bridge %s%s", bridge.name,
 				 net_detail(net->nl));

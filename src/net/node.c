@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "kern/link.h"
+#include "kern/module.h"
 #include "kern/netlink.h"
 #include "kern/nft.h"
 #include "net/node_internal.h"
@@ -18,6 +19,7 @@
 #include "net/rules_internal.h"
 
 #define IPV6_CONF "/proc/sys/net/ipv6/conf"
+#define BRIDGE_CONF "/proc/sys/net/bridge"
 
 enum { RUN_DIR_MAX = 1024 };
 
@@ -57,6 +59,26 @@ static int turn_on(const char *path, struct error *err)
 		return 0;
 	r = file_write_kernel(AT_FDCWD, path, "1");
 	return r < 0 ? error_set(err, r, "cannot turn on IP forwarding (%s)", path) : 0;
+}
+
+/*
+ * Loading the module turns its switches on for all bridges of the host, and who did not ask for
+ * that must not notice: ours have switches of their own.
+ */
+static bool have_bridge_filter(void)
+{
+	static const char *const switches[] = { "iptables", "ip6tables", "arptables" };
+
+	if (faccessat(AT_FDCWD, BRIDGE_CONF, F_OK, 0) == 0)
+		return true;
+	if (module_load("br_netfilter") < 0 || faccessat(AT_FDCWD, BRIDGE_CONF, F_OK, 0) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_COUNT(switches); i++) {
+		AUTO(free) char *path = mem_printf(BRIDGE_CONF "/bridge-nf-call-%s", switches[i]);
+
+		(void) file_write_kernel(AT_FDCWD, path, "0");
+	}
+	return true;
 }
 
 static void dir_close(DIR *dir)
@@ -142,6 +164,7 @@ int net_new(const struct net_options *options, struct net **ret, struct error *e
 	net->networks_dir_fd = net->watch_fd = -1;
 	memcpy(net->prefix, options->prefix, strlen(options->prefix));
 	net->ipv6 = faccessat(AT_FDCWD, IPV6_CONF, F_OK, 0) == 0;
+	net->filter = have_bridge_filter();
 	net->self_netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (net->self_netns_fd < 0)
 		return error_set(err, -errno, "cannot open our own network namespace");

@@ -15,9 +15,10 @@ struct rules;
 
 struct net {
 	pthread_mutex_t lock;
-	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next five */
+	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next six */
 	char *networks_dir;               /* RUN/networks */
 	bool ipv6;
+	bool filter;       /* our bridges hand what they forward to the rules (br_netfilter) */
 	int self_netns_fd; /* the way back from a container's namespace */
 	int networks_dir_fd;
 	int watch_fd; /* see net_watch_fd() */

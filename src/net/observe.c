@@ -10,7 +10,9 @@
 #include "base/strv.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
+#include "net/chains_internal.h"
 #include "net/dns_internal.h"
+#include "net/group_internal.h"
 #include "net/network_internal.h"
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
@@ -24,6 +26,8 @@ void net_observed_done(struct net_observed *observed)
 	strv_free(observed->ports);
 	strv_free(observed->names);
 	strv_free(observed->published);
+	strv_free(observed->guarded);
+	strv_free(observed->groups);
 	*observed = (struct net_observed){};
 }
 
@@ -161,6 +165,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 	for (size_t i = 0; i < strv_count(taps.uids); i++)
 		strv_append(&ret->ports, taps.uids[i]);
 	ret->published = rules_owners(net->rules, RULES_OF_PUBLISH);
+	ret->guarded = rules_owners(net->rules, RULES_OF_GUARD);
+	ret->groups = chains_groups(rules_chains(net->rules));
 	tidy(ret->networks);
 	tidy(ret->ports);
 	for (size_t i = 0; ret->networks && ret->networks[i]; i++) {
@@ -191,8 +197,8 @@ int net_observe(struct net *net, struct net_observed *ret, struct error *err)
 
 /* What a collection goes by; the lists are sorted. */
 struct gc {
-	char **networks, **ports, **instances; /* wanted */
-	const struct net_observed *before;     /* or NULL */
+	char **networks, **ports, **instances, **groups; /* wanted */
+	const struct net_observed *before;               /* or NULL */
 	struct net_gc_report report;
 };
 
@@ -201,6 +207,7 @@ static void gc_done(struct gc *gc)
 	strv_free(gc->networks);
 	strv_free(gc->ports);
 	strv_free(gc->instances);
+	strv_free(gc->groups);
 }
 static inline void gc_done_autop(struct gc *gc)
 {
@@ -212,7 +219,9 @@ static void gc_init(struct gc *gc, const struct net_wanted *wanted)
 	*gc = (struct gc){ .networks = strv_copy(wanted->networks),
 			   .ports = strv_copy(wanted->ports),
 			   .instances = strv_copy(wanted->instances),
+			   .groups = strv_copy(wanted->groups),
 			   .before = wanted->before };
+	tidy(gc->groups);
 	tidy(gc->networks);
 	tidy(gc->ports);
 	tidy(gc->instances);
@@ -347,6 +356,39 @@ static int remove_published(struct net *net, char *const *owners, struct gc *gc,
 	return 0;
 }
 
+static int remove_guards(struct net *net, char *const *owners, struct gc *gc, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(owners); i++) {
+		size_t conflict;
+		int r;
+
+		if (!is_garbage(owners[i], gc->ports, gc->before ? gc->before->guarded : NULL, gc))
+			continue;
+		r = rules_assign(net->rules, owners[i], RULES_OF_GUARD, NULL, 0, &conflict, NULL,
+				 err);
+		if (r < 0)
+			return r;
+		gc->report.guards++;
+	}
+	return 0;
+}
+
+/* One that has ports is somebody's who came since. */
+static int remove_groups(struct net *net, char *const *there, struct gc *gc, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(there); i++) {
+		int r;
+
+		if (!is_garbage(there[i], gc->groups, gc->before ? gc->before->groups : NULL, gc))
+			continue;
+		r = group_remove_locked(net, there[i], err);
+		if (r < 0 && r != -EBUSY)
+			return r;
+		gc->report.groups += r == 0;
+	}
+	return 0;
+}
+
 static int gc_locked(struct net *net, struct gc *gc, struct error *err)
 {
 	AUTO(net_observed_done) struct net_observed there = {};
@@ -362,6 +404,11 @@ static int gc_locked(struct net *net, struct gc *gc, struct error *err)
 		r = remove_networks(net, there.networks, gc, err);
 	if (r == 0)
 		r = remove_all_links(net, gc, err);
+	/* Behind the interfaces: none is ever without its guard. */
+	if (r == 0)
+		r = remove_guards(net, there.guarded, gc, err);
+	if (r == 0)
+		r = remove_groups(net, there.groups, gc, err);
 	return r;
 }
 
@@ -386,6 +433,8 @@ int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_repor
 		r = check_uids(gc.ports, "port", err);
 	if (r == 0)
 		r = check_uids(gc.instances, "instance", err);
+	if (r == 0)
+		r = check_uids(gc.groups, "group", err);
 	if (r < 0)
 		return r;
 	NET_LOCKED(net);

@@ -17,6 +17,8 @@ struct net_observed {
 	char **networks;  /* uids of bridges and of folders in RUN/networks */
 	char **ports;     /* uids of ports that have a veth or a tap */
 	char **names;     /* uids of ports that have a name in a network */
+	char **guarded;   /* uids of ports that have a guard */
+	char **groups;    /* uids of security groups */
 	char **published; /* instance uids that have published ports */
 	size_t elements;  /* of all sets and maps of our table */
 };
@@ -31,12 +33,12 @@ int net_observe(struct net *net, struct net_observed *ret, struct error *err);
 
 /* How many things were removed. */
 struct net_gc_report {
-	size_t networks, ports, published, names;
+	size_t networks, ports, published, names, guards, groups;
 };
 
 /* Uids in NULL-terminated lists; NULL is an empty one. */
 struct net_wanted {
-	char *const *networks, *const *ports, *const *instances;
+	char *const *networks, *const *ports, *const *instances, *const *groups;
 	/*
 	 * Only what was there then goes: of what has come since, these lists may not know.  NULL:
 	 * whatever is there.
@@ -45,8 +47,8 @@ struct net_wanted {
 };
 
 /*
- * Removes every network of ours that is not wanted, and every veth, tap and DNS name of ports and
- * every published port of instances that are not.
+ * Removes every network and group of ours that is not wanted, every veth, tap, guard and DNS name
+ * of ports, and every published port of instances that are not.
  */
 int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_report *ret,
 	   struct error *err);

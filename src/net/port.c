@@ -9,11 +9,12 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/strv.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
 #include "net/address.h"
 #include "net/dns_internal.h"
+#include "net/guard.h"
 #include "net/network_internal.h"
 #include "net/node_internal.h"
 #include "net/port_internal.h"
@@ -128,17 +129,13 @@ static int reuse_or_remove(struct net *net, const struct port_spec *spec, int ne
 }
 
 /*
- * With this switch frames are translated while they are bridged, and an instance that uses its own
+ * With br_netfilter frames are translated while they are bridged, and an instance that uses its own
  * published port gets its frame back from the port it came from.  Only then: a port that sends back
- * returns broadcasts to their sender too.
+ * returns broadcasts to their sender too, unless it is guarded.
  */
-bool port_needs_hairpin(void)
+bool port_needs_hairpin(const struct net *net)
 {
-	AUTO(free) char *text = NULL;
-
-	return file_read(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", 16, &text,
-			 NULL) == 0 &&
-	       text[0] == '1';
+	return net->filter;
 }
 
 int port_find_bridge(struct net *net, const struct port_spec *spec, struct link *ret,
@@ -152,6 +149,26 @@ int port_find_bridge(struct net *net, const struct port_spec *spec, struct link 
 	return r < 0 ? error_set(err, r, "network %s has no bridge %s%s", spec->network->uid, name,
 				 net_detail(net->nl))
 		     : 0;
+}
+
+int port_guard(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+	       struct error *err)
+{
+	char interface[IF_NAMESIZE], bridge[IF_NAMESIZE];
+
+	name_veth(net->prefix, spec->uid, interface);
+	name_bridge(net->prefix, spec->network->uid, bridge);
+	return guard_set_port(net,
+			      &(struct guard_spec){ .port_uid = spec->uid,
+						    .interface = interface,
+						    .bridge = bridge,
+						    .mac = plan->mac,
+						    .ipv4 = spec->ipv4,
+						    .ipv6 = spec->ipv6,
+						    .groups = (const char *const *) spec->groups,
+						    .group_count = strv_count(spec->groups),
+						    .spoofing = spec->spoofing },
+			      err);
 }
 
 int port_publish_name(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
@@ -183,7 +200,7 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 	char name[IF_NAMESIZE];
 	struct link_change change = { .alias = spec->uid,
 				      .no_link_local = net->ipv6,
-				      .hairpin = port_needs_hairpin(),
+				      .hairpin = port_needs_hairpin(net),
 				      .up = true };
 	struct link bridge, veth;
 	bool reused = false;
@@ -362,6 +379,8 @@ int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, str
 	if (r < 0)
 		return r;
 	r = check_foreign(net, netns_fd, err);
+	if (r == 0)
+		r = port_guard(net, spec, &plan, err);
 	if (r < 0)
 		return r;
 	net_lock(net);
@@ -396,6 +415,8 @@ int port_detach(struct net *net, const char *network_uid, const char *port_uid, 
 {
 	int r = check_uids(network_uid, port_uid, err);
 
+	if (r == 0)
+		r = guard_remove_port(net, port_uid, err);
 	return r < 0 ? r : dns_remove_name(net, network_uid, port_uid, err);
 }
 
@@ -421,9 +442,12 @@ static int remove_interface(struct net *net, const char *port_uid, struct error 
 
 int port_remove(struct net *net, const char *network_uid, const char *port_uid, struct error *err)
 {
-	int r = port_detach(net, network_uid, port_uid, err);
+	int r = check_uids(network_uid, port_uid, err);
 
-	return r < 0 ? r : remove_interface(net, port_uid, err);
+	/* The instance runs: first what could send, then what keeps it from sending. */
+	if (r == 0)
+		r = remove_interface(net, port_uid, err);
+	return r < 0 ? r : port_detach(net, network_uid, port_uid, err);
 }
 
 int port_read_counters(struct net *net, const char *port_uid, struct port_counters *ret)

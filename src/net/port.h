@@ -28,7 +28,7 @@ struct port_spec {
 	const char *ipv4; /* "10.90.0.5" inside the network's subnet; "" or NULL = none */
 	const char *ipv6;
 	bool leads_out;      /* the network's gateways, if it has some, are the instance's */
-	char *const *groups; /* names of its security groups; NULL = the default one */
+	char *const *groups; /* uids of its security groups */
 	bool spoofing;       /* may send with any address */
 };
 

@@ -22,12 +22,19 @@ struct port_plan {
 
 int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err);
 
+/*
+ * Sets up what the port may send and who reaches it; to be done before the interface is up.  Takes
+ * the lock.
+ */
+int port_guard(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+	       struct error *err);
+
 /* Publishes the name, in a network that has somebody to answer for it. */
 int port_publish_name(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 		      struct error *err);
 
 /* Whether a port has to send frames back to where they came from. */
-bool port_needs_hairpin(void);
+bool port_needs_hairpin(const struct net *net);
 
 /* The bridge of its network. */
 int port_find_bridge(struct net *net, const struct port_spec *spec, struct link *ret,

@@ -1,6 +1,7 @@
 #include "net/rules_internal.h"
 
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <string.h>
 #include <uthash.h>
 #include <utlist.h>
@@ -9,6 +10,7 @@
 #include "base/mem.h"
 #include "base/strv.h"
 #include "kern/nft.h"
+#include "net/chains_internal.h"
 #include "net/name.h"
 #include "net/rules_text_internal.h"
 
@@ -34,19 +36,40 @@ struct owner {
 
 struct rules {
 	char prefix[NAME_PREFIX_MAX + 1];
-	bool ipv6;
+	bool ipv6, bridge; /* what the kernel has */
 	struct nft *nft;
+	struct chains *chains;
 	struct entry *entries;
 	struct owner *owners;
 	size_t counts[RULES_SET_COUNT];
 	uint32_t
 		generation; /* of the ruleset when table and index were known to agree; 0 = never */
-	uint64_t fingerprint;
+	uint64_t fingerprint; /* of the rules that are not chains' */
 };
 
 static enum rules_group group_of(uint8_t set)
 {
-	return set < RULES_PUBLISH4 ? RULES_OF_NETWORK : RULES_OF_PUBLISH;
+	if (set < RULES_PUBLISH4)
+		return RULES_OF_NETWORK;
+	return set < RULES_PORTS4 ? RULES_OF_PUBLISH : RULES_OF_GUARD;
+}
+
+static bool is_there(const struct rules *rules, uint8_t set)
+{
+	const struct rules_shape *shape = &rules_shapes[set];
+
+	return (rules->ipv6 || !shape->ipv6) && (rules->bridge || shape->family != NFPROTO_BRIDGE);
+}
+
+/* The elements whose value is a combination of groups. */
+static void count_use(const struct rules *rules, const struct rules_element *element, int change)
+{
+	uint32_t number;
+
+	if (element->set != RULES_PORTS4 && element->set != RULES_PORTS6)
+		return;
+	memcpy(&number, element->value, sizeof(number));
+	chains_use(rules->chains, number, change);
 }
 
 static struct entry *entry_find(const struct rules *rules, const struct rules_element *element)
@@ -81,6 +104,7 @@ static struct entry *entry_add(struct rules *rules, const char *uid,
 	DL_APPEND(owner->entries, entry);
 	HASH_ADD(hh, rules->entries, element, KEY_SIZE, entry);
 	rules->counts[element->set]++;
+	count_use(rules, element, 1);
 	return entry;
 }
 
@@ -88,6 +112,7 @@ static void entry_remove(struct rules *rules, struct entry *entry)
 {
 	struct owner *owner = entry->owner;
 
+	count_use(rules, &entry->element, -1);
 	HASH_DEL(rules->entries, entry);
 	DL_DELETE(owner->entries, entry);
 	rules->counts[entry->element.set]--;
@@ -106,6 +131,7 @@ void rules_free(struct rules *rules)
 		return;
 	HASH_ITER(hh, rules->entries, entry, next)
 	entry_remove(rules, entry);
+	chains_free(rules->chains);
 	nft_free(rules->nft);
 	free(rules);
 }
@@ -114,7 +140,8 @@ void rules_free(struct rules *rules)
 static struct nft_element to_nft(const struct rules_element *element, const char *owner)
 {
 	const struct rules_shape *shape = &rules_shapes[element->set];
-	struct nft_element nft = { .set = shape->name,
+	struct nft_element nft = { .family = shape->family,
+				   .set = shape->name,
 				   .key_size = shape->key_size,
 				   .value_size = shape->value_size };
 
@@ -164,6 +191,7 @@ static void walk_element(const struct nft_element *found, void *data)
 		return;
 	}
 	foreign.set = shape->name;
+	foreign.family = shape->family;
 	foreign.key_size = shape->key_size;
 	strbuf_append(&walk->foreign, &foreign, sizeof(foreign));
 }
@@ -177,9 +205,10 @@ static int walk_sets(struct rules *rules, struct walk *walk)
 	entry->seen = false;
 	walk->foreign.size = 0;
 	for (walk->set = 0; walk->set < RULES_SET_COUNT && r == 0; walk->set++)
-		if (rules->ipv6 || !rules_shapes[walk->set].ipv6)
-			r = nft_list(rules->nft, rules->prefix, rules_shapes[walk->set].name,
-				     walk_element, walk);
+		if (is_there(rules, walk->set))
+			r = nft_list(rules->nft, rules_family(&rules_shapes[walk->set]),
+				     rules->prefix, rules_shapes[walk->set].name, walk_element,
+				     walk);
 	return r;
 }
 
@@ -198,8 +227,7 @@ static int sync_elements(struct rules *rules, bool adopt, struct error *err)
 		nft_batch_delete(rules->nft, &batch, (void *) (walk.foreign.data + at));
 	strbuf_done(&walk.foreign);
 	if (r < 0)
-		return error_set(err, r, "cannot read the elements of nft table inet %s",
-				 rules->prefix);
+		return error_set(err, r, "cannot read the elements of nft table %s", rules->prefix);
 	HASH_ITER(hh, rules->entries, entry, next)
 	{
 		struct nft_element element = to_nft(&entry->element, entry->owner->uid);
@@ -211,43 +239,93 @@ static int sync_elements(struct rules *rules, bool adopt, struct error *err)
 		return 0;
 	r = nft_batch_commit(rules->nft, &batch);
 	if (r < 0)
-		return error_set(err, r, "cannot repair the elements of nft table inet %s",
+		return error_set(err, r, "cannot repair the elements of nft table %s",
 				 rules->prefix);
 	return 1;
 }
 
-/* Runs the script; a table of ours that does not fit it (an older version's) is replaced. */
+/* Runs the script; tables of ours that do not fit it (an older version's) are replaced. */
 static int write_rules(struct rules *rules, struct error *err)
 {
-	AUTO(free) char *text = rules_text(rules->prefix, rules->ipv6);
+	AUTO(free) char *text = rules_text(rules->prefix, rules->bridge, rules->ipv6);
+	AUTO(free) char *bridge = NULL;
 	AUTO(free) char *anew = NULL;
+	const char *prefix = rules->prefix;
 	struct error first = {};
 
 	if (nft_run(text, &first) == 0)
 		return 0;
-	anew = mem_printf("add table inet %s\ndelete table inet %s\n%s", rules->prefix,
-			  rules->prefix, text);
+	bridge = rules->bridge ? mem_printf("add table bridge %s\ndelete table bridge %s\n", prefix,
+					    prefix)
+			       : mem_strdup("");
+	anew = mem_printf("add table inet %s\ndelete table inet %s\n%s%s", prefix, prefix, bridge,
+			  text);
 	return nft_run(anew, err);
 }
 
-/* Brings table, elements and index together, whatever happened. */
+static int look_at_chains(struct rules *rules, bool adopt, bool *ret_damaged, uint64_t *ret_fixed)
+{
+	int r = -EINTR;
+
+	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++)
+		r = chains_look(rules->chains, adopt, ret_damaged, ret_fixed);
+	return r;
+}
+
+/* Writes what is marked of the chains; `removals`: takes away those that nobody uses. */
+static int commit_chains(struct rules *rules, bool removals)
+{
+	AUTO(nft_batch_done) struct nft_batch batch = {};
+	uint32_t generation;
+	int r, written;
+
+	nft_batch_begin(rules->nft, &batch, rules->prefix);
+	chains_put(rules->chains, &batch);
+	if (removals)
+		chains_put_removals(rules->chains, &batch);
+	r = batch.count > 0 ? nft_batch_commit(rules->nft, &batch) : 0;
+	written = chains_written(rules->chains, r == 0);
+	if (r == 0 && batch.count > 0 && nft_generation(rules->nft, &generation) == 0 &&
+	    generation == rules->generation + 1)
+		rules->generation = generation;
+	return r < 0 ? r : written;
+}
+
+/* Brings tables, chains, elements and index together, whatever happened. */
 static int rebuild(struct rules *rules, bool adopt, struct error *err)
 {
 	uint32_t generation;
+	bool damaged = false;
 	int r = write_rules(rules, err);
 
 	if (r < 0)
-		return error_wrap(err, r, "nft table inet %s", rules->prefix);
+		return error_wrap(err, r, "nft table %s", rules->prefix);
+	r = look_at_chains(rules, adopt, &damaged, &rules->fingerprint);
+	if (r == 0 && damaged)
+		r = commit_chains(rules, false);
+	if (r < 0)
+		return error_set(err, r, "cannot repair the chains of nft table %s", rules->prefix);
 	r = sync_elements(rules, adopt, err);
 	if (r < 0)
 		return r;
-	r = nft_fingerprint(rules->nft, rules->prefix, &rules->fingerprint);
+	/* What an earlier life has left and no port uses. */
+	if (adopt)
+		r = commit_chains(rules, true);
 	if (r == 0)
 		r = nft_generation(rules->nft, &generation);
 	if (r < 0)
-		return error_set(err, r, "cannot read nft table inet %s", rules->prefix);
+		return error_set(err, r, "cannot read nft table %s", rules->prefix);
 	rules->generation = generation;
 	return 0;
+}
+
+/* Kernels are built without, too. */
+static bool try_bridge(const char *prefix)
+{
+	AUTO(free)
+	char *text = mem_printf("add table inet %s\nadd table bridge %s", prefix, prefix);
+
+	return nft_run(text, NULL) == 0;
 }
 
 int rules_new(const char *prefix, bool ipv6, struct rules **ret, struct error *err)
@@ -260,6 +338,8 @@ int rules_new(const char *prefix, bool ipv6, struct rules **ret, struct error *e
 	r = nft_new(&rules->nft);
 	if (r < 0)
 		return error_set(err, r, "cannot open nftables (kernel option NF_TABLES)");
+	rules->bridge = try_bridge(prefix);
+	rules->chains = chains_new(rules->nft, prefix, rules->bridge, ipv6);
 	r = rebuild(rules, true, err);
 	if (r < 0)
 		return r;
@@ -267,9 +347,30 @@ int rules_new(const char *prefix, bool ipv6, struct rules **ret, struct error *e
 	return 0;
 }
 
-int rules_repair(struct rules *rules, bool *ret_damaged, struct error *err)
+/* Somebody has changed something, somewhere. */
+static int look_and_repair(struct rules *rules, bool *ret_damaged, struct error *err)
 {
 	uint64_t fingerprint = 0;
+	bool damaged = false;
+	int r = look_at_chains(rules, false, &damaged, &fingerprint);
+
+	if (r < 0 || fingerprint != rules->fingerprint) {
+		*ret_damaged = true;
+		return rebuild(rules, false, err);
+	}
+	if (damaged) {
+		r = commit_chains(rules, false);
+		if (r < 0)
+			return error_set(err, r, "cannot repair the chains of nft table %s",
+					 rules->prefix);
+	}
+	r = sync_elements(rules, false, err);
+	*ret_damaged = damaged || r > 0;
+	return r < 0 ? r : 0;
+}
+
+int rules_repair(struct rules *rules, bool *ret_damaged, struct error *err)
+{
 	uint32_t generation;
 	bool damaged = false;
 	int r = nft_generation(rules->nft, &generation);
@@ -277,12 +378,9 @@ int rules_repair(struct rules *rules, bool *ret_damaged, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "cannot talk to nftables");
 	if (generation != rules->generation) {
-		r = nft_fingerprint(rules->nft, rules->prefix, &fingerprint);
-		damaged = r < 0 || fingerprint != rules->fingerprint;
-		r = damaged ? rebuild(rules, false, err) : sync_elements(rules, false, err);
+		r = look_and_repair(rules, &damaged, err);
 		if (r < 0)
 			return r;
-		damaged = damaged || r > 0;
 		/* A change between the look and now is noticed the next time. */
 		if (!damaged)
 			rules->generation = generation;
@@ -362,6 +460,7 @@ static int plan_commit(struct rules *rules, struct strbuf *plan)
 	int r;
 
 	nft_batch_begin(rules->nft, &batch, rules->prefix);
+	chains_put(rules->chains, &batch);
 	EACH_CHANGE(change, plan)
 	{
 		struct nft_element element = to_nft(&change->entry->element, NULL);
@@ -379,6 +478,11 @@ static int plan_commit(struct rules *rules, struct strbuf *plan)
 	if (batch.count == 0)
 		return 0;
 	r = nft_batch_commit(rules->nft, &batch);
+	if (chains_pending(rules->chains)) {
+		int written = chains_written(rules->chains, r == 0);
+
+		r = r < 0 ? r : written;
+	}
 	if (r < 0)
 		return r;
 	/* When somebody else committed too, the number stays behind and the next call looks closer.
@@ -395,16 +499,27 @@ static void plan_apply(struct rules *rules, struct strbuf *plan, struct strbuf *
 		if (changed)
 			strbuf_append(changed, &change->entry->element,
 				      sizeof(change->entry->element));
-		if (change->what == CHANGE_REPLACE)
+		if (change->what == CHANGE_REPLACE) {
+			count_use(rules, &change->entry->element, -1);
 			change->entry->element = change->wanted;
-		else if (change->what == CHANGE_REMOVE)
+			count_use(rules, &change->entry->element, 1);
+		} else if (change->what == CHANGE_REMOVE) {
 			entry_remove(rules, change->entry);
+		}
 	}
 }
 
-int rules_assign(struct rules *rules, const char *owner, enum rules_group group,
-		 const struct rules_element *wanted, size_t count, size_t *ret_conflict,
-		 struct strbuf *changed, struct error *err)
+/* What is wanted: as it is given, or made anew for each attempt. */
+struct wish {
+	const struct rules_element *wanted;
+	size_t count;
+	struct rules_element *room;
+	rules_build_fn build;
+	void *data;
+};
+
+static int assign(struct rules *rules, const char *owner, enum rules_group group, struct wish *wish,
+		  size_t *ret_conflict, struct strbuf *changed, struct error *err)
 {
 	AUTO(strbuf_done) struct strbuf plan = {};
 	int r = 0;
@@ -417,19 +532,73 @@ int rules_assign(struct rules *rules, const char *owner, enum rules_group group,
 		r = rules_repair(rules, NULL, err);
 		if (r < 0)
 			return r;
-		r = plan_make(rules, owner, group, wanted, count, ret_conflict, &plan);
+		if (wish->build)
+			wish->build(rules->chains, wish->room, &wish->count, wish->data);
+		r = plan_make(rules, owner, group, wish->wanted, wish->count, ret_conflict, &plan);
 		if (r < 0) {
 			plan_undo(rules, &plan);
+			(void) chains_written(rules->chains, false);
 			return r;
 		}
 		r = plan_commit(rules, &plan);
-		if (r == 0) {
-			plan_apply(rules, &plan, changed);
-			return 0;
+		if (r < 0) {
+			plan_undo(rules, &plan);
+			continue;
 		}
-		plan_undo(rules, &plan);
+		plan_apply(rules, &plan, changed);
+		if (chains_pending(rules->chains))
+			r = commit_chains(rules, true);
+		return r < 0 ? error_set(err, r, "cannot tidy nft table %s", rules->prefix) : 0;
 	}
-	return error_set(err, r, "cannot change the elements of nft table inet %s", rules->prefix);
+	return error_set(err, r, "cannot change nft table %s", rules->prefix);
+}
+
+int rules_assign(struct rules *rules, const char *owner, enum rules_group group,
+		 const struct rules_element *wanted, size_t count, size_t *ret_conflict,
+		 struct strbuf *changed, struct error *err)
+{
+	struct wish wish = { .wanted = wanted, .count = count };
+
+	return assign(rules, owner, group, &wish, ret_conflict, changed, err);
+}
+
+int rules_assign_built(struct rules *rules, const char *owner, enum rules_group group,
+		       struct rules_element *wanted, rules_build_fn build, void *data,
+		       size_t *ret_conflict, struct error *err)
+{
+	struct wish wish = { .wanted = wanted, .room = wanted, .build = build, .data = data };
+
+	return assign(rules, owner, group, &wish, ret_conflict, NULL, err);
+}
+
+int rules_change_chains(struct rules *rules, rules_change_fn change, void *data, struct error *err)
+{
+	int r = 0;
+
+	for (int attempt = 0; attempt < 3; attempt++) {
+		if (attempt > 0)
+			rules->generation = 0;
+		r = rules_repair(rules, NULL, err);
+		if (r < 0)
+			return r;
+		r = change(rules->chains, data);
+		if (r < 0 || !chains_pending(rules->chains))
+			return r;
+		r = commit_chains(rules, true);
+		if (r == 0)
+			return 0;
+	}
+	return error_set(err, r, "cannot change nft table %s", rules->prefix);
+}
+
+const struct chains *rules_chains(const struct rules *rules)
+{
+	return rules->chains;
+}
+
+bool rules_has_bridge(const struct rules *rules)
+{
+	return rules->bridge;
 }
 
 const char *rules_owner(const struct rules *rules, const struct rules_element *element)
@@ -491,12 +660,15 @@ struct nft *rules_nft(struct rules *rules)
 int rules_destroy(struct rules *rules, struct error *err)
 {
 	struct entry *entry, *next;
-	int r = nft_delete_table(rules->nft, rules->prefix);
+	int r = nft_delete_table(rules->nft, NFPROTO_INET, rules->prefix);
 
+	if (r == 0 && rules->bridge)
+		r = nft_delete_table(rules->nft, NFPROTO_BRIDGE, rules->prefix);
 	if (r < 0)
-		return error_set(err, r, "cannot delete nft table inet %s", rules->prefix);
+		return error_set(err, r, "cannot delete nft table %s", rules->prefix);
 	HASH_ITER(hh, rules->entries, entry, next)
 	entry_remove(rules, entry);
+	chains_clear(rules->chains);
 	rules->generation = 0;
 	return 0;
 }

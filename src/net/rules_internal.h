@@ -1,12 +1,13 @@
 #pragma once
 /*
- * net/rules_internal.h - our nft table: fixed rules, and elements that belong to an owner.
+ * net/rules_internal.h - our nft tables: fixed rules, and elements that belong to an owner.
  *
- * The rules never change; networks and published ports are elements of the sets and maps that the
- * rules look into.  An element's comment is the uid of its owner, so the kernel itself remembers
- * who owns what.  An index of all elements is kept in memory: it makes a change one transaction
- * without a question before it, and is what the table is put back from when somebody else flushed
- * it.
+ * There are two tables of our name, in the families inet and bridge.  Their rules never change, but
+ * for those of security groups (chains_internal.h); networks, published ports and guarded ports are
+ * elements of the sets and maps that the rules look into.  An element's comment is the uid of its
+ * owner, so the kernel itself remembers who owns what.  An index of all elements is kept in memory:
+ * it makes a change one transaction without a question before it, and is what the table is put back
+ * from when somebody else flushed it.
  *
  * Used by the other files of net/.  Threads: under the lock of struct net.  Crash: the index is
  * read from the kernel again.
@@ -18,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 
+struct chains;
 struct error;
 struct nft;
 struct rules;
@@ -26,6 +28,7 @@ enum rules_set {
 	RULES_BRIDGES,
 	RULES_NAT_BRIDGES,
 	RULES_ISOLATED,
+	RULES_ZONES,
 	RULES_SAME,
 	RULES_GATEWAYS4,
 	RULES_OWN_GATEWAYS4,
@@ -40,12 +43,23 @@ enum rules_set {
 	RULES_PUBLISH4_ANY,
 	RULES_PUBLISH6,
 	RULES_PUBLISH6_ANY,
+	RULES_PORTS4, /* from here on: guarded ports */
+	RULES_PORTS6,
+	RULES_MEMBERS4,
+	RULES_MEMBERS6,
+	RULES_GUARDED, /* from here on: of the table in the family bridge */
+	RULES_OWN_MAC,
+	RULES_OWN4,
+	RULES_OWN6,
+	RULES_SELF,
+	RULES_COMBINATION,
+	RULES_OPEN,
 	RULES_SET_COUNT,
 };
 
-enum rules_group { RULES_OF_NETWORK, RULES_OF_PUBLISH };
+enum rules_group { RULES_OF_NETWORK, RULES_OF_PUBLISH, RULES_OF_GUARD };
 
-enum { RULES_KEY_SIZE = 32, RULES_VALUE_SIZE = 20, RULES_OWNER_SIZE = 33 };
+enum { RULES_KEY_SIZE = 40, RULES_VALUE_SIZE = 20, RULES_OWNER_SIZE = 33 };
 
 /* Unused bytes are zero; the sizes in use are those of the set. */
 struct rules_element {
@@ -71,6 +85,26 @@ int rules_assign(struct rules *rules, const char *owner, enum rules_group group,
 		 const struct rules_element *wanted, size_t count, size_t *ret_conflict,
 		 struct strbuf *changed, struct error *err);
 
+/*
+ * The same for elements that need chains: `build`, called as often as it is tried, asks for the
+ * numbers of groups and combinations and writes the elements, as many as it says in *ret_count.
+ */
+typedef void (*rules_build_fn)(struct chains *chains, struct rules_element *wanted,
+			       size_t *ret_count, void *data);
+int rules_assign_built(struct rules *rules, const char *owner, enum rules_group group,
+		       struct rules_element *wanted, rules_build_fn build, void *data,
+		       size_t *ret_conflict, struct error *err);
+
+/* Changes chains in one transaction: `change` marks what (it may be called again). */
+typedef int (*rules_change_fn)(struct chains *chains, void *data);
+int rules_change_chains(struct rules *rules, rules_change_fn change, void *data, struct error *err);
+
+/* To look at. */
+const struct chains *rules_chains(const struct rules *rules);
+
+/* Whether the kernel has tables of the family bridge. */
+bool rules_has_bridge(const struct rules *rules);
+
 /* The owner of the element with this key (borrowed until the next change), NULL when there is none.
  */
 const char *rules_owner(const struct rules *rules, const struct rules_element *element);
@@ -92,5 +126,5 @@ uint32_t rules_generation(const struct rules *rules);
 /* The socket, for flows. */
 struct nft *rules_nft(struct rules *rules);
 
-/* Removes the table with everything in it. */
+/* Removes the tables with everything in them. */
 int rules_destroy(struct rules *rules, struct error *err);

@@ -72,7 +72,7 @@ static int join(struct net *net, const struct port_spec *spec, const struct port
 	if (r < 0)
 		return r;
 	/* Only a port of a bridge can have this. */
-	change.hairpin = port_needs_hairpin();
+	change.hairpin = port_needs_hairpin(net);
 	r = link_set(net->nl, tap.index, &change);
 	if (r == 0)
 		r = link_settle(net->nl, name);
@@ -101,6 +101,9 @@ int tap_open(struct net *net, const struct port_spec *spec, int *ret_fd, struct 
 	if (r < 0)
 		return r;
 	name_veth(net->prefix, spec->uid, name);
+	r = port_guard(net, spec, &plan, err);
+	if (r < 0)
+		return r;
 	NET_LOCKED(net);
 	r = remove_old(net, name, spec->uid, err);
 	if (r == 0)
@@ -122,6 +125,8 @@ int tap_attach(struct net *net, const struct port_spec *spec, struct error *err)
 	struct port_plan plan;
 	int r = port_plan(spec, &plan, err);
 
+	if (r == 0)
+		r = port_guard(net, spec, &plan, err);
 	if (r < 0)
 		return r;
 	net_lock(net);

@@ -16,6 +16,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "net/group.h"
+#include "net/guard.h"
+#include "net/name.h"
 #include "net/network.h"
 #include "net/node.h"
 #include "net/observe.h"
@@ -153,6 +156,77 @@ static int do_fill(struct driver *driver, struct error *err)
 	return 0;
 }
 
+static void split(const char *list, char ***ret)
+{
+	AUTO(free) char *copy = mem_strdup(list);
+	char *rest = copy, *uid;
+
+	while ((uid = strsep(&rest, ",")))
+		if (uid[0])
+			strv_append(ret, uid);
+}
+
+/* "tcp,80,90,10.0.0.0/8" or "any,0,0,group:UID" */
+static void parse_rule(char *words, struct group_rule *ret)
+{
+	char *rest = words, *peer;
+
+	*ret = (struct group_rule){ .protocol = strsep(&rest, ",") };
+	ret->port = (uint16_t) atoi(rest ? strsep(&rest, ",") : "");
+	ret->last_port = (uint16_t) atoi(rest ? strsep(&rest, ",") : "");
+	peer = rest ? rest : "";
+	if (strncmp(peer, "group:", 6) == 0)
+		ret->group = peer + 6;
+	else
+		ret->cidr = peer;
+}
+
+/* group UID all|- RULE.. [egress RULE..]: "all" lets everything out */
+static int do_group(struct driver *driver, struct error *err)
+{
+	struct group_rule rules[WORDS_MAX];
+	size_t ingress = 0, count = 0;
+	bool egress = false;
+
+	for (size_t i = 3; i < driver->count; i++) {
+		if (strcmp(driver->words[i], "egress") == 0) {
+			egress = true;
+			continue;
+		}
+		parse_rule(driver->words[i], &rules[count++]);
+		ingress += !egress;
+	}
+	return group_ensure(driver->net,
+			    &(struct group_spec){ .uid = word(driver, 1),
+						  .egress_all = strcmp(word(driver, 2), "all") == 0,
+						  .ingress = rules,
+						  .ingress_count = ingress,
+						  .egress = rules + ingress,
+						  .egress_count = count - ingress },
+			    err);
+}
+
+/* guard PORT INTERFACE BRIDGE MAC IPV4 IPV6 GROUP,.. [spoofing] */
+static int do_guard(struct driver *driver, struct error *err)
+{
+	AUTO(strv_free) char **groups = NULL;
+	struct guard_spec spec = { .port_uid = word(driver, 1),
+				   .interface = word(driver, 2),
+				   .bridge = word(driver, 3),
+				   .ipv4 = word(driver, 5),
+				   .ipv6 = word(driver, 6),
+				   .spoofing = strcmp(word(driver, 8), "spoofing") == 0 };
+	uint8_t mac[6];
+
+	split(word(driver, 7), &groups);
+	spec.groups = (const char *const *) groups;
+	spec.group_count = strv_count(groups);
+	spec.mac = mac;
+	if (name_parse_mac(word(driver, 4), mac) < 0)
+		return error_say(err, -EINVAL, "mac");
+	return guard_set_port(driver->net, &spec, err);
+}
+
 static int do_observe(struct driver *driver, struct error *err)
 {
 	AUTO(net_observed_done) struct net_observed observed = {};
@@ -164,39 +238,34 @@ static int do_observe(struct driver *driver, struct error *err)
 	print_strv("networks", observed.networks);
 	print_strv("ports", observed.ports);
 	print_strv("published", observed.published);
+	print_strv("guarded", observed.guarded);
+	print_strv("groups", observed.groups);
 	printf(" elements=%zu", observed.elements);
 	return 1;
 }
 
-static void split(const char *list, char ***ret)
-{
-	AUTO(free) char *copy = mem_strdup(list);
-	char *rest = copy, *uid;
-
-	while ((uid = strsep(&rest, ",")))
-		if (uid[0])
-			strv_append(ret, uid);
-}
-
-/* gc NETWORK,.. INSTANCE,.., whose ports have their uids */
+/* gc NETWORK,.. INSTANCE,.. GROUP,..; ports have the uids of their instances */
 static int do_gc(struct driver *driver, struct error *err)
 {
 	AUTO(strv_free) char **networks = NULL;
 	AUTO(strv_free) char **instances = NULL;
+	AUTO(strv_free) char **groups = NULL;
 	struct net_gc_report report = {};
 	struct net_wanted wanted;
 	int r;
 
 	split(word(driver, 1), &networks);
 	split(word(driver, 2), &instances);
-	wanted = (struct net_wanted){ .networks = networks,
-				      .ports = instances,
-				      .instances = instances };
+	split(word(driver, 3), &groups);
+	wanted = (struct net_wanted){
+		.networks = networks, .ports = instances, .instances = instances, .groups = groups
+	};
 	r = net_gc(driver->net, &wanted, &report, err);
 	if (r < 0)
 		return r;
-	printf("ok networks=%zu ports=%zu published=%zu names=%zu", report.networks, report.ports,
-	       report.published, report.names);
+	printf("ok networks=%zu ports=%zu published=%zu names=%zu guards=%zu groups=%zu",
+	       report.networks, report.ports, report.published, report.names, report.guards,
+	       report.groups);
 	return 1;
 }
 
@@ -240,6 +309,14 @@ static int run(struct driver *driver, struct error *err)
 		return do_gc(driver, err);
 	if (strcmp(verb, "repair") == 0)
 		return do_repair(driver, err);
+	if (strcmp(verb, "group") == 0)
+		return do_group(driver, err);
+	if (strcmp(verb, "remove-group") == 0)
+		return group_remove(driver->net, word(driver, 1), err);
+	if (strcmp(verb, "guard") == 0)
+		return do_guard(driver, err);
+	if (strcmp(verb, "unguard") == 0)
+		return guard_remove_port(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "destroy") == 0)
 		return net_destroy(driver->net, err);
 	return error_say(err, -EINVAL, "no such command");

@@ -208,7 +208,8 @@ class Node:
         for link in self.links():
             if link.startswith(self.prefix):
                 self.run(["ip", "link", "del", link], check=False)
-        self.run(["nft", "delete", "table", "inet", self.prefix], check=False)
+        for family in ("inet", "bridge"):
+            self.run(["nft", "delete", "table", family, self.prefix], check=False)
         self._remove_cgroups()
 
     def log(self, lines=60):

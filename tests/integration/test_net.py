@@ -374,14 +374,15 @@ def test_garbage_is_found_and_removed(world):
     assert world.net.fields("observe") == seen
     # An instance of a network that stays, then everything of the other.
     assert world.net.fields("gc", "aa11,bb22", "1111") == {"networks": 0, "ports": 1, "published": 1,
-                                                           "names": 1}
+                                                           "names": 1, "guards": 1, "groups": 0}
     assert world.net.fields("gc", "aa11", "1111")["networks"] == 1
     seen = world.net.fields("observe")
     assert seen["networks"] == ["aa11"] and seen["ports"] == ["1111"] == seen["published"]
     talk_tcp(world.outside, HOST4, 8080, web.listen(80))
     world.net("gc", "", "")
     seen = world.net.fields("observe")
-    assert seen == {"networks": [], "ports": [], "published": [], "elements": 0}
+    assert seen == {"networks": [], "ports": [], "published": [], "guarded": [], "groups": [],
+                    "elements": 0}
     assert list((world.run / "networks").iterdir()) == []
 
 
@@ -410,7 +411,8 @@ def test_bad_input_is_refused(world, words, message):
     with pytest.raises(Refused, match=re.escape(message)):
         world.net(*words)
     seen = world.net.fields("observe")
-    assert seen == {"networks": [], "ports": [], "published": [], "elements": 0}
+    assert seen == {"networks": [], "ports": [], "published": [], "guarded": [], "groups": [],
+                    "elements": 0}
 
 
 @pytest.mark.parametrize("name, ipv4, mac, message", [

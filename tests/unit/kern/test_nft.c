@@ -7,6 +7,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -14,6 +16,7 @@
 #include "base/error.h"
 #include "kern/nft.h"
 #include "kern/nft_flow.h"
+#include "kern/nft_rule.h"
 #include "own_netns.h"
 
 enum { MANY = 3000 }; /* more than one message of a batch holds */
@@ -70,7 +73,7 @@ static void elements_come_and_go(void **state)
 	assert_int_equal(nft_batch_commit(nft, &many), 0);
 	assert_int_equal(nft_generation(nft, &after), 0);
 	assert_int_equal(after, before + 1);
-	assert_int_equal(nft_list(nft, "t", "m", count, &seen), 0);
+	assert_int_equal(nft_list(nft, NFPROTO_INET, "t", "m", count, &seen), 0);
 	assert_int_equal(seen.count, MANY);
 	assert_string_equal(seen.last.comment, "owner");
 	assert_int_equal(seen.last.key_size, 8);
@@ -86,7 +89,7 @@ static void elements_come_and_go(void **state)
 	}
 	assert_int_equal(nft_batch_commit(nft, &again), -EEXIST);
 	seen.count = 0;
-	assert_int_equal(nft_list(nft, "t", "m", count, &seen), 0);
+	assert_int_equal(nft_list(nft, NFPROTO_INET, "t", "m", count, &seen), 0);
 	assert_int_equal(seen.count, MANY);
 
 	/* Delete and add the same key in one transaction. */
@@ -102,12 +105,12 @@ static void elements_come_and_go(void **state)
 	nft_batch_add(nft, &fewer, &last);
 	assert_int_equal(nft_batch_commit(nft, &fewer), 0);
 	seen.count = 0;
-	assert_int_equal(nft_list(nft, "t", "m", count, &seen), 0);
+	assert_int_equal(nft_list(nft, NFPROTO_INET, "t", "m", count, &seen), 0);
 	assert_int_equal(seen.count, 1);
 	assert_string_equal(seen.last.comment, "");
-	assert_int_equal(nft_delete_table(nft, "t"), 0);
-	assert_int_equal(nft_delete_table(nft, "t"), 0);
-	assert_int_equal(nft_list(nft, "t", "m", count, &seen), -ENOENT);
+	assert_int_equal(nft_delete_table(nft, NFPROTO_INET, "t"), 0);
+	assert_int_equal(nft_delete_table(nft, NFPROTO_INET, "t"), 0);
+	assert_int_equal(nft_list(nft, NFPROTO_INET, "t", "m", count, &seen), -ENOENT);
 }
 
 static void intervals_have_two_ends(void **state)
@@ -128,7 +131,7 @@ static void intervals_have_two_ends(void **state)
 	nft_batch_begin(nft, &add, "t");
 	nft_batch_add(nft, &add, &subnet);
 	assert_int_equal(nft_batch_commit(nft, &add), 0);
-	assert_int_equal(nft_list(nft, "t", "s", count, &seen), 0);
+	assert_int_equal(nft_list(nft, NFPROTO_INET, "t", "s", count, &seen), 0);
 	assert_int_equal(seen.count, 1);
 	assert_true(seen.last.has_end);
 	assert_memory_equal(seen.last.key, subnet.key, 20);
@@ -137,35 +140,104 @@ static void intervals_have_two_ends(void **state)
 	nft_batch_delete(nft, &delete, &subnet);
 	assert_int_equal(nft_batch_commit(nft, &delete), 0);
 	seen.count = 0;
-	assert_int_equal(nft_list(nft, "t", "s", count, &seen), 0);
+	assert_int_equal(nft_list(nft, NFPROTO_INET, "t", "s", count, &seen), 0);
 	assert_int_equal(seen.count, 0);
-	assert_int_equal(nft_delete_table(nft, "t"), 0);
+	assert_int_equal(nft_delete_table(nft, NFPROTO_INET, "t"), 0);
 }
 
-static void fingerprint_follows_rules_only(void **state)
+struct seen_rules {
+	size_t count;
+	uint64_t last;
+	char chains[64], comments[64];
+};
+
+static void see_rule(const struct nft_seen_rule *rule, void *data)
+{
+	struct seen_rules *seen = data;
+
+	seen->count++;
+	seen->last = rule->hash;
+	strcat(seen->chains, rule->chain);
+	strcat(seen->comments, rule->comment);
+}
+
+static void see_chain(const char *chain, void *data)
+{
+	strcat(data, chain);
+}
+
+static void rules_are_built_and_seen(void **state)
 {
 	AUTO(nft_free) struct nft *nft = NULL;
-	AUTO(nft_batch_done) struct nft_batch batch = {};
-	struct nft_element added = element(17, 53, "x");
-	uint64_t first, second;
+	AUTO(nft_batch_done) struct nft_batch batch = {}, gone = {};
+	struct nft_element way = { .set = "v", .jump = "d", .key_size = 4, .key = { 7 } };
+	struct seen_rules first = {}, second = {};
+	struct seen seen = {};
+	struct nft_rule rule;
+	char chains[64] = "";
+	const void *data;
+	uint32_t number = 7;
+	size_t size;
 
 	(void) state;
 	NEED_OWN_NETNS();
 	assert_int_equal(nft_new(&nft), 0);
-	assert_int_equal(nft_fingerprint(nft, "t", &first), -ENOENT);
+	assert_int_equal(nft_list_rules(nft, NFPROTO_INET, "t", NULL, see_rule, &first), -ENOENT);
 	assert_int_equal(nft_run(table, NULL), 0);
-	assert_int_equal(nft_run("add chain inet t c\nadd rule inet t c accept", NULL), 0);
-	assert_int_equal(nft_fingerprint(nft, "t", &first), 0);
+	assert_int_equal(nft_run("add table bridge t\nadd chain inet t c\n"
+				 "add map inet t v { type mark : verdict; }\n"
+				 "add set inet t n { type mark . ifname; }\n"
+				 "add set bridge t b { type ifname; }\n",
+				 NULL),
+			 0);
+	nft_rule_init(&rule);
+	nft_rule_meta(&rule, NFT_META_L4PROTO, NFT_REG_1);
+	nft_rule_compare(&rule, NFT_REG_1, NFT_CMP_EQ, "\x06", 1);
+	nft_rule_payload(&rule, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, NFT_REG_1);
+	nft_rule_mask(&rule, NFT_REG_1, "\xff\x00\x00\x00", 4);
+	nft_rule_compare(&rule, NFT_REG_1, NFT_CMP_EQ, "\x0a\x00\x00\x00", 4);
+	nft_rule_constant(&rule, &number, sizeof(number), NFT_REG32_00);
+	nft_rule_meta(&rule, NFT_META_IIFNAME, NFT_REG32_01);
+	nft_rule_lookup(&rule, "n", NFT_REG32_00, true);
+	nft_rule_meta(&rule, NFT_META_MARK, NFT_REG_1);
+	nft_rule_map(&rule, "v", NFT_REG_1, NFT_REG_VERDICT);
+	data = nft_rule_data(&rule, &size);
+	/* One transaction for both families. */
 	nft_batch_begin(nft, &batch, "t");
-	nft_batch_add(nft, &batch, &added);
+	nft_batch_add_chain(nft, &batch, NFPROTO_INET, "d");
+	nft_batch_add_rule(nft, &batch, NFPROTO_INET, "c", data, size, "1");
+	nft_batch_add(nft, &batch, &way);
+	nft_batch_add(nft, &batch,
+		      &(struct nft_element){
+			      .family = NFPROTO_BRIDGE, .set = "b", .key_size = 16, .key = "x" });
 	assert_int_equal(nft_batch_commit(nft, &batch), 0);
-	assert_int_equal(nft_run("add table inet other", NULL), 0);
-	assert_int_equal(nft_fingerprint(nft, "t", &second), 0);
-	assert_true(first == second);
-	assert_int_equal(nft_run("add rule inet t c drop", NULL), 0);
-	assert_int_equal(nft_fingerprint(nft, "t", &second), 0);
-	assert_true(first != second);
-	assert_int_equal(nft_delete_table(nft, "t"), 0);
+	assert_int_equal(nft_list_chains(nft, NFPROTO_INET, "t", see_chain, chains), 0);
+	assert_string_equal(chains, "cd");
+	assert_int_equal(nft_list_rules(nft, NFPROTO_INET, "t", "c", see_rule, &first), 0);
+	assert_int_equal(first.count, 1);
+	assert_string_equal(first.chains, "c");
+	assert_string_equal(first.comments, "1");
+	assert_int_equal(nft_list(nft, NFPROTO_BRIDGE, "t", "b", count, &seen), 0);
+	assert_int_equal(nft_list(nft, NFPROTO_INET, "t", "v", count, &seen), 0);
+	assert_int_equal(seen.count, 2);
+	/* Elements of sets change nothing, rules do. */
+	assert_int_equal(nft_run("add element inet t n { 7 . \"y\" }", NULL), 0);
+	assert_int_equal(nft_list_rules(nft, NFPROTO_INET, "t", NULL, see_rule, &second), 0);
+	assert_int_equal(second.count, 1);
+	assert_true(second.last == first.last);
+
+	nft_batch_begin(nft, &gone, "t");
+	nft_batch_delete(nft, &gone, &way);
+	nft_batch_flush_chain(nft, &gone, NFPROTO_INET, "c");
+	nft_batch_delete_chain(nft, &gone, NFPROTO_INET, "d");
+	nft_batch_add_rule(nft, &gone, NFPROTO_INET, "c", data, size, "1");
+	assert_int_equal(nft_batch_commit(nft, &gone), 0);
+	second = (struct seen_rules){};
+	assert_int_equal(nft_list_rules(nft, NFPROTO_INET, "t", NULL, see_rule, &second), 0);
+	assert_int_equal(second.count, 1);
+	assert_true(second.last != first.last);
+	assert_int_equal(nft_delete_table(nft, NFPROTO_INET, "t"), 0);
+	assert_int_equal(nft_delete_table(nft, NFPROTO_BRIDGE, "t"), 0);
 }
 
 static void watch_sees_every_change(void **state)
@@ -184,7 +256,7 @@ static void watch_sees_every_change(void **state)
 	assert_int_equal(nft_run(table, NULL), 0);
 	assert_int_equal(nft_generation(nft, &generation), 0);
 	assert_int_equal(nft_watch_read(watch), generation);
-	assert_int_equal(nft_delete_table(nft, "t"), 0);
+	assert_int_equal(nft_delete_table(nft, NFPROTO_INET, "t"), 0);
 	assert_int_equal(nft_watch_read(watch), generation + 1);
 	assert_int_equal(recv(watch, &byte, 1, 0), -1);
 	assert_int_equal(errno, EAGAIN);
@@ -247,7 +319,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(elements_come_and_go),
 		cmocka_unit_test(intervals_have_two_ends),
-		cmocka_unit_test(fingerprint_follows_rules_only),
+		cmocka_unit_test(rules_are_built_and_seen),
 		cmocka_unit_test(watch_sees_every_change),
 		cmocka_unit_test(finds_a_firewall_that_drops),
 		cmocka_unit_test(bad_script_says_why),

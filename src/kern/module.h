@@ -1,0 +1,10 @@
+#pragma once
+/*
+ * kern/module.h - loads a module of the kernel: for the few that it does not load by itself when
+ * they are used.
+ *
+ * Used by net/.  Runs `modprobe`, which knows where modules lie and what they need.  Blocks until
+ * that has ended.  Returns 0 or -errno; -ENOENT: there is no modprobe, or it finds no such module.
+ */
+
+int module_load(const char *name);
