@@ -146,7 +146,8 @@ static const struct {
  * Then the way out of NAT networks.
  *
  * guard: nothing from an instance may claim to be 127.0.0.0/8, for we have route_localnet on the
- * bridge, nor an address that does not live behind its bridge.
+ * bridge, nor an address that does not live behind its bridge.  A connection's first packet
+ * decides.
  *
  * input: a gateway address serves its own bridge only: not a neighbour's instances, and not a host
  * on the wire that found out how to route to it.  What is in a tunnel must come from one of its
@@ -197,6 +198,7 @@ static const struct line inet_lines[] = {
 	{ false, "}" },
 	{ false, "chain guard {" },
 	{ false, "	type filter hook prerouting priority mangle; policy accept;" },
+	{ false, "	ct state established,related accept" },
 	{ false, "	ip daddr 127.0.0.0/8 iifname @bridges drop" },
 	{ false, "	ip saddr 127.0.0.0/8 iifname @bridges drop" },
 	{ false, "	ct state new iifname @bridges fib saddr . iif oif missing drop" },
