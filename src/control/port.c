@@ -237,6 +237,10 @@ static int complete(struct draft *draft, struct instance *instance, struct port 
 
 	if (r < 0)
 		return r;
+	/* Nobody can make one so far; what would not be enforced is not taken down. */
+	if (port->groups && port->groups[0])
+		return error_say(err, -ENOENT, "security group \"%s\" does not exist",
+				 port->groups[0]);
 	rng_uid(draft->control->rng, port->uid);
 	memcpy(port->network_uid, network->meta->uid, UID_SIZE);
 	choose_interface(&instance->spec, port);

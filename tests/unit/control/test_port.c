@@ -127,6 +127,8 @@ static void test_refused_addresses(void **state)
 		{ "{\"network\":\"back\",\"mac\":\"02:aa:00:00:00:01\"}", -EADDRINUSE,
 		  "mac 02:aa:00:00:00:01 is taken by instance \"a\"" },
 		{ "{\"network\":\"back\",\"mac\":\"02:62:00:00:00:01\"}", -EINVAL, "brume's own" },
+		{ "{\"network\":\"back\",\"groups\":[\"web\"]}", -ENOENT,
+		  "security group \"web\" does not exist" },
 		{ "{\"network\":\"nix\"}", -ENOENT, "network \"nix\" does not exist" },
 	};
 	struct world world;
