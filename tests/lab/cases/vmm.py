@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, restart, panic, jail, control socket; its devices carry data,
+# brume-vmm boots the kernel that runs here: one CPU and four, 5 GiB, restart, panic, jail, power button; its devices carry data,
 # come and go.
 #
 # lab: kernels=6.1,6.12 memory=2560 time=600 alone=yes default=6.1
@@ -18,7 +18,7 @@ import time
 import zlib
 
 KERNEL = "/usr/lib/modules/vmlinuz"
-MODULES = ["virtio_pci", "virtio_console", "virtio_rng", "virtio_blk", "virtio_balloon"]
+MODULES = ["virtio_pci", "virtio_console", "virtio_rng", "virtio_blk", "virtio_balloon", "button", "evdev"]
 MORE = ["virtio_net", "vmw_vsock_virtio_transport"]
 DRIVER = os.environ["BRUME_BUILD"] + "/tests/vm-guest-driver"
 HOST, GUEST = "10.78.1.1", "10.78.1.2"
@@ -356,6 +356,7 @@ if __name__ == "__main__":
     prepare(MODULES, MORE)
     boots_and_finds_its_devices()
     carries_data()
+    feels_its_power_button()
     restart_and_panic_are_told_apart()
     restarts_in_its_jail_and_obeys()
     four_cpus_and_more_memory_than_the_host()
