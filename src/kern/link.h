@@ -52,8 +52,8 @@ int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[LINK
 
 /*
  * Makes a bridge believe less: it does not learn senders from frames to reserved addresses (LLDP,
- * say), which no rule of netfilter sees before.  `filter`: what it forwards passes the host's IP
- * rules too (br_netfilter), by a switch of its own, which needs no global one.
+ * say), which no rule of netfilter sees before.  `filter`: from now on what it forwards passes
+ * the host's IP rules too (br_netfilter), by a switch of its own, which needs no global one.
  */
 int link_guard_bridge(struct netlink *nl, int index, bool filter);
 

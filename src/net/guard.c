@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "kern/link.h"
 #include "net/address.h"
 #include "net/chains_internal.h"
+#include "net/guard_internal.h"
 #include "net/node_internal.h"
 #include "net/rules_internal.h"
 
@@ -199,6 +201,47 @@ static int check_kernel(const struct net *net, const struct guard_spec *spec, st
 	return 0;
 }
 
+/*
+ * From the first port with groups on, what the bridge forwards is judged.  Before, nobody pays for
+ * it: br_netfilter takes a tenth of what two instances of a network can send each other.
+ */
+static int filter_bridge(struct net *net, const char *name, struct error *err)
+{
+	struct link bridge;
+	int r = link_find(net->nl, name, &bridge);
+
+	if (r == 0)
+		r = link_guard_bridge(net->nl, bridge.index, true);
+	/* One that is made later is made so: guard_needs_filter(). */
+	return r < 0 && r != -ENODEV
+		       ? error_set(err, r, "cannot set up bridge %s%s", name, net_detail(net->nl))
+		       : 0;
+}
+
+struct search {
+	const char *bridge;
+	bool found;
+};
+
+static void look_for_groups(const char *owner, const struct rules_element *element, void *data)
+{
+	struct search *search = data;
+
+	(void) owner;
+	if ((element->set == RULES_PORTS4 || element->set == RULES_PORTS6) &&
+	    strncmp((const char *) element->key, search->bridge, IF_NAMESIZE) == 0)
+		search->found = true;
+}
+
+bool guard_needs_filter(struct net *net, const char *bridge)
+{
+	struct search search = { .bridge = bridge };
+
+	if (net->filter)
+		rules_each(net->rules, look_for_groups, &search);
+	return search.found;
+}
+
 int guard_set_port(struct net *net, const struct guard_spec *spec, struct error *err)
 {
 	struct rules_element wanted[ELEMENTS_MAX];
@@ -216,6 +259,10 @@ int guard_set_port(struct net *net, const struct guard_spec *spec, struct error 
 		if (!chains_has_group(rules_chains(net->rules), spec->groups[i]))
 			return error_say(err, -ENOENT, "security group %s is not on this node yet",
 					 spec->groups[i]);
+	if (spec->group_count)
+		r = filter_bridge(net, spec->bridge, err);
+	if (r < 0)
+		return r;
 	r = rules_assign_built(net->rules, spec->port_uid, RULES_OF_GUARD, wanted, build, &plan,
 			       &conflict, err);
 	if (r == -EADDRINUSE)

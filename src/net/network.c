@@ -11,6 +11,7 @@
 #include "kern/netlink.h"
 #include "net/address.h"
 #include "net/dns_internal.h"
+#include "net/guard_internal.h"
 #include "net/network_internal.h"
 #include "net/node_internal.h"
 #include "net/rules_internal.h"
@@ -432,7 +433,7 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	r = link_set(net->nl, bridge.index,
 		     &(struct link_change){ .alias = spec->uid, .mtu = plan.mtu, .up = true });
 	if (r == 0)
-		r = link_guard_bridge(net->nl, bridge.index, net->filter);
+		r = link_guard_bridge(net->nl, bridge.index, guard_needs_filter(net, bridge.name));
 	if (r < 0)
 		return error_set(err, r, "cannot set up bridge %s%s", bridge.name,
 				 net_detail(net->nl));

@@ -206,6 +206,24 @@ def test_broadcasts_need_a_rule_for_everything(world, two):
     assert broadcast_arrives(web, db, "10.90.1.255"), "no groups: open"
 
 
+def filters(world):
+    return "nf_call_iptables 1" in world.host.ip("-d", "link", "show", "brume-aa11")
+
+
+def test_only_networks_with_groups_pay(world):
+    world.host.run("sh", "-c", "for f in /proc/sys/net/bridge/bridge-nf-call-*; do echo 0 > $f; done")
+    network = world.network()
+    web, db = world.instance(network), world.instance(network, "2222", "db", 6)
+    assert not filters(world) and reaches(web, db)
+    world.net("group", "aa", ALL)
+    guard(world, db, "aa")
+    assert filters(world) and not reaches(web, db)
+    # A bridge that was taken away comes back as it was.
+    world.host.ip("link", "del", "brume-aa11")
+    world.network()
+    assert filters(world)
+
+
 def elements(world):
     return {family: sorted(re.findall(r"^\s*(?:elements = )?\{?(.*)", world.host.run(
         "nft", "list", "table", family, "brume"), re.M)) for family in ("inet", "bridge")}
