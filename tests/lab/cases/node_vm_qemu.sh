@@ -13,6 +13,7 @@ finish() {
 		brume info -f json vm
 		for ring in run/instances/*/machine/console; do tail -c 3000 "$ring" | tr -d '\0'; done
 	} 2>&1
+	set +e
 	(exit $code)
 	node_stop
 }
