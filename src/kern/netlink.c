@@ -9,7 +9,7 @@
 #include "base/mem.h"
 
 enum {
-	ANSWER_MAX = 32768, /* as much as the kernel puts into one part of a list */
+	ANSWER_MAX = 32768,             /* as much as the kernel puts into one part of a list */
 	SEND_BUFFER = 64 * 1024 * 1024, /* a whole ruleset is one message */
 	ANSWER_TIMEOUT_S = 20, /* the kernel answers before send() returns; this is a seat belt */
 };

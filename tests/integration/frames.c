@@ -3,8 +3,8 @@
  *
  *	frames INTERFACE COUNT
  *
- * Reads frames from stdin, one a line, in hexadecimal; sends them in turns until COUNT are sent, and
- * prints how many the kernel took.
+ * Reads frames from stdin, one a line, in hexadecimal; sends them in turns until COUNT are sent,
+ *and prints how many the kernel took.
  */
 #include <errno.h>
 #include <linux/if_packet.h>

@@ -8,6 +8,7 @@ began=$SECONDS
 finish() {
 	local code=$?
 	trap - ERR EXIT
+	set +e
 	[ $code = 0 ] || {
 		brume list
 		brume info -f json vm

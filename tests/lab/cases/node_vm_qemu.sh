@@ -8,12 +8,12 @@ began=$SECONDS
 finish() {
 	local code=$?
 	trap - ERR EXIT
+	set +e
 	[ $code = 0 ] || {
 		brume list
 		brume info -f json vm
 		for ring in run/instances/*/machine/console; do tail -c 3000 "$ring" | tr -d '\0'; done
 	} 2>&1
-	set +e
 	(exit $code)
 	node_stop
 }
