@@ -138,7 +138,7 @@ traces 2>/dev/null | sort >"$results/before"
 tools/fetch_arm64 build/arm64 $packages_test_arm64 || echo "no emulated arm64 machines are tested"
 
 step "build with gcc"
-options="-Dbuildtype=debugoptimized"
+options="-Dbuildtype=debugoptimized -Dwerror=true"
 CC=gcc build build
 built=$?
 verdict "gcc build without warnings" $built
@@ -152,7 +152,7 @@ if [ $fast = no ] && wanted sanitize; then
 	step "unit tests with address and undefined behaviour sanitizers"
 	# -O1: half the time of -O2, and what is optimised away is not checked.  It warns of what cannot be;
 	# warnings are the other two builds' matter.
-	options="-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Dwerror=false"
+	options="-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1"
 	CC=gcc CC_LD=mold build build-sanitize
 	code=$?
 	verdict "sanitizer build" $code
@@ -162,7 +162,7 @@ fi
 
 if [ $fast = no ] && wanted clang; then
 	step "build with clang"
-	options=""
+	options="-Dwerror=true"
 	CC=clang CC_LD=mold build build-clang
 	verdict "clang build without warnings" $?
 fi

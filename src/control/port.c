@@ -359,7 +359,7 @@ static int prepare_attach(struct work *work, struct draft *draft, struct error *
 	struct instance *instance;
 	struct instance_spec *spec;
 	struct port port, *added;
-	struct item *item;
+	struct item *item = NULL;
 	int r = find_instance(request, &item, err);
 
 	if (r < 0)
@@ -420,7 +420,7 @@ static int prepare_detach(struct work *work, struct draft *draft, struct error *
 	struct operation *operation;
 	struct instance *instance;
 	struct instance_spec *spec;
-	struct item *item;
+	struct item *item = NULL;
 	struct port *port;
 	int r = find_instance(request, &item, err);
 
