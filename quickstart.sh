@@ -295,14 +295,16 @@ end_daemons() {
 }
 
 remove_kernel_objects() {
-	local mount link
+	local mount link family
 	awk '{ print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
 		[[ $mount == "$STATE"/* || $mount == "$RUN"/* ]] && umount -l "$mount"
 	done
-	for link in /sys/class/net/"$PREFIX"-* /sys/class/net/"$PREFIX"v*; do
+	for link in /sys/class/net/"$PREFIX"[-vx]*; do
 		[ -e "$link" ] && ip link del "${link##*/}"
 	done
-	nft list table inet "$PREFIX" >/dev/null 2>&1 && nft delete table inet "$PREFIX"
+	for family in inet bridge; do
+		nft list table $family "$PREFIX" >/dev/null 2>&1 && nft delete table $family "$PREFIX"
+	done
 	for root in /sys/fs/cgroup/"$PREFIX" /sys/fs/cgroup/*/"$PREFIX"; do
 		[ -d "$root" ] && find "$root" -depth -type d -exec rmdir {} +
 	done
@@ -319,7 +321,7 @@ stop() {
 	delete_instances
 	echo "daemons"
 	end_daemons
-	echo "mounts, bridges, firewall table, cgroups"
+	echo "mounts, bridges, firewall tables, cgroups"
 	remove_kernel_objects
 	# Somebody else's bridge may have come to rely on forwarding since.
 	compgen -G '/sys/class/net/*/bridge' >/dev/null || while read -r key value; do
@@ -333,8 +335,8 @@ stop() {
 	rm -rf "$STATE" "$RUN"
 	left=$({
 		find "$STATE" "$RUN" /sys/fs/cgroup/"$PREFIX" /sys/fs/cgroup/*/"$PREFIX" -maxdepth 0
-		ls -d /sys/class/net/"$PREFIX"-* /sys/class/net/"$PREFIX"v*
-		nft list table inet "$PREFIX" | head -n 1
+		ls -d /sys/class/net/"$PREFIX"[-vx]*
+		nft list tables | grep -w "$PREFIX"
 		grep -oE " ($STATE|$RUN)/[^ ]*" /proc/self/mountinfo
 	} 2>/dev/null)
 	[ -z "$left" ] || fail "this is still there: $left" "end the program that uses it and run --stop again"
