@@ -247,6 +247,13 @@ int request_item(struct request *request, enum kind kind, struct item **ret, str
 
 /* The end of every request to delete: the item goes, and an operation waits for that. */
 int request_delete(struct request *request, struct draft *draft, struct item *item);
+
+/*
+ * The end of every request to change a spec that draft_edit() gave: `changed` says whether the spec
+ * is another now, which the node has to hear of; `undo` (borrowed) is the patch that takes it back.
+ */
+int request_update(struct request *request, struct draft *draft, struct item *item,
+		   struct meta *meta, bool changed, json_t *undo);
 int require_project(struct control *control, const char *project, struct error *err);
 
 /* Copies the meta of a new resource together. */

@@ -208,7 +208,6 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	struct request *request = (struct request *) work;
 	const json_t *patch = request->body;
 	AUTO(json_decref) json_t *before = NULL, *after = NULL, *undo = NULL;
-	struct operation *operation;
 	struct instance *instance;
 	struct item *item;
 	int r = request_item(request, KIND_INSTANCE, &item, err);
@@ -226,17 +225,8 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	if (r < 0)
 		return r;
 	after = instance_spec_encode(&instance->spec);
-	if (!json_equal(before, after))
-		instance->meta.generation++;
-	draft_require(draft, item);
-	operation = draft_operation(draft, OPERATION_UPDATE, KIND_INSTANCE, &instance->meta);
-	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
-	/* The node need not hear of what is no part of the spec. */
-	if (json_equal(before, after))
-		operation_end(draft, operation, OPERATION_DONE, NULL);
-	else
-		operation->undo = json_incref(undo);
-	return WORK_COMMIT;
+	return request_update(request, draft, item, &instance->meta, !json_equal(before, after),
+			      undo);
 }
 
 void control_instance_update(struct control *control, const char *project, const char *name,

@@ -170,7 +170,6 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	struct request *request = (struct request *) work;
 	const json_t *patch = request->body;
 	AUTO(json_decref) json_t *before = NULL, *after = NULL, *undo = NULL;
-	struct operation *operation;
 	struct network *network;
 	struct item *item;
 	int r = request_item(request, KIND_NETWORK, &item, err);
@@ -188,16 +187,8 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	if (r < 0)
 		return r;
 	after = network_spec_encode(&network->spec);
-	if (!json_equal(before, after))
-		network->meta.generation++;
-	draft_require(draft, item);
-	operation = draft_operation(draft, OPERATION_UPDATE, KIND_NETWORK, &network->meta);
-	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
-	if (json_equal(before, after))
-		operation_end(draft, operation, OPERATION_DONE, NULL);
-	else
-		operation->undo = json_incref(undo);
-	return WORK_COMMIT;
+	return request_update(request, draft, item, &network->meta, !json_equal(before, after),
+			      undo);
 }
 
 void control_network_update(struct control *control, const char *project, const char *name,

@@ -181,6 +181,24 @@ int request_item(struct request *request, enum kind kind, struct item **ret, str
 	return 0;
 }
 
+int request_update(struct request *request, struct draft *draft, struct item *item,
+		   struct meta *meta, bool changed, json_t *undo)
+{
+	struct operation *operation;
+
+	if (changed)
+		meta->generation++;
+	draft_require(draft, item);
+	operation = draft_operation(draft, OPERATION_UPDATE, item->kind, meta);
+	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
+	/* The node need not hear of what is no part of the spec. */
+	if (changed)
+		operation->undo = json_incref(undo);
+	else
+		operation_end(draft, operation, OPERATION_DONE, NULL);
+	return WORK_COMMIT;
+}
+
 int request_delete(struct request *request, struct draft *draft, struct item *item)
 {
 	struct meta *meta = resource_meta(item->kind, draft_edit(draft, item));
