@@ -71,6 +71,7 @@ class Node:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o711)
         self.socket = str(self.run_folder / "brumed.sock")
+        self.revision_at_kill = 0  # of the node's resource, when the agent was killed last
         self._open_namespace()
         self.untouched = self.census()
 
@@ -152,11 +153,18 @@ class Node:
             if not self._brumed_lives():
                 raise Failure("brumed ended:\n" + self.log())
             try:
-                nodes = self.api("GET", "/1.0/nodes?recursion=1")
+                node = self._own_resource()
             except (OSError, http.client.HTTPException):
                 return False
-            return any(n["status"].get("state") == "online" for n in nodes)
+            # brumed may still take the agent that was just killed for alive.
+            return (node is not None and node["status"].get("state") == "online" and
+                    node["meta"]["revision"] > self.revision_at_kill)
         eventually(online, timeout, "a node that is online")
+
+    def _own_resource(self):
+        """The node as the API shows it, or None while it has never said hello."""
+        nodes = self.api("GET", "/1.0/nodes?recursion=1")
+        return nodes[0] if nodes else None
 
     def _brumed_lives(self):
         leader = self.processes.get("supervisor" if self.supervised else "brumed")
@@ -175,6 +183,10 @@ class Node:
         pid = self.pid_of(name)
         if not pid:
             return False
+        if name == "agentd":
+            with contextlib.suppress(OSError, http.client.HTTPException, Failure):
+                node = self._own_resource()
+                self.revision_at_kill = node["meta"]["revision"] if node else 0
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, how)
         if not kernel.wait_for_exit(pid):
