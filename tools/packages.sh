@@ -6,7 +6,8 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config python3 uthash-dev li
 packages_run="dnsmasq-base ca-certificates"
 packages_vm="qemu-system-x86 erofs-utils e2fsprogs" # with quickstart.sh --with-vm
 packages_demo="busybox-static docker-registry curl iproute2 nftables"
-packages_test="clang clang-format iperf3 mold erofs-utils python3-pytest python3-websocket iproute2 nftables
+packages_test="clang clang-format iperf3 mold erofs-utils python3-pytest python3-pytest-timeout
+	python3-websocket iproute2 nftables
 	util-linux zstd skopeo podman crun openssl tar e2fsprogs uidmap procps catatonit
 	qemu-system-x86 qemu-utils syslinux syslinux-common mtools qemu-system-arm qemu-efi-aarch64
 	gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
