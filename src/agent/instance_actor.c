@@ -350,6 +350,20 @@ void instance_actors_wake(struct agent *agent)
 		actor_advance(actor);
 }
 
+void instance_actors_reattach(struct agent *agent, const char *network_uid)
+{
+	struct instance_actor *actor, *next;
+
+	HASH_ITER(hh, agent->instances, actor, next)
+	{
+		for (size_t i = 0; actor->want && i < actor_spec(actor)->port_count; i++)
+			if (strcmp(actor_spec(actor)->ports[i].network_uid, network_uid) == 0) {
+				actor->seen.attached = false;
+				actor->ports_stale = actor->task != NULL;
+			}
+	}
+}
+
 /* -- what others ask -------------------------------------------------------------------------- */
 
 int instance_pid(struct agent *agent, const char *uid, pid_t *ret)

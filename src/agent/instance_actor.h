@@ -53,6 +53,9 @@ struct instance;
 typedef void (*instance_running_fn)(const struct instance *instance, pid_t pid, void *data);
 void instance_actors_each_running(struct agent *agent, instance_running_fn fn, void *data);
 
+/* What a network is made of was away: the ports of what runs are looked at again. */
+void instance_actors_reattach(struct agent *agent, const char *network_uid);
+
 /* How it can be attached to.  -ESRCH when nobody wants it here. */
 struct instance_stdio {
 	bool running, tty, has_input, once;

@@ -10,9 +10,12 @@
 #include "agent/instance_task.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "net/publish.h"
 #include "net/tap.h"
+
+enum { RESOLV_MAX_BYTES = 65536 };
 
 enum plan_need instance_networks_look(struct agent *agent, const struct instance_spec *spec,
 				      bool runs, struct instance_networks *ret,
@@ -53,13 +56,54 @@ int instance_networks_outlet(const struct instance_spec *spec,
 	return -1;
 }
 
-const struct network_args *instance_networks_way_out(const struct instance_spec *spec,
-						     const struct instance_networks *networks)
+/* The node's own name servers, when others than the node itself are to be asked. */
+static void read_host_servers(const char *path, struct instance_names *names)
 {
-	static const struct network_args none;
-	int outlet = instance_networks_outlet(spec, networks);
+	AUTO(free) char *text = NULL;
+	char *rest, *line;
 
-	return outlet < 0 ? &none : &networks->list[outlet].args;
+	if (file_read(AT_FDCWD, path, RESOLV_MAX_BYTES, &text, NULL) < 0)
+		return;
+	for (rest = text; (line = strsep(&rest, "\n"));) {
+		char address[IP_TEXT_SIZE];
+		struct ip ip;
+
+		if (sscanf(line, "nameserver %45s", address) != 1 || ip_parse(address, &ip) < 0)
+			continue;
+		/* One of the node's loopback is another one's in there; link-local needs an
+		   interface. */
+		if (ip.family == 4 && ip.bytes[0] != 127 && !names->server4[0])
+			ip_format(&ip, names->server4);
+		if (ip.family == 6 && (ip.bytes[0] & 0xe0) != 0 && ip.bytes[0] != 0xfe &&
+		    !names->server6[0])
+			ip_format(&ip, names->server6);
+	}
+}
+
+void instance_networks_names(const struct instance_spec *spec,
+			     const struct instance_networks *networks, struct instance_names *ret)
+{
+	bool outside = false;
+
+	*ret = (struct instance_names){};
+	for (size_t i = 0; i < spec->port_count && i < PORTS_MAX; i++) {
+		const struct network_args *args = &networks->list[i].args;
+
+		if (spec->ports[i].leaving || (!args->gateway4[0] && !args->gateway6[0]))
+			continue;
+		if (args->named) {
+			snprintf(ret->server4, sizeof(ret->server4), "%s", args->gateway4);
+			snprintf(ret->server6, sizeof(ret->server6), "%s", args->gateway6);
+			snprintf(ret->domain, sizeof(ret->domain), "%s", args->dns_domain);
+			return;
+		}
+		outside = true;
+	}
+	if (!outside)
+		return;
+	read_host_servers("/etc/resolv.conf", ret);
+	if (!ret->server4[0] && !ret->server6[0])
+		read_host_servers("/run/systemd/resolve/resolv.conf", ret);
 }
 
 /* The next port from `at` on that is to be there; the count when there is none. */
@@ -86,6 +130,9 @@ bool instance_ports_same(const struct instance_spec *a, const struct instance_sp
 struct bridge_spec instance_bridge_spec(const struct network_args *network)
 {
 	return (struct bridge_spec){ .uid = network->uid,
+				     .driver = network->driver,
+				     .mode = network->mode,
+				     .uplink = network->uplink,
 				     .ipv4 = network->ipv4,
 				     .gateway4 = network->gateway4,
 				     .ipv6 = network->ipv6,
@@ -156,20 +203,32 @@ static int publish_ports(struct instance_task *task)
 	if (outlet < 0)
 		return error_say(&task->err, -ENETUNREACH,
 				 "publish: none of its networks has a way out");
+	if (!task->networks.list[outlet].args.named)
+		return error_say(&task->err, -ENETUNREACH,
+				 "publish: network %s has driver %s, which has no published ports",
+				 spec->ports[outlet].network,
+				 task->networks.list[outlet].args.driver);
 	ports = publish_list(spec);
 	return publish_ensure(task->agent->net, task->uid, spec->ports[outlet].ipv4,
 			      spec->ports[outlet].ipv6, ports, spec->publish_count, &task->err);
 }
 
-static int remove_leaving(struct instance_task *task)
+/* `netns_fd` is a container's, or -1. */
+static int remove_leaving(struct instance_task *task, int netns_fd)
 {
 	const struct instance_spec *spec = &task->instance->spec;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < spec->port_count; i++)
-		if (spec->ports[i].leaving)
-			r = port_remove(task->agent->net, spec->ports[i].network_uid,
-					spec->ports[i].uid, &task->err);
+	for (size_t i = 0; r == 0 && i < spec->port_count; i++) {
+		const struct port *port = &spec->ports[i];
+
+		if (!port->leaving)
+			continue;
+		r = port_remove(task->agent->net, port->network_uid, port->uid, &task->err);
+		if (r == 0 && netns_fd >= 0)
+			r = port_remove_inside(task->agent->net, port->interface, port->mac,
+					       netns_fd, &task->err);
+	}
 	task->stuck = r < 0;
 	return r;
 }
@@ -191,16 +250,17 @@ int instance_ports_attach(struct instance_task *task)
 	const struct instance_spec *spec = &task->instance->spec;
 	bool machine = spec->type == INSTANCE_VM;
 	AUTO(fd_close) int fd = -1;
-	int r = remove_leaving(task), result = 0;
+	int r, result = 0;
 
-	if (r < 0 || next_wanted(spec, 0) == spec->port_count)
-		return r;
-	if (!machine) {
+	if (!machine && spec->port_count > 0) {
 		fd = open_network_namespace(task->pid);
 		if (fd < 0)
 			return error_set(&task->err, fd, "open the network namespace of process %d",
 					 task->pid);
 	}
+	r = remove_leaving(task, fd);
+	if (r < 0 || next_wanted(spec, 0) == spec->port_count)
+		return r;
 	/* One that cannot be there is no reason to go without the others. */
 	for (size_t i = next_wanted(spec, 0); i < spec->port_count; i = next_wanted(spec, i + 1)) {
 		struct error err = {};

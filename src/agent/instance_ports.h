@@ -36,9 +36,18 @@ enum plan_need instance_networks_look(struct agent *agent, const struct instance
 int instance_networks_outlet(const struct instance_spec *spec,
 			     const struct instance_networks *networks);
 
-/* The network of that port; an empty one when there is none. */
-const struct network_args *instance_networks_way_out(const struct instance_spec *spec,
-						     const struct instance_networks *networks);
+/* Whom an instance asks for names. */
+struct instance_names {
+	char server4[IP_TEXT_SIZE], server6[IP_TEXT_SIZE]; /* "" = none */
+	char domain[NETWORK_DOMAIN_SIZE];                  /* "" = none */
+};
+
+/*
+ * The node, on the first network where it is the gateway; without one, but with a way out: whom the
+ * node itself asks.
+ */
+void instance_networks_names(const struct instance_spec *spec,
+			     const struct instance_networks *networks, struct instance_names *ret);
 
 /* Do both want the same ports to be there? */
 bool instance_ports_same(const struct instance_spec *a, const struct instance_spec *b);

@@ -113,8 +113,7 @@ static int write_bundle(struct instance_task *task, const struct image_info *ima
 {
 	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
 	AUTO(free) char *root = agent_run_path(task->agent, task->uid, "rootfs");
-	const struct network_args *way_out =
-		instance_networks_way_out(&task->instance->spec, &task->networks);
+	struct instance_names names;
 	struct bundle bundle = { .dir = dir,
 				 .uid = task->uid,
 				 .name = task->instance->meta.name,
@@ -123,14 +122,16 @@ static int write_bundle(struct instance_task *task, const struct image_info *ima
 				 .image = &image->config,
 				 .root_fd = task->rootfs_fd,
 				 .slot = task->record.slot,
-				 .nameserver4 = way_out->gateway4,
-				 .nameserver6 = way_out->gateway6,
-				 .dns_domain = way_out->dns_domain,
+				 .nameserver4 = names.server4,
+				 .nameserver6 = names.server6,
+				 .dns_domain = names.domain,
 				 .init = task->agent->options->tini,
 				 .grants = task->grants };
 	int r = make_folder(root, &task->err);
 
 	struct instance_limits limits = instance_limits_of(&task->instance->spec);
+
+	instance_networks_names(&task->instance->spec, &task->networks, &names);
 	if (r == 0)
 		r = write_settings(task, image);
 	if (r == 0)
@@ -171,17 +172,18 @@ static int attach(struct instance_task *task)
 {
 	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
 	const struct instance_spec *spec = &task->instance->spec;
-	const struct network_args *way_out = instance_networks_way_out(spec, &task->networks);
+	struct instance_names names;
 	struct bundle bundle = { .dir = dir,
 				 .name = task->instance->meta.name,
 				 .spec = spec,
-				 .nameserver4 = way_out->gateway4,
-				 .nameserver6 = way_out->gateway6,
-				 .dns_domain = way_out->dns_domain };
+				 .nameserver4 = names.server4,
+				 .nameserver6 = names.server6,
+				 .dns_domain = names.domain };
 	int r = instance_ports_attach(task);
 
 	if (!task->runs || task->stuck || spec->type == INSTANCE_VM)
 		return r;
+	instance_networks_names(spec, &task->networks, &names);
 	return r < 0 ? r : bundle_refresh_names(&bundle, &task->err);
 }
 

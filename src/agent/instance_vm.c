@@ -418,8 +418,7 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 {
 	AUTO(free) char *dir = agent_run_path(task->agent, task->uid, NULL);
 	AUTO(plan_vm_done) struct plan_vm vm = { .task = task, .image = image };
-	const struct network_args *way_out =
-		instance_networks_way_out(&task->instance->spec, &task->networks);
+	struct instance_names names;
 	struct bundle bundle = { .dir = dir,
 				 .uid = task->uid,
 				 .name = task->instance->meta.name,
@@ -428,12 +427,13 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 				 .image = &image->config,
 				 .root_fd = -1,
 				 .slot = task->record.slot,
-				 .nameserver4 = way_out->gateway4,
-				 .nameserver6 = way_out->gateway6,
-				 .dns_domain = way_out->dns_domain };
+				 .nameserver4 = names.server4,
+				 .nameserver6 = names.server6,
+				 .dns_domain = names.domain };
 	bool disk = image->disk != DISK_NONE;
 	int r;
 
+	instance_networks_names(&task->instance->spec, &task->networks, &names);
 	/* One that does not say is taken as everybody takes it. */
 	vm.architecture = image->architecture && image->architecture[0]
 				  ? image->architecture

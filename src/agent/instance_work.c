@@ -47,8 +47,10 @@ static void after_attach(struct instance_actor *actor, struct instance_task *tas
 		log_error("instance %s: network: %s", actor->uid, task->err.msg);
 	mem_replace(&actor->ports_error, task->result < 0 ? task->err.msg : NULL);
 	/* It may have been renamed meanwhile, or joined one more. */
-	actor->seen.attached = !want || (strcmp(want->meta.name, task->instance->meta.name) == 0 &&
+	actor->seen.attached = !want || (!actor->ports_stale &&
+					 strcmp(want->meta.name, task->instance->meta.name) == 0 &&
 					 instance_ports_same(&want->spec, &task->instance->spec));
+	actor->ports_stale = false;
 }
 
 static void after_start(struct instance_actor *actor, struct instance_task *task)

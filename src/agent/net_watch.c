@@ -1,15 +1,18 @@
 #include "agent/net_watch.h"
 
 #include "agent/agent_internal.h"
+#include "agent/network_actor.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "kern/link_watch.h"
 #include "net/node.h"
 
 struct net_watch {
 	struct agent *agent;
-	sd_event_source *source;
+	sd_event_source *source, *links;
+	int links_fd;
 	bool busy;  /* a repair is under way; its data are the worker's */
 	bool again; /* something happened meanwhile */
 	bool damaged;
@@ -65,6 +68,19 @@ static int on_change(sd_event_source *source, int fd, uint32_t revents, void *da
 	return 0;
 }
 
+static void on_link(const struct link *link, bool gone, void *data)
+{
+	network_actors_link_changed(data, link, gone);
+}
+
+static int on_links(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+	(void) source;
+	(void) revents;
+	link_watch_read(fd, on_link, data);
+	return 0;
+}
+
 /* Docker and other firewalls do this; nothing of ours can undo it, so people must know. */
 static void warn_of_obstacle(struct net *net)
 {
@@ -83,11 +99,18 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 	int r;
 
 	watch->agent = agent;
+	watch->links_fd = -1;
 	r = sd_event_add_io(agent->event, &watch->source, net_watch_fd(agent->net), EPOLLIN,
 			    on_change, watch);
+	watch->links_fd = link_watch();
+	if (r >= 0)
+		r = watch->links_fd;
+	if (r >= 0)
+		r = sd_event_add_io(agent->event, &watch->links, watch->links_fd, EPOLLIN, on_links,
+				    agent);
 	if (r < 0) {
 		net_watch_free(watch);
-		return error_set(err, r, "watch nftables");
+		return error_set(err, r, "watch nftables and interfaces");
 	}
 	warn_of_obstacle(agent->net);
 	*ret = watch;
@@ -99,5 +122,7 @@ void net_watch_free(struct net_watch *watch)
 	if (!watch)
 		return;
 	sd_event_source_disable_unref(watch->source);
+	sd_event_source_disable_unref(watch->links);
+	fd_close(watch->links_fd);
 	free(watch);
 }

@@ -9,12 +9,14 @@
 #include <uthash.h>
 
 #include "agent/agent_internal.h"
+#include "agent/instance_actor.h"
 #include "agent/retry.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/strv.h"
+#include "kern/link.h"
 #include "model/network.h"
 #include "net/network.h"
 
@@ -35,6 +37,9 @@ struct network_actor {
 	char *error;
 	char bridge[NETWORK_BRIDGE_SIZE];
 	uint32_t mtu; /* of its ports */
+	struct uplink_status uplink;
+	bool stale;  /* something changed while a step was under way */
+	bool broken; /* its ports may have gone: they are looked at when it is there again */
 	char **dns_argv;
 	enum dns dns;
 	bool dns_listed;
@@ -101,10 +106,18 @@ static bool wanted(const struct network_actor *actor)
 
 static void fill_args(const struct network *network, struct network_args *ret)
 {
-	struct network_args args = { .nat = network->spec.nat,
-				     .isolated = network->spec.isolated,
-				     .mtu = network->spec.mtu };
+	const struct network_spec *spec = &network->spec;
+	struct network_args args = { .nat = spec->nat,
+				     .isolated = spec->isolated,
+				     .named = !spec->isolated &&
+					      network_can(spec, NETWORK_CAN_NAMES),
+				     .mtu = spec->mtu };
 
+	snprintf(args.driver, sizeof(args.driver), "%s", network_driver_names[spec->driver]);
+	if (spec->driver == NETWORK_DRIVER_MACVLAN)
+		snprintf(args.mode, sizeof(args.mode), "%s", macvlan_mode_names[spec->mode]);
+	if (spec->uplink)
+		snprintf(args.uplink, sizeof(args.uplink), "%s", spec->uplink);
 	memcpy(args.uid, network->meta.uid, sizeof(args.uid));
 	if (network->spec.ipv4.base.family) {
 		subnet_format(&network->spec.ipv4, args.ipv4);
@@ -240,6 +253,9 @@ static void work(void *data)
 {
 	struct task *task = data;
 	struct bridge_spec spec = { .uid = task->args.uid,
+				    .driver = task->args.driver,
+				    .mode = task->args.mode,
+				    .uplink = task->args.uplink,
 				    .ipv4 = task->args.ipv4,
 				    .gateway4 = task->args.gateway4,
 				    .ipv6 = task->args.ipv6,
@@ -261,6 +277,10 @@ static void take_made(struct network_actor *actor, struct task *task)
 {
 	actor->made = true;
 	actor->mtu = task->status.mtu;
+	actor->uplink = task->status.uplink;
+	if (actor->broken)
+		instance_actors_reattach(actor->agent, actor->uid);
+	actor->broken = false;
 	mem_replace(&actor->error, NULL);
 	memcpy(actor->bridge, task->status.bridge, sizeof(actor->bridge));
 	strv_free(actor->dns_argv);
@@ -275,8 +295,10 @@ static void done(void *data)
 
 	actor->busy = false;
 	if (task->result < 0) {
+		if (!actor->error || strcmp(actor->error, task->err.msg) != 0)
+			log_error("network %s: %s", actor->uid, task->err.msg);
 		mem_replace(&actor->error, task->err.msg);
-		log_error("network %s: %s", actor->uid, task->err.msg);
+		actor->broken = true;
 		/* Also a failure may pass: a full table, a module that is loaded later. */
 		retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS * 50, RETRY_MAX_MS);
 		if (wanted(actor))
@@ -287,6 +309,9 @@ static void done(void *data)
 		retry_stop(&actor->retry);
 		take_made(actor, task);
 	}
+	if (actor->stale)
+		actor->made = false;
+	actor->stale = false;
 	bridge_status_done(&task->status);
 	free(task->tunnel.local);
 	strv_free(task->tunnel.peers);
@@ -406,6 +431,42 @@ void network_actors_tell(struct agent *agent)
 
 	HASH_ITER(hh, agent->network_actors, actor, next)
 	actor->told = 0;
+}
+
+/* Whether what the network depends on is not any more what it was when it was looked at. */
+static bool is_affected(const struct network_actor *actor, const struct link *link, bool gone)
+{
+	const struct uplink_status *uplink = &actor->uplink;
+	const char *name = actor->want->spec.uplink;
+	bool same;
+
+	if (actor->want->spec.driver == NETWORK_DRIVER_BRIDGE)
+		return false;
+	if (!link)
+		return true;
+	if (!name)
+		name = actor->bridge;
+	same = strcmp(link->name, name) == 0;
+	if (!same && link->index != uplink->index)
+		return false;
+	return !same || gone || !actor->made || link->index != uplink->index ||
+	       (uplink->up && !(link->flags & IFF_UP)) || (uplink->mtu && link->mtu != uplink->mtu);
+}
+
+void network_actors_link_changed(struct agent *agent, const struct link *link, bool gone)
+{
+	struct network_actor *actor, *next;
+
+	HASH_ITER(hh, agent->network_actors, actor, next)
+	{
+		if (!wanted(actor) || !is_affected(actor, link, gone))
+			continue;
+		retry_stop(&actor->retry);
+		actor->made = false;
+		actor->stale = actor->busy;
+		actor->broken = true;
+		advance(actor);
+	}
 }
 
 void network_actor_keeper_event(struct agent *agent, const struct keeper_msg *msg)

@@ -15,8 +15,9 @@
 
 struct agent;
 struct keeper_msg;
+struct link;
 
-enum { NETWORK_DOMAIN_SIZE = 254 };
+enum { NETWORK_DOMAIN_SIZE = 254, NETWORK_WORD_SIZE = 16 };
 
 /* A network as steps on worker threads need it: nothing in here belongs to the loop. */
 struct network_args {
@@ -24,7 +25,9 @@ struct network_args {
 	char ipv4[SUBNET_TEXT_SIZE], ipv6[SUBNET_TEXT_SIZE]; /* "" = none */
 	char gateway4[IP_TEXT_SIZE], gateway6[IP_TEXT_SIZE]; /* "" of isolated ones, too */
 	char dns_domain[NETWORK_DOMAIN_SIZE];
+	char driver[NETWORK_WORD_SIZE], mode[NETWORK_WORD_SIZE], uplink[NETWORK_WORD_SIZE];
 	bool nat, isolated;
+	bool named;   /* the gateway is the node, which knows names */
 	uint32_t mtu; /* of its ports; while it is being made: that was asked for */
 };
 
@@ -39,6 +42,12 @@ void network_actors_complete(struct agent *agent);
 
 /* The link is back: tell every status again. */
 void network_actors_tell(struct agent *agent);
+
+/*
+ * An interface of the node has changed, or is `gone`; NULL: any may have.  Networks that depend on
+ * it are looked at, and their ports made good when it is back.
+ */
+void network_actors_link_changed(struct agent *agent, const struct link *link, bool gone);
 
 void network_actor_keeper_event(struct agent *agent, const struct keeper_msg *msg);
 void network_actors_keeper_listed(struct agent *agent);

@@ -14,6 +14,7 @@
 #include "cli/resource.h"
 #include "cli/verb.h"
 #include "model/health.h"
+#include "model/network_driver.h"
 #include "model/run_options.h"
 
 /* Where the command line stands at the word to complete. */
@@ -125,6 +126,12 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 		break;
 	case COMPLETE_KIND:
 		complete_offer_list(cli, kinds, begin);
+		break;
+	case COMPLETE_DRIVER:
+		complete_offer_list(cli, network_driver_names, begin);
+		break;
+	case COMPLETE_MODE:
+		complete_offer_list(cli, macvlan_mode_names, begin);
 		break;
 	case COMPLETE_FILE:
 		fputs("@files\n", cli->out);

@@ -18,8 +18,8 @@
 enum { NETWORK_MTU_MIN = 576, NETWORK_MTU_MAX = 65535 };
 
 struct network_options {
-	const char *subnet, *ipv4, *ipv6, *dns_domain, *mtu;
-	char **labels;
+	const char *subnet, *ipv4, *ipv6, *dns_domain, *mtu, *driver, *mode, *uplink;
+	char **labels, **gateways, **ranges;
 	bool nat, routed, no_nat, isolated;
 };
 
@@ -38,12 +38,92 @@ static const struct option_def network_options[] = {
 	{ 0, "no-nat", NULL, OPTION_FLAG, NETWORK(no_nat), "the same as --routed" },
 	{ 0, "isolated", NULL, OPTION_FLAG, NETWORK(isolated),
 	  "nothing leads in or out; its subnet may be another network's, too" },
+	{ 0, "driver", "DRIVER", OPTION_STRING, NETWORK(driver),
+	  "bridge (default), macvlan, physical, ovs", COMPLETE_DRIVER },
+	{ 0, "mode", "MODE", OPTION_STRING, NETWORK(mode),
+	  "of macvlan: bridge (default), private, vepa, passthru", COMPLETE_MODE },
+	{ 0, "uplink", "INTERFACE", OPTION_STRING, NETWORK(uplink),
+	  "of the node: where macvlans are on; a bridge, for physical and ovs" },
+	{ 0, "gateway", "ADDRESS", OPTION_LIST, NETWORK(gateways),
+	  "of the LAN behind the uplink, or none; else its first address" },
+	{ 0, "range", "FIRST-LAST", OPTION_LIST, NETWORK(ranges),
+	  "addresses to choose from; else all of the subnet" },
 	{ 0, "dns-domain", "NAME", OPTION_STRING, NETWORK(dns_domain),
 	  "instead of brume.internal" },
 	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu), "largest packet" },
 	{ 'l', "label", "KEY=VALUE", OPTION_LIST, NETWORK(labels), "a label" },
 	{},
 };
+
+/* One of NULL-terminated `names`; the error names them all. */
+static int network_word(const char *text, const char *option, const char *const *names,
+			unsigned int *ret, struct error *err)
+{
+	AUTO(strbuf_done) struct strbuf all = {};
+
+	for (unsigned int i = 0; names[i]; i++) {
+		if (strcmp(names[i], text) == 0) {
+			*ret = i;
+			return 0;
+		}
+		strbuf_printf(&all, "%s%s", i ? ", " : "", names[i]);
+	}
+	return error_say(err, -EINVAL, "%s: \"%.32s\" must be one of %s", option, text,
+			 strbuf_str(&all));
+}
+
+static int network_gateway(struct network_spec *spec, const char *text, struct error *err)
+{
+	struct ip ip;
+
+	if (strcmp(text, "none") == 0) {
+		spec->gateway4 = spec->gateway6 = (struct ip){};
+		return 0;
+	}
+	if (ip_parse(text, &ip) < 0)
+		return error_say(err, -EINVAL, "--gateway: \"%.64s\" is not an IP address", text);
+	if (!subnet_contains(ip.family == 4 ? &spec->ipv4 : &spec->ipv6, &ip))
+		return error_say(err, -EINVAL, "--gateway: %s is not an address of the subnet",
+				 text);
+	*(ip.family == 4 ? &spec->gateway4 : &spec->gateway6) = ip;
+	return 0;
+}
+
+/* What of it depends on the driver; the server says what does not go together. */
+static int network_build_driver(const struct network_options *options, struct network_spec *spec,
+				struct error *err)
+{
+	unsigned int driver = 0, mode = MACVLAN_BRIDGED;
+	const char *name = options->driver;
+	int r = 0;
+
+	if (name)
+		r = network_word(strcmp(name, "bridged") == 0 ? "physical" : name, "--driver",
+				 network_driver_names, &driver, err);
+	if (r == 0 && options->mode)
+		r = network_word(options->mode, "--mode", macvlan_mode_names, &mode, err);
+	if (r < 0)
+		return r;
+	spec->driver = driver;
+	spec->mode = mode;
+	mem_replace(&spec->uplink, options->uplink);
+	if (options->mode && driver != NETWORK_DRIVER_MACVLAN)
+		return error_say(err, -EINVAL, "--mode: only --driver macvlan has modes");
+	if (options->gateways && driver == NETWORK_DRIVER_BRIDGE)
+		return error_say(err, -EINVAL,
+				 "--gateway: with driver bridge the node is the gateway, by the "
+				 "first address of the subnet");
+	network_default_gateways(spec);
+	for (char **p = options->gateways; r == 0 && p && *p; p++)
+		r = network_gateway(spec, *p, err);
+	for (char **p = options->ranges; r == 0 && p && *p; p++) {
+		bool six = strchr(*p, ':');
+
+		r = ip_range_parse(*p, six ? &spec->ipv6 : &spec->ipv4, "--range",
+				   six ? &spec->range6 : &spec->range4, err);
+	}
+	return r;
+}
 
 static int network_build(const struct network_options *options, const char *name,
 			 struct network_request *request, struct error *err)
@@ -67,13 +147,18 @@ static int network_build(const struct network_options *options, const char *name
 		if (r == 0)
 			spec->mtu = (uint32_t) mtu;
 	}
+	if (r == 0)
+		r = network_build_driver(options, spec, err);
+	if (r < 0)
+		return r;
 	if (options->dns_domain)
 		mem_replace(&spec->dns_domain, options->dns_domain);
 	if (options->nat + (options->routed || options->no_nat) + options->isolated > 1)
 		return error_say(err, -EINVAL,
 				 "only one of --nat, --routed and --isolated can be given");
 	spec->isolated = options->isolated;
-	spec->nat = !options->routed && !options->no_nat && !options->isolated;
+	spec->nat = options->nat || (!options->routed && !options->no_nat && !options->isolated &&
+				     network_can(spec, NETWORK_CAN_TRANSLATE));
 	for (char **p = options->labels; p && *p; p++) {
 		const char *value = strchr(*p, '=');
 		AUTO(free)
@@ -133,6 +218,10 @@ static const struct column network_columns[] = {
 
 static const char *network_kind(const json_t *network)
 {
+	const char *driver = resource_text(network, "spec.driver");
+
+	if (driver && strcmp(driver, "bridge") != 0)
+		return driver;
 	if (json_is_true(resource_at(network, "spec.isolated")))
 		return "isolated";
 	return json_is_true(resource_at(network, "spec.nat")) ? "nat" : "routed";
@@ -182,6 +271,11 @@ static int network_info_run(struct cli *cli, const void *userdata,
 	listing_fact(&out, "gateway4", resource_text(network, "spec.gateway4"));
 	listing_fact(&out, "ipv6", resource_text(network, "spec.ipv6"));
 	listing_fact(&out, "gateway6", resource_text(network, "spec.gateway6"));
+	listing_fact(&out, "range4", resource_text(network, "spec.range4"));
+	listing_fact(&out, "range6", resource_text(network, "spec.range6"));
+	listing_fact(&out, "driver", resource_text(network, "spec.driver"));
+	listing_fact(&out, "mode", resource_text(network, "spec.mode"));
+	listing_fact(&out, "uplink", resource_text(network, "spec.uplink"));
 	listing_fact(&out, "kind", network_kind(network));
 	listing_fact(&out, "dns domain", resource_text(network, "spec.dns_domain"));
 	listing_fact(&out, "bridge", resource_text(network, "status.bridge"));
@@ -212,7 +306,11 @@ const struct verb verb_network_create = {
 	.summary = "Create a network",
 	.help = "Examples:\n  brume network create backend\n"
 		"  brume network create lab --subnet 10.91.0.0/24 --routed\n"
-		"  brume network create inside --isolated --mtu 9000\n",
+		"  brume network create inside --isolated --mtu 9000\n"
+		"  brume network create lan --driver macvlan --uplink eth1 \\\n"
+		"    --subnet 192.168.1.0/24 --range 192.168.1.200-192.168.1.230\n"
+		"  brume network create office --driver physical --uplink br0 --subnet "
+		"10.2.0.0/16\n",
 	.options = network_options,
 	.options_size = sizeof(struct network_options),
 	.words_min = 1,

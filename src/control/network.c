@@ -21,7 +21,15 @@ void subnet_random6(struct control *control, struct subnet *ret)
 	ret->base.bytes[0] = 0xfd;
 }
 
-/* Those whose gateway is the node must differ; of isolated ones the node has no address. */
+/*
+ * Those whose gateway is the node must differ; of isolated ones the node has no address, and what
+ * an outside LAN has is not ours to say.
+ */
+static bool is_gateway(const struct network_spec *spec)
+{
+	return !spec->isolated && spec->driver == NETWORK_DRIVER_BRIDGE;
+}
+
 static struct item *overlapping(struct control *control, const struct subnet *subnet)
 {
 	struct item *item, *next;
@@ -32,7 +40,7 @@ static struct item *overlapping(struct control *control, const struct subnet *su
 			continue;
 		const struct network_spec *spec = &item_network(item)->spec;
 
-		if (spec->isolated)
+		if (!is_gateway(spec))
 			continue;
 		if (subnet_overlaps(&spec->ipv4, subnet) || subnet_overlaps(&spec->ipv6, subnet))
 			return item;
@@ -91,20 +99,18 @@ static int complete_spec(struct control *control, struct network_spec *spec, str
 			return r;
 		subnet_random6(control, &spec->ipv6);
 	}
-	other = spec->ipv4.base.family && !spec->isolated ? overlapping(control, &spec->ipv4)
-							  : NULL;
+	other = spec->ipv4.base.family && is_gateway(spec) ? overlapping(control, &spec->ipv4)
+							   : NULL;
 	if (other)
 		return error_say(err, -EEXIST, "ipv4: overlaps with network \"%s\"",
 				 other->meta->name);
-	other = spec->ipv6.base.family && !spec->isolated ? overlapping(control, &spec->ipv6)
-							  : NULL;
+	other = spec->ipv6.base.family && is_gateway(spec) ? overlapping(control, &spec->ipv6)
+							   : NULL;
 	if (other)
 		return error_say(err, -EEXIST, "ipv6: overlaps with network \"%s\"",
 				 other->meta->name);
-	if (spec->ipv4.base.family)
-		subnet_nth(&spec->ipv4, 1, &spec->gateway4);
-	if (spec->ipv6.base.family)
-		subnet_nth(&spec->ipv6, 1, &spec->gateway6);
+	if (spec->driver == NETWORK_DRIVER_BRIDGE)
+		network_default_gateways(spec);
 	return 0;
 }
 

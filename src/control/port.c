@@ -41,11 +41,24 @@ static const char *claimant(struct control *control, const struct claim *claim)
 	return item ? item->meta->name : claim->uid;
 }
 
-static bool is_free(struct control *control, const struct item *network,
-		    const struct subnet *subnet, const struct ip *gateway, uint64_t n,
-		    struct ip *ret)
+/* The numbers that addresses are chosen from. */
+struct span {
+	uint64_t first, last;
+};
+
+static struct span span_of(const struct subnet *subnet, const struct ip_range *range)
 {
-	if (n > subnet_host_count(subnet))
+	if (!range->first.family)
+		return (struct span){ 1, subnet_host_count(subnet) };
+	return (struct span){ subnet_index(subnet, &range->first),
+			      subnet_index(subnet, &range->last) };
+}
+
+static bool is_free(struct control *control, const struct item *network,
+		    const struct subnet *subnet, const struct ip *gateway, const struct span *span,
+		    uint64_t n, struct ip *ret)
+{
+	if (n < span->first || n > span->last)
 		return false;
 	subnet_nth(subnet, n, ret);
 	return !ip_equal(ret, gateway) && !find_claim(control, network, ret);
@@ -97,16 +110,23 @@ static int choose(struct control *control, const struct item *network, uint64_t 
 	const struct network_spec *spec = &item_network(network)->spec;
 	bool need4 = spec->ipv4.base.family && !port->ipv4[0];
 	bool need6 = spec->ipv6.base.family && !port->ipv6[0];
-	uint64_t count = subnet_host_count(need4 ? &spec->ipv4 : &spec->ipv6);
+	struct span span4 = span_of(&spec->ipv4, &spec->range4);
+	struct span span6 = span_of(&spec->ipv6, &spec->range6);
+	/* Of two ranges that do not begin alike, each address has its own number. */
+	uint64_t offset6 = spec->range6.first.family ? span6.first - span4.first : 0;
+	uint64_t first = need4 ? span4.first : span6.first - offset6;
+	uint64_t count = need4 ? span4.last - span4.first + 1 : span6.last - span6.first + 1;
 	struct ip ip4 = {}, ip6 = {};
 
 	if (!need4 && !need6)
 		return 0;
 	for (uint64_t tried = 0; tried <= count; tried++) {
 		if (tried > 0 || n == 0)
-			n = control->address_cursor++ % count + 1;
-		if ((need4 && !is_free(control, network, &spec->ipv4, &spec->gateway4, n, &ip4)) ||
-		    (need6 && !is_free(control, network, &spec->ipv6, &spec->gateway6, n, &ip6)))
+			n = control->address_cursor++ % count + first;
+		if ((need4 &&
+		     !is_free(control, network, &spec->ipv4, &spec->gateway4, &span4, n, &ip4)) ||
+		    (need6 && !is_free(control, network, &spec->ipv6, &spec->gateway6, &span6,
+				       n + offset6, &ip6)))
 			continue;
 		if (need4)
 			ip_format(&ip4, port->ipv4);
@@ -228,6 +248,33 @@ static void choose_interface(const struct instance_spec *spec, struct port *port
 	}
 }
 
+/* What a network of another driver than ours cannot give the port. */
+static int check_driver(struct control *control, const struct item *network,
+			const struct port *port, struct error *err)
+{
+	const struct network_spec *spec = &item_network(network)->spec;
+	struct item *item, *next;
+
+	if (port->groups && port->groups[0]) {
+		int r = network_require(spec, network->meta->name, NETWORK_CAN_GROUPS, err);
+
+		if (r < 0)
+			return r;
+	}
+	if (spec->driver != NETWORK_DRIVER_MACVLAN || spec->mode != MACVLAN_PASSTHRU)
+		return 0;
+	HASH_ITER(by_key, control->items, item, next)
+	{
+		if (item->kind == KIND_INSTANCE &&
+		    ports_use(&item_instance(item)->spec, network->meta->uid))
+			return error_say(err, -EBUSY,
+					 "network \"%s\" (macvlan passthru) takes one instance "
+					 "only, and \"%s\" has it; mode bridge takes many",
+					 network->meta->name, item->meta->name);
+	}
+	return 0;
+}
+
 /* What a user has said of a port that is in the instance's list becomes the whole. */
 static int complete(struct draft *draft, struct instance *instance, struct port *port,
 		    struct error *err)
@@ -235,6 +282,8 @@ static int complete(struct draft *draft, struct instance *instance, struct port 
 	struct item *network = NULL;
 	int r = find_network(draft, instance->meta.project, port->network, &network, err);
 
+	if (r == 0)
+		r = check_driver(draft->control, network, port, err);
 	if (r < 0)
 		return r;
 	/* Nobody can make one so far; what would not be enforced is not taken down. */
@@ -250,19 +299,45 @@ static int complete(struct draft *draft, struct instance *instance, struct port 
 	return r;
 }
 
-/* Is there a network among them that published ports can lead to?  `except` may be NULL. */
-static bool can_publish(struct control *control, const struct instance_spec *spec,
-			const struct port *except)
+/*
+ * The network that the default route leads to, and published ports have to: the first one with a
+ * gateway.  NULL: there is none.  `except` may be NULL.
+ */
+static const struct item *find_outlet(struct control *control, const struct instance_spec *spec,
+				      const struct port *except)
 {
 	for (size_t i = 0; i < spec->port_count; i++) {
 		const struct port *port = &spec->ports[i];
 		const struct item *network = mirror_find_uid(control, port->network_uid);
 
 		if (port != except && !port->leaving && network &&
-		    !item_network(network)->spec.isolated)
-			return true;
+		    network_has_gateway(&item_network(network)->spec))
+			return network;
 	}
-	return false;
+	return NULL;
+}
+
+static bool can_publish(struct control *control, const struct instance_spec *spec,
+			const struct port *except)
+{
+	const struct item *outlet = find_outlet(control, spec, except);
+
+	return outlet && network_can(&item_network(outlet)->spec, NETWORK_CAN_PUBLISH);
+}
+
+static int check_publish(struct control *control, const struct instance_spec *spec,
+			 struct error *err)
+{
+	const struct item *outlet = find_outlet(control, spec, NULL);
+	int r;
+
+	if (!outlet)
+		return error_say(err, -EINVAL,
+				 "publish: network \"%s\" is isolated, nothing outside reaches it",
+				 spec->ports[0].network);
+	r = network_require(&item_network(outlet)->spec, outlet->meta->name, NETWORK_CAN_PUBLISH,
+			    err);
+	return r < 0 ? error_wrap(err, r, "publish") : 0;
 }
 
 int ports_take(struct draft *draft, struct instance *instance, struct error *err)
@@ -280,10 +355,8 @@ int ports_take(struct draft *draft, struct instance *instance, struct error *err
 				 "publish: an instance without a network has no ports");
 	for (size_t i = 0; r == 0 && i < spec->port_count; i++)
 		r = complete(draft, instance, &spec->ports[i], err);
-	if (r == 0 && spec->publish_count > 0 && !can_publish(draft->control, spec, NULL))
-		r = error_say(err, -EINVAL,
-			      "publish: network \"%s\" is isolated, nothing outside reaches it",
-			      spec->ports[0].network);
+	if (r == 0 && spec->publish_count > 0)
+		r = check_publish(draft->control, spec, err);
 	return r;
 }
 

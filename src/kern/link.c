@@ -92,6 +92,18 @@ static void decode(const struct nlmsghdr *message, struct link *link)
 	}
 }
 
+int link_decode(const struct nlmsghdr *message, struct link *ret)
+{
+	const struct ifinfomsg *info = mnl_nlmsg_get_payload(message);
+
+	if (message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(*info))
+		return -EINVAL;
+	if (info->ifi_family != AF_UNSPEC)
+		return -EPROTO;
+	decode(message, ret);
+	return 0;
+}
+
 static int take_link(const struct nlmsghdr *message, void *data)
 {
 	if (message->nlmsg_type == RTM_NEWLINK)
@@ -278,6 +290,8 @@ int link_set(struct netlink *nl, int index, const struct link_change *change)
 		header->ifi_change = IFF_UP;
 		header->ifi_flags = change->up ? IFF_UP : 0;
 	}
+	if (change->name)
+		mnl_attr_put_strz(message, IFLA_IFNAME, change->name);
 	if (change->alias)
 		mnl_attr_put_strz(message, IFLA_IFALIAS, change->alias);
 	if (change->mac)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct netlink;
+struct nlmsghdr;
 
 enum { LINK_MAC_SIZE = 6, LINK_KIND_SIZE = 16, LINK_ALIAS_SIZE = 64 };
 
@@ -30,6 +31,12 @@ struct link {
 
 int link_find(struct netlink *nl, const char *name, struct link *ret);
 int link_find_index(struct netlink *nl, int index, struct link *ret);
+
+/*
+ * What a message of the kernel says of one interface.  -EINVAL: nothing; -EPROTO: it speaks of a
+ * bridge's port only, not of the interface.
+ */
+int link_decode(const struct nlmsghdr *message, struct link *ret);
 
 /* Counted since the interface was made. */
 struct link_counters {
@@ -71,6 +78,7 @@ int link_add_veth(struct netlink *nl, const struct link_veth *veth);
 
 /* What to change; zeroed members stay as they are. */
 struct link_change {
+	const char *name; /* of one that is down */
 	const char *alias;
 	const uint8_t *mac;
 	uint32_t mtu;

@@ -14,11 +14,11 @@ enum { DOMAIN_MAX_BYTES = 253, TEXT_MAX_BYTES = 256, ERROR_MAX_BYTES = 1024 };
 enum { VNI_MAX = 0xffffff, PORT_MAX = 65535, PEERS_MAX = 64 };
 enum { MTU_MIN = 1280, MTU_MAX = 65535, PREFIX4_MIN = 8, PREFIX4_MAX = 30, PREFIX6_MAX = 120 };
 
-static const char *const driver_names[] = { "bridge", NULL };
+static const char default_domain[] = "brume.internal";
 static const char *const state_names[] = { "pending", "ready", "failed", "gone", NULL };
 
 static void read_subnet(struct json_reader *in, const json_t *object, const char *name, int family,
-			struct subnet *ret, struct ip *ret_gateway)
+			struct subnet *ret)
 {
 	char path[MEMBER_PATH_MAX];
 	AUTO(free) char *text = NULL;
@@ -34,23 +34,6 @@ static void read_subnet(struct json_reader *in, const json_t *object, const char
 		in->result = r;
 	else if (ret->prefix < min || ret->prefix > max)
 		member_fail(in, name, "must have a prefix of %u to %u", min, max);
-	else
-		subnet_nth(ret, 1, ret_gateway);
-}
-
-static void read_gateway(struct json_reader *in, const json_t *object, const char *name,
-			 const struct subnet *subnet, struct ip *ret)
-{
-	AUTO(free) char *text = NULL;
-	struct ip ip;
-
-	json_read_string(in, object, name, &text);
-	if (in->result < 0 || !text || !text[0])
-		return;
-	if (ip_parse(text, &ip) < 0 || !subnet_index(subnet, &ip))
-		member_fail(in, name, "\"%.64s\" is not an address of the subnet", text);
-	else
-		*ret = ip;
 }
 
 static int check_peers(struct json_reader *in, char **peers, const char *local)
@@ -139,12 +122,10 @@ static void tunnel_done(struct network_tunnel *tunnel)
 
 int network_spec_read_user(struct json_reader *in, const json_t *object, struct network_spec *spec)
 {
-	unsigned int driver = 0;
 	uint32_t mtu = spec->mtu;
 
-	member_read_enum(in, object, "driver", driver_names, &driver);
-	read_subnet(in, object, "ipv4", 4, &spec->ipv4, &spec->gateway4);
-	read_subnet(in, object, "ipv6", 6, &spec->ipv6, &spec->gateway6);
+	read_subnet(in, object, "ipv4", 4, &spec->ipv4);
+	read_subnet(in, object, "ipv6", 6, &spec->ipv6);
 	json_read_bool(in, object, "nat", &spec->nat);
 	json_read_bool(in, object, "isolated", &spec->isolated);
 	if (spec->isolated && json_is_true(json_object_get(object, "nat")))
@@ -156,6 +137,7 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 		member_fail(in, "mtu", "must be from %d to %d", MTU_MIN, MTU_MAX);
 	spec->mtu = mtu;
 	read_tunnel(in, object, &spec->tunnel);
+	network_driver_read(in, object, spec);
 	if (spec->dns_domain && !spec->dns_domain[0])
 		member_fail(in, "dns_domain", "must not be empty");
 	for (const char *c = spec->dns_domain; c && *c; c++)
@@ -171,8 +153,6 @@ int network_spec_decode(const json_t *object, struct network_spec *spec, struct 
 	struct json_reader in = { .err = err, .where = "spec" };
 
 	network_spec_read_user(&in, object, spec);
-	read_gateway(&in, object, "gateway4", &spec->ipv4, &spec->gateway4);
-	read_gateway(&in, object, "gateway6", &spec->ipv6, &spec->gateway6);
 	member_read_text(&in, object, "node", TEXT_MAX_BYTES, &spec->node);
 	if (in.result == 0 && !spec->ipv4.base.family && !spec->ipv6.base.family)
 		member_fail(&in, "ipv4", "a network needs an IPv4 or an IPv6 subnet");
@@ -183,7 +163,7 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 {
 	char text[SUBNET_TEXT_SIZE];
 
-	json_put_string(object, "driver", "bridge");
+	network_driver_put(object, spec);
 	if (spec->ipv4.base.family) {
 		subnet_format(&spec->ipv4, text);
 		json_put_string(object, "ipv4", text);
@@ -195,7 +175,10 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 	json_object_set_new(object, "nat", json_boolean(spec->nat));
 	if (spec->isolated)
 		json_object_set_new(object, "isolated", json_true());
-	json_put_string(object, "dns_domain", spec->dns_domain);
+	/* One that nobody asked for is no word of those who have no name server. */
+	if (network_can(spec, NETWORK_CAN_NAMES) ||
+	    strcmp(spec->dns_domain ? spec->dns_domain : "", default_domain) != 0)
+		json_put_string(object, "dns_domain", spec->dns_domain);
 	member_put_uint(object, "mtu", spec->mtu);
 	put_tunnel(object, &spec->tunnel);
 }
@@ -206,17 +189,19 @@ json_t *network_spec_encode(const struct network_spec *spec)
 	char text[IP_TEXT_SIZE];
 
 	network_spec_put_user(object, spec);
-	ip_format(&spec->gateway4, text);
-	json_put_string(object, "gateway4", text);
-	ip_format(&spec->gateway6, text);
-	json_put_string(object, "gateway6", text);
+	if (spec->driver == NETWORK_DRIVER_BRIDGE) {
+		ip_format(&spec->gateway4, text);
+		json_put_string(object, "gateway4", text);
+		ip_format(&spec->gateway6, text);
+		json_put_string(object, "gateway6", text);
+	}
 	json_put_string(object, "node", spec->node);
 	return object;
 }
 
 void network_spec_init(struct network_spec *spec)
 {
-	*spec = (struct network_spec){ .nat = true, .dns_domain = mem_strdup("brume.internal") };
+	*spec = (struct network_spec){ .nat = true, .dns_domain = mem_strdup(default_domain) };
 }
 
 void network_spec_copy(struct network_spec *to, const struct network_spec *from)
@@ -225,6 +210,7 @@ void network_spec_copy(struct network_spec *to, const struct network_spec *from)
 
 	copy.dns_domain = mem_strdup(from->dns_domain);
 	copy.node = mem_strdup(from->node);
+	copy.uplink = mem_strdup(from->uplink);
 	copy.tunnel.local = mem_strdup(from->tunnel.local);
 	copy.tunnel.peers = strv_copy(from->tunnel.peers);
 	*to = copy;
@@ -235,6 +221,7 @@ void network_spec_done(struct network_spec *spec)
 	tunnel_done(&spec->tunnel);
 	free(spec->dns_domain);
 	free(spec->node);
+	free(spec->uplink);
 	*spec = (struct network_spec){};
 }
 
@@ -338,6 +325,9 @@ int network_patch(struct network *network, const json_t *patch, struct error *er
 	json_merge(merged, patch);
 	tunnel_done(&network->spec.tunnel);
 	read_tunnel(&in, merged, &network->spec.tunnel);
+	if (in.result == 0 && network->spec.tunnel.vni)
+		in.result = network_require(&network->spec, network->meta.name, NETWORK_CAN_TUNNEL,
+					    err);
 	return json_reader_finish(&in, merged);
 }
 

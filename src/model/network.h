@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "model/address.h"
 #include "model/meta.h"
+#include "model/network_driver.h"
 
 struct json_reader;
 
@@ -25,11 +26,15 @@ struct network_tunnel {
 enum network_state { NETWORK_PENDING, NETWORK_READY, NETWORK_FAILED, NETWORK_GONE };
 
 struct network_spec {
-	struct subnet ipv4; /* family 0 = no IPv4 */
+	enum network_driver driver;
+	enum macvlan_mode mode; /* of driver macvlan */
+	char *uplink;           /* an interface of the node; NULL = none */
+	struct subnet ipv4;     /* family 0 = no IPv4 */
 	struct subnet ipv6;
-	struct ip gateway4; /* the first address of each */
+	struct ip gateway4; /* the first address of each; of an outside LAN: somebody else's */
 	struct ip gateway6;
-	bool nat;      /* masquerade towards the outside */
+	struct ip_range range4, range6; /* that addresses are chosen from */
+	bool nat;                       /* masquerade towards the outside */
 	bool isolated; /* the node has no address there: nothing leads out, and nothing in */
 	char *dns_domain;
 	uint32_t mtu; /* 0 = the kernel's choice */

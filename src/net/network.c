@@ -83,8 +83,15 @@ int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struc
 				err);
 	if (r < 0)
 		return r;
+	r = driver_plan(spec, &plan.driver, err);
+	if (r < 0)
+		return r;
 	if (spec->isolated)
 		plan.gateway4 = plan.gateway6 = (struct route_ip){};
+	if (plan.driver.kind != DRIVER_BRIDGE && !is_given(spec->gateway4))
+		plan.gateway4 = (struct route_ip){};
+	if (plan.driver.kind != DRIVER_BRIDGE && !is_given(spec->gateway6))
+		plan.gateway6 = (struct route_ip){};
 	if (!plan.subnet4.family && !plan.subnet6.family)
 		return error_say(err, -EINVAL, "network %s: has neither an ipv4 nor an ipv6 subnet",
 				 spec->uid);
@@ -97,7 +104,7 @@ int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struc
 	r = tunnel_plan(&spec->tunnel, &plan.tunnel, err);
 	if (r < 0)
 		return r;
-	if (plan.mtu == 0 && plan.tunnel.vxlan.vni == 0)
+	if (plan.mtu == 0 && plan.tunnel.vxlan.vni == 0 && plan.driver.kind == DRIVER_BRIDGE)
 		plan.mtu = MTU_DEFAULT;
 	if (plan.mtu)
 		r = check_mtu(&plan, err);
@@ -416,6 +423,8 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 		return error_say(err, -EAFNOSUPPORT,
 				 "network %s has an ipv6 subnet, but this kernel has no IPv6",
 				 spec->uid);
+	if (plan.driver.kind != DRIVER_BRIDGE)
+		return driver_ensure(net, spec, &plan, ret, err);
 	NET_LOCKED(net);
 	r = choose_mtu(net, &plan, err);
 	if (r < 0)
@@ -482,6 +491,10 @@ int network_remove(struct net *net, const char *uid, struct error *err)
 		return error_say(err, -EINVAL,
 				 "network uid '%.40s': must be 1 to 32 of 0-9 and a-f",
 				 uid ? uid : "");
+	int r = driver_remove(net, uid, err);
+
+	if (r < 0)
+		return r;
 	NET_LOCKED(net);
 	return network_remove_locked(net, uid, err);
 }

@@ -13,6 +13,10 @@
  *     one, answers nothing and forwards nothing, so its subnet may be any other's, too;
  *   - one dnsmasq that answers on the bridge only: it knows the instances by `NAME` and
  *     `NAME.DOMAIN`, and asks the host's resolvers for everything else.
+ * The other drivers (net/driver_internal.h) put ports on a segment that is not ours: macvlans on
+ * an interface of the node, veths and taps on a bridge of it or of Open vSwitch.  There the gateway
+ * is somebody else's, and there are no names, published ports, groups, walls or tunnels.
+ *
  * A policy of the host's own firewall (say, a forward chain that drops) still applies before or
  * after ours: a table of ours can refuse packets, never allow what another table refuses.
  *
@@ -41,9 +45,13 @@ struct tunnel_spec {
 
 /* What is wanted.  All strings are borrowed and checked here, wherever they came from. */
 struct bridge_spec {
-	const char *uid;      /* 1..32 hex digits */
+	const char *uid; /* 1..32 hex digits */
+	/* "bridge" (NULL, ""), "macvlan", "physical" or "ovs": see below */
+	const char *driver;
+	const char *mode;     /* of macvlan: "private", "vepa", "bridge" (NULL, ""), "passthru" */
+	const char *uplink;   /* an interface of the node; a bridge of it; NULL or "" = none */
 	const char *ipv4;     /* "10.90.0.0/24", NULL or "" for none; host bits must be zero */
-	const char *gateway4; /* an address of it; NULL or "" = the first one */
+	const char *gateway4; /* an address of it; NULL or "" = the first one, or nobody's */
 	const char *ipv6;     /* "fd00:1::/64" */
 	const char *gateway6;
 	bool nat;
@@ -67,9 +75,17 @@ struct network_dns {
 	bool restart;
 };
 
+/* The interface that a network of another driver depends on. */
+struct uplink_status {
+	int index;    /* 0 = there is none */
+	uint32_t mtu; /* 0: it does not matter */
+	bool up;      /* it has to be */
+};
+
 struct bridge_status {
-	char bridge[NETWORK_BRIDGE_SIZE];
-	uint32_t mtu; /* what ports of it must have */
+	char bridge[NETWORK_BRIDGE_SIZE]; /* "" of driver macvlan */
+	uint32_t mtu;                     /* what ports of it must have */
+	struct uplink_status uplink;
 	struct network_dns dns;
 };
 

@@ -5,6 +5,7 @@
  * Threads: under the lock of struct net where one is taken.
  */
 #include "kern/route.h"
+#include "net/driver_internal.h"
 #include "net/network.h"
 #include "net/tunnel_internal.h"
 
@@ -14,6 +15,7 @@ struct network_plan {
 	uint32_t mtu;       /* 0 = what a tunnel leaves, 1500 at most */
 	const char *domain; /* borrowed from the spec */
 	struct tunnel_plan tunnel;
+	struct driver_plan driver;
 };
 
 int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struct error *err);

@@ -16,6 +16,7 @@
 #include "kern/nft.h"
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
+#include "net/ovs_internal.h"
 #include "net/rules_internal.h"
 
 #define IPV6_CONF "/proc/sys/net/ipv6/conf"
@@ -163,6 +164,7 @@ int net_new(const struct net_options *options, struct net **ret, struct error *e
 	pthread_mutex_init(&net->lock, NULL);
 	net->networks_dir_fd = net->watch_fd = -1;
 	memcpy(net->prefix, options->prefix, strlen(options->prefix));
+	net->ovs_socket = mem_strdup(options->ovs_socket ? options->ovs_socket : OVS_SOCKET);
 	net->ipv6 = faccessat(AT_FDCWD, IPV6_CONF, F_OK, 0) == 0;
 	net->filter = have_bridge_filter();
 	net->self_netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -199,6 +201,7 @@ void net_free(struct net *net)
 	fd_close(net->watch_fd);
 	pthread_mutex_destroy(&net->lock);
 	free(net->networks_dir);
+	free(net->ovs_socket);
 	free(net);
 }
 
@@ -233,9 +236,12 @@ int net_find_obstacle(struct net *net, char **ret, struct error *err)
 
 int net_destroy(struct net *net, struct error *err)
 {
-	NET_LOCKED(net);
-	int r = observe_remove_links(net, &(struct net_wanted){}, NULL, err);
+	int r = observe_remove_ovs(net, &(struct net_wanted){}, NULL, err);
 
+	if (r < 0)
+		return r;
+	NET_LOCKED(net);
+	r = observe_remove_links(net, &(struct net_wanted){}, NULL, err);
 	if (r < 0)
 		return r;
 	r = rules_destroy(net->rules, err);

@@ -24,8 +24,9 @@ struct error;
 struct net;
 
 struct net_options {
-	const char *prefix;  /* 1..8 of [a-z0-9]: names of bridges, veths and the nft table */
-	const char *run_dir; /* absolute; networks/UID/ is made below it */
+	const char *prefix;     /* 1..8 of [a-z0-9]: names of bridges, veths and the nft table */
+	const char *run_dir;    /* absolute; networks/UID/ is made below it */
+	const char *ovs_socket; /* of Open vSwitch's database; NULL = where it usually is */
 };
 
 /*

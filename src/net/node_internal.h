@@ -15,7 +15,8 @@ struct rules;
 
 struct net {
 	pthread_mutex_t lock;
-	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next six */
+	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next seven */
+	char *ovs_socket;
 	char *networks_dir;               /* RUN/networks */
 	bool ipv6;
 	bool filter;       /* our bridges hand what they forward to the rules (br_netfilter) */

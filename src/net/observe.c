@@ -16,6 +16,7 @@
 #include "net/network_internal.h"
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
+#include "net/ovs_internal.h"
 #include "net/rules_internal.h"
 
 enum { LIST_ATTEMPTS = 20 };
@@ -142,6 +143,7 @@ static void count_element(const char *owner, const struct rules_element *element
 static int observe_locked(struct net *net, struct net_observed *ret, struct error *err)
 {
 	AUTO(links_done) struct links bridges = {}, tunnels = {}, veths = {}, taps = {};
+	AUTO(links_done) struct links macvtaps = {};
 	AUTO(strv_free) char **owners = rules_owners(net->rules, RULES_OF_NETWORK);
 	int r = list_links(net, "bridge", &bridges, err);
 
@@ -151,6 +153,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 		r = list_links(net, "veth", &veths, err);
 	if (r == 0)
 		r = list_links(net, "tun", &taps, err);
+	if (r == 0)
+		r = list_links(net, "macvtap", &macvtaps, err);
 	if (r == 0)
 		r = list_folder(net, ".", &ret->networks, err);
 	if (r < 0)
@@ -164,6 +168,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 	ret->ports = TAKE_PTR(veths.uids);
 	for (size_t i = 0; i < strv_count(taps.uids); i++)
 		strv_append(&ret->ports, taps.uids[i]);
+	for (size_t i = 0; i < strv_count(macvtaps.uids); i++)
+		strv_append(&ret->ports, macvtaps.uids[i]);
 	ret->published = rules_owners(net->rules, RULES_OF_PUBLISH);
 	ret->guarded = rules_owners(net->rules, RULES_OF_GUARD);
 	ret->groups = chains_groups(rules_chains(net->rules));
@@ -184,12 +190,21 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 int net_observe(struct net *net, struct net_observed *ret, struct error *err)
 {
 	AUTO(net_observed_done) struct net_observed observed = {};
-	int r;
+	AUTO(ovs_things_done) struct ovs_things things = {};
+	int r = ovs_list(net, &things, err);
 
+	if (r < 0)
+		return r;
 	NET_LOCKED(net);
 	r = observe_locked(net, &observed, err);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < strv_count(things.networks); i++)
+		strv_append(&observed.networks, things.networks[i]);
+	for (size_t i = 0; i < strv_count(things.ports); i++)
+		strv_append(&observed.ports, things.ports[i]);
+	tidy(observed.networks);
+	tidy(observed.ports);
 	*ret = observed;
 	observed = (struct net_observed){};
 	return 0;
@@ -285,6 +300,8 @@ static int remove_all_links(struct net *net, struct gc *gc, struct error *err)
 	if (r == 0)
 		r = remove_links(net, "tun", ports, before->ports, gc, &gc->report.ports, err);
 	if (r == 0)
+		r = remove_links(net, "macvtap", ports, before->ports, gc, &gc->report.ports, err);
+	if (r == 0)
 		r = remove_links(net, "bridge", bridges, before->networks, gc, &bridge_count, err);
 	return r;
 }
@@ -297,6 +314,42 @@ int observe_remove_links(struct net *net, const struct net_wanted *wanted,
 
 	gc_init(&gc, wanted);
 	r = remove_all_links(net, &gc, err);
+	if (report)
+		report->ports += gc.report.ports;
+	return r;
+}
+
+/* Ports first: a bridge takes its own with it. */
+static int remove_ovs(struct net *net, struct gc *gc, struct error *err)
+{
+	AUTO(ovs_things_done) struct ovs_things things = {};
+	int r = ovs_list(net, &things, err);
+
+	for (size_t i = 0; r == 0 && i < strv_count(things.ports); i++) {
+		if (!is_garbage(things.ports[i], gc->ports, gc->before ? gc->before->ports : NULL,
+				gc))
+			continue;
+		r = ovs_remove_port(net, things.interfaces[i], err);
+		gc->report.ports++;
+	}
+	for (size_t i = 0; r == 0 && i < strv_count(things.networks); i++) {
+		if (!is_garbage(things.networks[i], gc->networks,
+				gc->before ? gc->before->networks : NULL, gc))
+			continue;
+		r = ovs_remove_bridge(net, things.bridges[i], err);
+		gc->report.networks++;
+	}
+	return r;
+}
+
+int observe_remove_ovs(struct net *net, const struct net_wanted *wanted,
+		       struct net_gc_report *report, struct error *err)
+{
+	AUTO(gc_done) struct gc gc;
+	int r;
+
+	gc_init(&gc, wanted);
+	r = remove_ovs(net, &gc, err);
 	if (report)
 		report->ports += gc.report.ports;
 	return r;
@@ -435,6 +488,8 @@ int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_repor
 		r = check_uids(gc.instances, "instance", err);
 	if (r == 0)
 		r = check_uids(gc.groups, "group", err);
+	if (r == 0)
+		r = remove_ovs(net, &gc, err);
 	if (r < 0)
 		return r;
 	NET_LOCKED(net);

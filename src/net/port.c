@@ -133,17 +133,24 @@ static int reuse_or_remove(struct net *net, const struct port_spec *spec, int ne
  * published port gets its frame back from the port it came from.  Only then: a port that sends back
  * returns broadcasts to their sender too, unless it is guarded.
  */
-bool port_needs_hairpin(const struct net *net)
+bool port_needs_hairpin(const struct net *net, const struct port_plan *plan)
 {
-	return net->filter;
+	return net->filter && plan->network.driver.kind == DRIVER_BRIDGE;
 }
 
-int port_find_bridge(struct net *net, const struct port_spec *spec, struct link *ret,
-		     struct error *err)
+int port_find_bridge(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		     struct link *ret, struct error *err)
 {
+	const struct driver_plan *driver = &plan->network.driver;
 	char name[IF_NAMESIZE];
 	int r;
 
+	if (driver->kind == DRIVER_PHYSICAL)
+		return driver_find_uplink(net, driver, ret, err);
+	if (driver->kind == DRIVER_OVS) {
+		*ret = (struct link){ .name = "Open vSwitch" };
+		return 0;
+	}
 	name_bridge(net->prefix, spec->network->uid, name);
 	r = link_find(net->nl, name, ret);
 	return r < 0 ? error_set(err, r, "network %s has no bridge %s%s", spec->network->uid, name,
@@ -154,10 +161,20 @@ int port_find_bridge(struct net *net, const struct port_spec *spec, struct link 
 int port_guard(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 	       struct error *err)
 {
+	const struct driver_plan *driver = &plan->network.driver;
 	char interface[IF_NAMESIZE], bridge[IF_NAMESIZE];
 
+	if (driver->kind != DRIVER_BRIDGE && strv_count(spec->groups) > 0)
+		return error_say(err, -EOPNOTSUPP,
+				 "driver %s has no security groups; driver bridge has",
+				 spec->network->driver);
+	/* Frames of the others pass no bridge where they could be looked at. */
+	if (driver->kind == DRIVER_MACVLAN || driver->kind == DRIVER_OVS)
+		return 0;
 	name_veth(net->prefix, spec->uid, interface);
 	name_bridge(net->prefix, spec->network->uid, bridge);
+	if (driver->kind == DRIVER_PHYSICAL)
+		memcpy(bridge, driver->uplink, strlen(driver->uplink) + 1);
 	return guard_set_port(net,
 			      &(struct guard_spec){ .port_uid = spec->uid,
 						    .interface = interface,
@@ -174,8 +191,8 @@ int port_guard(struct net *net, const struct port_spec *spec, const struct port_
 int port_publish_name(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 		      struct error *err)
 {
-	/* On an isolated bridge the node has no address to answer from. */
-	if (spec->network->isolated)
+	/* There the node has no address to answer from. */
+	if (spec->network->isolated || plan->network.driver.kind != DRIVER_BRIDGE)
 		return 0;
 	return dns_set_name(net, spec->network->uid, spec->uid, spec->name, plan->network.domain,
 			    &plan->ipv4, &plan->ipv6, err);
@@ -186,7 +203,7 @@ int port_join(struct net *net, const struct link *interface, const struct link *
 {
 	int r = 0;
 
-	if (interface->master != bridge->index)
+	if (bridge->index && interface->master != bridge->index)
 		r = link_set(net->nl, interface->index,
 			     &(struct link_change){ .master = bridge->index });
 	return r < 0 ? error_set(err, r, "cannot connect interface %s to %s%s", interface->name,
@@ -200,11 +217,11 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 	char name[IF_NAMESIZE];
 	struct link_change change = { .alias = spec->uid,
 				      .no_link_local = net->ipv6,
-				      .hairpin = port_needs_hairpin(net),
+				      .hairpin = port_needs_hairpin(net, plan),
 				      .up = true };
 	struct link bridge, veth;
 	bool reused = false;
-	int r = port_find_bridge(net, spec, &bridge, err);
+	int r = port_find_bridge(net, spec, plan, &bridge, err);
 
 	if (r < 0)
 		return r;
@@ -252,6 +269,9 @@ static int ensure_peer(struct netlink *nl, const struct port_plan *plan, struct 
 
 	if (r < 0)
 		return error_set(err, r, "the instance has no %s", name);
+	/* A router of an outside LAN would give it addresses that we know nothing of. */
+	if (plan->network.driver.kind != DRIVER_BRIDGE)
+		(void) link_sysctl(AF_INET6, name, "accept_ra", "0");
 	if (plan->network.subnet6.family) {
 		/* No waiting for duplicates, and no routes from whoever claims to be a router. */
 		if (plan->ipv6.family)
@@ -357,18 +377,54 @@ static int ensure_inside(const struct port_plan *plan, struct error *err)
 }
 
 /* Both ends are up now: from here on no packet is lost. */
-static int settle_outside(struct net *net, const struct port_spec *spec, struct error *err)
+static int settle_outside(struct net *net, const struct port_spec *spec,
+			  const struct port_plan *plan, struct error *err)
 {
-	char bridge[IF_NAMESIZE], veth[IF_NAMESIZE];
+	char veth[IF_NAMESIZE];
+	struct link bridge;
 	int r;
 
 	name_veth(net->prefix, spec->uid, veth);
-	name_bridge(net->prefix, spec->network->uid, bridge);
 	NET_LOCKED(net);
+	r = port_find_bridge(net, spec, plan, &bridge, err);
+	if (r < 0)
+		return r;
 	r = link_settle(net->nl, veth);
-	if (r == 0)
-		r = link_settle(net->nl, bridge);
-	return r < 0 ? error_set(err, r, "interfaces %s and %s went away", veth, bridge) : 0;
+	if (r == 0 && bridge.index)
+		r = link_settle(net->nl, bridge.name);
+	return r < 0 ? error_set(err, r, "interfaces %s and %s went away", veth, bridge.name) : 0;
+}
+
+int port_enter(int netns_fd, const char *what, struct error *err)
+{
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return error_set(err, -errno, "cannot enter the network namespace of port %s",
+				 what);
+	return 0;
+}
+
+void port_leave(struct net *net)
+{
+	/* This thread has other work afterwards; in the wrong namespace it would do it to a tenant.
+	 */
+	if (setns(net->self_netns_fd, CLONE_NEWNET) < 0)
+		abort();
+}
+
+/* The interface exists on both sides. */
+static int ensure_interface(struct net *net, const struct port_spec *spec,
+			    const struct port_plan *plan, int netns_fd, struct error *err)
+{
+	int r;
+
+	if (plan->network.driver.kind == DRIVER_MACVLAN)
+		return macvlan_ensure(net, spec, plan, netns_fd, err);
+	net_lock(net);
+	r = ensure_outside(net, spec, plan, netns_fd, err);
+	net_unlock(net);
+	if (r == 0 && plan->network.driver.kind == DRIVER_OVS)
+		r = driver_join_ovs(net, spec, &plan->network.driver, err);
+	return r;
 }
 
 int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, struct error *err)
@@ -381,24 +437,18 @@ int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, str
 	r = check_foreign(net, netns_fd, err);
 	if (r == 0)
 		r = port_guard(net, spec, &plan, err);
+	if (r == 0)
+		r = ensure_interface(net, spec, &plan, netns_fd, err);
+	if (r == 0)
+		r = port_enter(netns_fd, spec->uid, err);
 	if (r < 0)
 		return r;
-	net_lock(net);
-	r = ensure_outside(net, spec, &plan, netns_fd, err);
-	net_unlock(net);
-	if (r < 0)
-		return r;
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return error_set(err, -errno, "cannot enter the network namespace of port %s",
-				 spec->uid);
 	r = ensure_inside(&plan, err);
-	/* This thread has other work afterwards; in the wrong namespace it would do it to a tenant.
-	 */
-	if (setns(net->self_netns_fd, CLONE_NEWNET) < 0)
-		abort();
+	port_leave(net);
 	if (r < 0)
 		return error_wrap(err, r, "port %s", spec->uid);
-	r = settle_outside(net, spec, err);
+	if (plan.network.driver.kind != DRIVER_MACVLAN)
+		r = settle_outside(net, spec, &plan, err);
 	if (r < 0)
 		return r;
 	return port_publish_name(net, spec, &plan, err);
@@ -416,6 +466,8 @@ int port_detach(struct net *net, const char *network_uid, const char *port_uid, 
 	int r = check_uids(network_uid, port_uid, err);
 
 	if (r == 0)
+		r = driver_detach(net, network_uid, port_uid, err);
+	if (r == 0)
 		r = guard_remove_port(net, port_uid, err);
 	return r < 0 ? r : dns_remove_name(net, network_uid, port_uid, err);
 }
@@ -429,7 +481,8 @@ static int remove_interface(struct net *net, const char *port_uid, struct error 
 	name_veth(net->prefix, port_uid, name);
 	NET_LOCKED(net);
 	r = link_find(net->nl, name, &link);
-	if (r == 0 && ((strcmp(link.kind, "veth") != 0 && strcmp(link.kind, "tun") != 0) ||
+	if (r == 0 && ((strcmp(link.kind, "veth") != 0 && strcmp(link.kind, "tun") != 0 &&
+			strcmp(link.kind, "macvtap") != 0) ||
 		       (link.alias[0] && strcmp(link.alias, port_uid) != 0)))
 		return error_say(err, -EEXIST, "interface %s exists and does not belong to port %s",
 				 name, port_uid);

@@ -48,6 +48,13 @@ int port_detach(struct net *net, const char *network_uid, const char *port_uid, 
 /* The same for an instance that goes on: its interface, veth or tap, goes too. */
 int port_remove(struct net *net, const char *network_uid, const char *port_uid, struct error *err);
 
+/*
+ * Of a container, after that: a macvlan has no end outside, so it is removed inside, by its name or
+ * its MAC.  None is fine.
+ */
+int port_remove_inside(struct net *net, const char *interface, const char *mac, int netns_fd,
+		       struct error *err);
+
 /* As the instance sees it: `rx` is what it has received. */
 struct port_counters {
 	uint64_t rx_bytes, rx_packets, rx_dropped;

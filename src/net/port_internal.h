@@ -34,11 +34,18 @@ int port_publish_name(struct net *net, const struct port_spec *spec, const struc
 		      struct error *err);
 
 /* Whether a port has to send frames back to where they came from. */
-bool port_needs_hairpin(const struct net *net);
+bool port_needs_hairpin(const struct net *net, const struct port_plan *plan);
 
-/* The bridge of its network. */
-int port_find_bridge(struct net *net, const struct port_spec *spec, struct link *ret,
-		     struct error *err);
+/*
+ * The bridge of its network: ours, or somebody else's (driver physical).  One of Open vSwitch is
+ * none of the kernel's, then ret->index is 0.
+ */
+int port_find_bridge(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		     struct link *ret, struct error *err);
+
+/* Into an instance's namespace, and back: between the two the thread does nothing else. */
+int port_enter(int netns_fd, const char *what, struct error *err);
+void port_leave(struct net *net);
 
 /* Puts the interface on the bridge, if it is not there. */
 int port_join(struct net *net, const struct link *interface, const struct link *bridge,

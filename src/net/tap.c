@@ -60,7 +60,7 @@ static int join(struct net *net, const struct port_spec *spec, const struct port
 		.alias = spec->uid, .mtu = plan->network.mtu, .no_link_local = net->ipv6, .up = true
 	};
 	struct link bridge, tap;
-	int r = port_find_bridge(net, spec, &bridge, err);
+	int r = port_find_bridge(net, spec, plan, &bridge, err);
 
 	if (r < 0)
 		return r;
@@ -72,11 +72,11 @@ static int join(struct net *net, const struct port_spec *spec, const struct port
 	if (r < 0)
 		return r;
 	/* Only a port of a bridge can have this. */
-	change.hairpin = port_needs_hairpin(net);
+	change.hairpin = port_needs_hairpin(net, plan);
 	r = link_set(net->nl, tap.index, &change);
 	if (r == 0)
 		r = link_settle(net->nl, name);
-	if (r == 0)
+	if (r == 0 && bridge.index)
 		r = link_settle(net->nl, bridge.name);
 	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))
 		     : 0;
@@ -90,33 +90,48 @@ static void put_address(const struct route_ip *ip, char *ret, size_t size)
 		snprintf(ret, size, "%s/%u", address_text(ip, text), ip->prefix);
 }
 
-int tap_open(struct net *net, const struct port_spec *spec, int *ret_fd, struct tap_facts *ret,
-	     struct error *err)
+static int make_tap(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		    int *ret_fd, struct error *err)
 {
 	AUTO(fd_close) int fd = -1;
-	struct port_plan plan;
 	char name[IF_NAMESIZE];
-	int r = port_plan(spec, &plan, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	name_veth(net->prefix, spec->uid, name);
-	r = port_guard(net, spec, &plan, err);
-	if (r < 0)
-		return r;
-	NET_LOCKED(net);
+	net_lock(net);
 	r = remove_old(net, name, spec->uid, err);
 	if (r == 0)
 		r = make(name, &fd, err);
 	if (r == 0)
-		r = join(net, spec, &plan, err);
+		r = join(net, spec, plan, err);
+	net_unlock(net);
+	if (r == 0 && plan->network.driver.kind == DRIVER_OVS)
+		r = driver_join_ovs(net, spec, &plan->network.driver, err);
+	if (r == 0)
+		*ret_fd = TAKE_FD(fd);
+	return r;
+}
+
+int tap_open(struct net *net, const struct port_spec *spec, int *ret_fd, struct tap_facts *ret,
+	     struct error *err)
+{
+	struct port_plan plan;
+	int fd = -1, r = port_plan(spec, &plan, err);
+
+	if (r == 0)
+		r = port_guard(net, spec, &plan, err);
+	if (r < 0)
+		return r;
+	r = plan.network.driver.kind == DRIVER_MACVLAN
+		    ? macvlan_open_tap(net, spec, &plan, &fd, err)
+		    : make_tap(net, spec, &plan, &fd, err);
 	if (r < 0)
 		return r;
 	*ret = (struct tap_facts){ .mtu = (uint16_t) plan.network.mtu };
 	memcpy(ret->mac, plan.mac, sizeof(ret->mac));
 	put_address(&plan.ipv4, ret->ipv4, sizeof(ret->ipv4));
 	put_address(&plan.ipv6, ret->ipv6, sizeof(ret->ipv6));
-	*ret_fd = TAKE_FD(fd);
+	*ret_fd = fd;
 	return 0;
 }
 
@@ -129,9 +144,13 @@ int tap_attach(struct net *net, const struct port_spec *spec, struct error *err)
 		r = port_guard(net, spec, &plan, err);
 	if (r < 0)
 		return r;
+	if (plan.network.driver.kind == DRIVER_MACVLAN)
+		return macvlan_attach_tap(net, spec, &plan, err);
 	net_lock(net);
 	r = join(net, spec, &plan, err);
 	net_unlock(net);
+	if (r == 0 && plan.network.driver.kind == DRIVER_OVS)
+		r = driver_join_ovs(net, spec, &plan.network.driver, err);
 	if (r < 0)
 		return r;
 	return port_publish_name(net, spec, &plan, err);

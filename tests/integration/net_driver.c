@@ -24,6 +24,7 @@
 #include "net/observe.h"
 #include "net/port.h"
 #include "net/publish.h"
+#include "net/tap.h"
 
 enum { WORDS_MAX = 64, LINE_SIZE = 65536 };
 
@@ -35,7 +36,9 @@ struct driver {
 	uint16_t udp_port;
 	char *local;
 	char **remotes;
-	uint32_t mtu; /* of the network that was made last */
+	uint32_t mtu;                            /* of the network that was made last */
+	char *driver, *mode, *uplink, *gateway4; /* see do_via() */
+	int tap_fd;
 };
 
 static const char *word(const struct driver *driver, size_t i)
@@ -46,6 +49,10 @@ static const char *word(const struct driver *driver, size_t i)
 static struct bridge_spec network_words(const struct driver *driver, size_t at)
 {
 	return (struct bridge_spec){ .uid = word(driver, at),
+				     .driver = driver->driver,
+				     .mode = driver->mode,
+				     .uplink = driver->uplink,
+				     .gateway4 = driver->gateway4,
 				     .ipv4 = word(driver, at + 1),
 				     .ipv6 = word(driver, at + 2),
 				     .nat = strcmp(word(driver, at + 3), "nat") == 0,
@@ -80,6 +87,17 @@ static int do_tunnel(struct driver *driver, struct error *err)
 	return 0;
 }
 
+/* via DRIVER MODE UPLINK GATEWAY4: networks from here on */
+static int do_via(struct driver *driver, struct error *err)
+{
+	(void) err;
+	mem_replace(&driver->driver, word(driver, 1));
+	mem_replace(&driver->mode, word(driver, 2));
+	mem_replace(&driver->uplink, word(driver, 3));
+	mem_replace(&driver->gateway4, word(driver, 4));
+	return 0;
+}
+
 /* network UID IPV4 IPV6 nat|isolated|- MTU DOMAIN -> ok BRIDGE RESTART ARGV.. */
 static int do_network(struct driver *driver, struct error *err)
 {
@@ -90,7 +108,7 @@ static int do_network(struct driver *driver, struct error *err)
 	if (r < 0)
 		return r;
 	driver->mtu = status.mtu;
-	printf("ok %s %d", status.bridge, status.dns.restart);
+	printf("ok %s %d", status.bridge[0] ? status.bridge : "-", status.dns.restart);
 	for (size_t i = 0; i < strv_count(status.dns.argv); i++)
 		printf(" %s", status.dns.argv[i]);
 	return 1;
@@ -112,11 +130,45 @@ static int do_attach(struct driver *driver, struct error *err)
 
 	if (fd < 0)
 		return error_set(err, -errno, "%s", path);
-	/* Ports know nothing of tunnels, only what these leave. */
-	if (network.tunnel.vni)
+	/* Ports know nothing of tunnels and uplinks, only what these leave. */
+	if (network.tunnel.vni || (network.uplink && network.uplink[0]))
 		network.mtu = driver->mtu;
 	network.tunnel = (struct tunnel_spec){};
 	return port_attach(driver->net, &spec, fd, err);
+}
+
+/* tap (the words of attach, PID unused): a machine's port, until the next one */
+static int do_tap(struct driver *driver, struct error *err)
+{
+	struct bridge_spec network = network_words(driver, 7);
+	struct port_spec spec = { .network = &network,
+				  .uid = word(driver, 2),
+				  .name = word(driver, 3),
+				  .mac = word(driver, 4),
+				  .ipv4 = word(driver, 5),
+				  .ipv6 = word(driver, 6) };
+	struct tap_facts facts;
+	int fd = -1, r;
+
+	network.mtu = driver->mtu;
+	r = tap_open(driver->net, &spec, &fd, &facts, err);
+	if (r < 0)
+		return r;
+	fd_close(driver->tap_fd);
+	driver->tap_fd = fd;
+	printf("ok %d", fd);
+	return 1;
+}
+
+/* remove-inside PID INTERFACE MAC */
+static int do_remove_inside(struct driver *driver, struct error *err)
+{
+	AUTO(free) char *path = mem_printf("/proc/%s/ns/net", word(driver, 1));
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set(err, -errno, "%s", path);
+	return port_remove_inside(driver->net, word(driver, 2), word(driver, 3), fd, err);
 }
 
 /* publish INSTANCE IPV4 IPV6 HOST_IP,HOST_PORT,PORT,PROTOCOL.. */
@@ -289,6 +341,12 @@ static int run(struct driver *driver, struct error *err)
 		return do_network(driver, err);
 	if (strcmp(verb, "tunnel") == 0)
 		return do_tunnel(driver, err);
+	if (strcmp(verb, "via") == 0)
+		return do_via(driver, err);
+	if (strcmp(verb, "tap") == 0)
+		return do_tap(driver, err);
+	if (strcmp(verb, "remove-inside") == 0)
+		return do_remove_inside(driver, err);
 	if (strcmp(verb, "remove-network") == 0)
 		return network_remove(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "attach") == 0)
@@ -325,7 +383,7 @@ static int run(struct driver *driver, struct error *err)
 int main(int argc, char **argv)
 {
 	static char line[LINE_SIZE];
-	struct driver driver = {};
+	struct driver driver = { .tap_fd = -1 };
 	struct error err = {};
 	int r;
 

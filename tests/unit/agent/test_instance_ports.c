@@ -57,6 +57,7 @@ static void the_first_with_a_gateway_leads_out(void **state)
 {
 	struct instance_networks networks = {};
 	struct instance_task task = {};
+	struct instance_names names;
 	struct instance instance = {};
 
 	(void) state;
@@ -64,12 +65,22 @@ static void the_first_with_a_gateway_leads_out(void **state)
 	instance.meta.name = (char *) "web";
 	task.instance = &instance;
 	assert_int_equal(instance_networks_outlet(&instance.spec, &networks), -1);
-	assert_string_equal(instance_networks_way_out(&instance.spec, &networks)->gateway4, "");
+	instance_networks_names(&instance.spec, &networks, &names);
+	assert_string_equal(names.server4, "");
 	strcpy(networks.list[0].args.gateway4, "10.0.0.1");
 	strcpy(networks.list[2].args.gateway6, "fd00::1");
 	assert_int_equal(instance_networks_outlet(&instance.spec, &networks), 2);
-	assert_string_equal(instance_networks_way_out(&instance.spec, &networks)->gateway6,
-			    "fd00::1");
+	networks.list[2].args.named = true;
+	strcpy(networks.list[2].args.dns_domain, "brume.internal");
+	instance_networks_names(&instance.spec, &networks, &names);
+	assert_string_equal(names.server6, "fd00::1");
+	assert_string_equal(names.domain, "brume.internal");
+	/* One whose gateway is somebody else's may lead out; who knows the names is the node. */
+	strcpy(networks.list[1].args.gateway4, "192.168.1.1");
+	assert_int_equal(instance_networks_outlet(&instance.spec, &networks), 1);
+	instance_networks_names(&instance.spec, &networks, &names);
+	assert_string_equal(names.server6, "fd00::1");
+	networks.list[1].args.gateway4[0] = '\0';
 	task.networks = networks;
 	for (size_t i = 1; i < 3; i++) {
 		struct bridge_spec bridge = instance_bridge_spec(&networks.list[i].args);

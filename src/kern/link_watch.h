@@ -1,0 +1,19 @@
+#pragma once
+/*
+ * kern/link_watch.h - hears of interfaces that come, change and go.
+ *
+ * Used by agent/ and net/.  An fd, of the network namespace of the calling thread, that becomes
+ * readable; the caller closes it.  No other state.
+ */
+#include <stdbool.h>
+
+struct link;
+
+int link_watch(void); /* the fd, non-blocking, or -errno */
+
+/*
+ * Reads what there is.  `fn` gets every interface that has changed, `gone` when it has been
+ * removed; NULL when messages were lost: then anything may have changed.
+ */
+typedef void (*link_watch_fn)(const struct link *link, bool gone, void *data);
+void link_watch_read(int fd, link_watch_fn fn, void *data);
