@@ -444,7 +444,8 @@ const char *instance_address(struct agent *agent, const char *uid)
 		return NULL;
 	instance_networks_look(agent, actor_spec(actor), true, &networks, &error);
 	outlet = instance_networks_outlet(actor_spec(actor), &networks);
-	if (outlet < 0)
+	/* The kernel lets nothing pass between a node and its own macvlans. */
+	if (outlet < 0 || strcmp(networks.list[outlet].args.driver, "macvlan") == 0)
 		return NULL;
 	port = &actor_spec(actor)->ports[outlet];
 	return port->ipv4[0] ? port->ipv4 : port->ipv6[0] ? port->ipv6 : NULL;

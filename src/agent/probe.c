@@ -318,7 +318,9 @@ static int spawn_to_address(struct probe *probe, struct error *err)
 	const char *address = instance_address(probe->agent, probe->uid);
 
 	if (!address)
-		return error_say(err, -ENONET, "the machine has no network to be reached in");
+		return error_say(err, -ENONET,
+				 "the machine has no network that the node reaches it by (driver "
+				 "macvlan is none); a check by exec needs none");
 	return spawn_probe(probe, "--address", address, err);
 }
 

@@ -148,7 +148,9 @@ int port_find_bridge(struct net *net, const struct port_spec *spec, const struct
 	if (driver->kind == DRIVER_PHYSICAL)
 		return driver_find_uplink(net, driver, ret, err);
 	if (driver->kind == DRIVER_OVS) {
-		*ret = (struct link){ .name = "Open vSwitch" };
+		if (!driver->uplink[0] || link_find(net->nl, driver->uplink, ret) < 0)
+			*ret = (struct link){ .name = "Open vSwitch" };
+		ret->index = 0;
 		return 0;
 	}
 	name_bridge(net->prefix, spec->network->uid, name);
@@ -156,6 +158,13 @@ int port_find_bridge(struct net *net, const struct port_spec *spec, const struct
 	return r < 0 ? error_set(err, r, "network %s has no bridge %s%s", spec->network->uid, name,
 				 net_detail(net->nl))
 		     : 0;
+}
+
+uint32_t port_outside_mtu(const struct port_plan *plan, const struct link *bridge)
+{
+	bool foreign = plan->network.driver.uplink[0] && bridge->mtu >= plan->network.mtu;
+
+	return foreign ? bridge->mtu : plan->network.mtu;
 }
 
 int port_guard(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
@@ -237,17 +246,18 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 	if (r < 0)
 		return r;
 	if (reused) {
-		change.mtu = plan->network.mtu;
+		change.mtu = port_outside_mtu(plan, &bridge);
 		r = port_join(net, &veth, &bridge, err);
 		if (r < 0)
 			return r;
 	} else {
-		r = link_add_veth(net->nl, &(struct link_veth){ .name = name,
-								.master = bridge.index,
-								.mtu = plan->network.mtu,
-								.peer_name = plan->interface,
-								.peer_netns_fd = netns_fd,
-								.peer_mac = plan->mac });
+		r = link_add_veth(net->nl,
+				  &(struct link_veth){ .name = name,
+						       .master = bridge.index,
+						       .mtu = port_outside_mtu(plan, &bridge),
+						       .peer_name = plan->interface,
+						       .peer_netns_fd = netns_fd,
+						       .peer_mac = plan->mac });
 		if (r == 0)
 			r = link_find(net->nl, name, &veth);
 		if (r < 0)

@@ -38,10 +38,16 @@ bool port_needs_hairpin(const struct net *net, const struct port_plan *plan);
 
 /*
  * The bridge of its network: ours, or somebody else's (driver physical).  One of Open vSwitch is
- * none of the kernel's, then ret->index is 0.
+ * none of the kernel's, then ret->index is 0, and ret->mtu if that is not known.
  */
 int port_find_bridge(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 		     struct link *ret, struct error *err);
+
+/*
+ * What the end outside must have: somebody else's bridge takes the smallest of its ports' for its
+ * own, and nothing of it is to change.
+ */
+uint32_t port_outside_mtu(const struct port_plan *plan, const struct link *bridge);
 
 /* Into an instance's namespace, and back: between the two the thread does nothing else. */
 int port_enter(int netns_fd, const char *what, struct error *err);

@@ -56,14 +56,13 @@ static int join(struct net *net, const struct port_spec *spec, const struct port
 		struct error *err)
 {
 	char name[IF_NAMESIZE];
-	struct link_change change = {
-		.alias = spec->uid, .mtu = plan->network.mtu, .no_link_local = net->ipv6, .up = true
-	};
+	struct link_change change = { .alias = spec->uid, .no_link_local = net->ipv6, .up = true };
 	struct link bridge, tap;
 	int r = port_find_bridge(net, spec, plan, &bridge, err);
 
 	if (r < 0)
 		return r;
+	change.mtu = port_outside_mtu(plan, &bridge);
 	name_veth(net->prefix, spec->uid, name);
 	r = link_find(net->nl, name, &tap);
 	if (r < 0)

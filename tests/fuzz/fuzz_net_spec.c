@@ -2,8 +2,8 @@
  * tests/fuzz/fuzz_net_spec.c - what net/ is asked for, with arbitrary text in every place.
  *
  * The input is lines: network uid, ipv4, gateway4, ipv6, gateway6, domain, port uid, name, mac,
- * addresses, host ip, protocol, interface.  What passes the checks must be safe to put into files
- * and names.
+ * addresses, host ip, protocol, interface, driver, mode, uplink.  What passes the checks must be
+ * safe to put into files and names.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { LINES = 14 };
+enum { LINES = 17 };
 
 static void check_safe(const char *text, const char *allowed)
 {
@@ -38,6 +38,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				       .ipv6 = lines[3],
 				       .gateway6 = lines[4],
 				       .dns_domain = lines[5],
+				       .driver = lines[14],
+				       .mode = lines[15],
+				       .uplink = lines[16],
 				       .mtu = (uint32_t) (size * 7) };
 	struct port_spec port = { .network = &network,
 				  .uid = lines[6],
@@ -52,6 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (port_check(&port, &err) == 0) {
 		assert(network_check(&network, NULL) == 0);
+		if (network.uplink)
+			check_safe(network.uplink, "abcdefghijklmnopqrstuvwxyz"
+						   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 		check_safe(network.uid, "0123456789abcdef");
 		check_safe(port.uid, "0123456789abcdef");
 		if (port.interface)

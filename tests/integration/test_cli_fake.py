@@ -832,6 +832,8 @@ def test_tls(program, certificate):
     (["exec", "web", "ls", "x"], ["@files"]),
     (["info", "web", ""], []),
     (["network", "attach", "back", "d"], ["db"]),
+    (["network", "create", "--driver", "m"], ["macvlan"]),
+    (["network", "create", "--mode", "v"], ["vepa"]),
     (["network", "attach", "back", "db", ""], []),
     (["nonsense", "x", ""], []),
 ])

@@ -186,6 +186,32 @@ def test_a_bridge_of_the_host(lan):
     assert not lan.world.net.fields("observe")["guarded"]
 
 
+def test_a_smaller_mtu_leaves_the_bridge_as_it_is(lan):
+    host = lan.host
+    host.ip("link", "add", "br0", "type", "bridge")
+    host.ip("link", "set", "br0", "up")
+    lan.network("physical", "", "br0", mtu=1400)
+    one = lan.instance("1111", 5)
+    assert links(one.side)["eth0"]["mtu"] == 1400 and links(host)["br0"]["mtu"] == 1500
+    one.attach()
+    lan.net("tap", 0, "2222", "web", "02:62:0a:32:00:06", "10.50.0.6", "", *lan.words)
+    assert links(host)["br0"]["mtu"] == 1500
+
+
+def test_both_families(lan):
+    lan.server.ip("addr", "add", "fd00:50::1/64", "dev", "eth0", "nodad")
+    lan.net("via", "macvlan", "", "eth0", GATEWAY)
+    lan.words = (UID, SUBNET, "fd00:50::/64", "", 0, "")
+    lan.net("network", *lan.words)
+    side = lan.world.namespace()
+    lan.net("attach", side.pid, "1111", "web", "", "10.50.0.5", "fd00:50::5", *lan.words)
+    server = lan.world.listen(lan.server, "fd00:50::1", 80)
+    assert talk_tcp(side, "fd00:50::1", 80, server) == "fd00:50::5"
+    server = lan.world.listen(lan.server, GATEWAY, 80)
+    assert talk_tcp(side, GATEWAY, 80, server) == "10.50.0.5"
+    assert not side.ip("-6", "route", "show", "default"), "nobody said who is the gateway"
+
+
 def open_of(process, fd):
     """A descriptor of another process."""
     pidfd = os.pidfd_open(process.pid)

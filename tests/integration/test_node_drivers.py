@@ -2,10 +2,13 @@
 import json
 
 import pytest
+from conftest import need
 from netns import Namespace
 from node import eventually
+from vm_kernel import give_kernel
 
 GATEWAY, SUBNET, RANGE = "10.50.0.1", "10.50.0.0/24", "10.50.0.100-10.50.0.120"
+BOOT = 240  # seconds: emulated, on a machine with other work
 MACVLAN = ("--driver", "macvlan", "--uplink", "lan0", "--subnet", SUBNET, "--range", RANGE)
 
 
@@ -167,3 +170,25 @@ def test_what_it_lacks_is_refused_in_one_line(lan):
     sleeper(node, reference, "first", "--network", "one")
     done = node.cli("launch", reference, "second", "--network", "one", "--", "true", code=1)
     assert "takes one instance only, and \"first\" has it" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_machine_on_the_lan(lan):
+    node, reference, wire = lan
+    need("qemu-system-x86_64", "mke2fs")
+    give_kernel(node)
+    node.cli("network", "create", "lan", *MACVLAN)
+    done = node.cli("launch", reference, "vm", "--vm", "-m", "128M", "--network", "lan", "--", "sleep", "1000", code=None,
+                    timeout=BOOT)
+    if done.returncode:
+        assert "run it as a container" in done.stderr, done.stderr
+        pytest.skip(done.stderr.strip())
+    assert node.cli("exec", "vm", "--", "ping", "-c", "1", "-W", "5", GATEWAY, timeout=BOOT).returncode == 0
+    taps = [link["ifname"] for link in json.loads(node.run(["ip", "-d", "-j", "link", "show", "type", "macvtap"]).stdout)]
+    assert len(taps) == 1 and taps[0].startswith(node.prefix)
+    node.kill("agentd")
+    node.start_missing()
+    node.wait_ready()
+    assert node.cli("exec", "vm", "--", "ping", "-c", "1", "-W", "5", GATEWAY, timeout=BOOT).returncode == 0
+    node.cli("stop", "-t", "1", "vm", timeout=BOOT)
+    assert not json.loads(node.run(["ip", "-j", "link", "show", "type", "macvtap"]).stdout or "[]")
