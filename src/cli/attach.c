@@ -56,6 +56,7 @@ static int attach_run(struct cli *cli, const void *userdata, const struct argume
 	r = listing_get(cli, "instances", arguments->words[0], &instance, err);
 	if (r < 0)
 		return r;
+	attachment.uid = resource_text(instance, "meta.uid");
 	attachment.tail = (int) tail;
 	attachment.tty = json_is_true(resource_at(instance, "spec.tty"));
 	attachment.input =

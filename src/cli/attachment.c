@@ -18,8 +18,14 @@
 enum {
 	INPUT_BYTES = 16 * 1024,
 	QUEUE_MAX_BYTES = 256 * 1024, /* then the input waits */
-	IMPATIENT = 3,                /* that many Ctrl-C without an answer leave */
+	HELD_MAX_BYTES = 1024 * 1024,
+	IMPATIENT = 3, /* that many Ctrl-C without an answer leave */
 	GOODBYE_MS = 2000,
+};
+
+struct held {
+	uint32_t size;
+	bool text;
 };
 
 static int send_json(struct attachment *attachment, json_t *message, struct error *err)
@@ -48,9 +54,9 @@ static int show(void *userdata, char channel, const char *data, size_t size, str
 	return r < 0 ? error_set(err, r, "cannot write the instance's output") : 0;
 }
 
-static int on_message(void *userdata, bool text, const char *data, size_t size, struct error *err)
+static int take_message(struct attachment *attachment, bool text, const char *data, size_t size,
+			struct error *err)
 {
-	struct attachment *attachment = userdata;
 	int r, exit_code = -1;
 
 	if (attachment->end != ATTACHMENT_OPEN)
@@ -67,6 +73,36 @@ static int on_message(void *userdata, bool text, const char *data, size_t size, 
 		r = stream_pieces_flush(&attachment->pieces, show, attachment, err);
 		attachment->end = ATTACHMENT_ENDED;
 		attachment->exit_code = exit_code;
+	}
+	return r;
+}
+
+static int on_message(void *userdata, bool text, const char *data, size_t size, struct error *err)
+{
+	struct attachment *attachment = userdata;
+	struct held held = { (uint32_t) size, text };
+
+	if (!attachment->holding)
+		return take_message(attachment, text, data, size, err);
+	strbuf_append(&attachment->held, &held, sizeof(held));
+	strbuf_append(&attachment->held, data, size);
+	return 0;
+}
+
+static int take_what_was_held(struct attachment *attachment, struct error *err)
+{
+	AUTO(strbuf_done) struct strbuf all = attachment->held;
+	size_t at = 0;
+	int r = 0;
+
+	attachment->held = (struct strbuf){};
+	while (r == 0 && at < all.size) {
+		struct held held;
+
+		memcpy(&held, all.data + at, sizeof(held));
+		at += sizeof(held);
+		r = take_message(attachment, held.text, all.data + at, held.size, err);
+		at += held.size;
 	}
 	return r;
 }
@@ -211,6 +247,9 @@ static int wait_for_cursor(struct attachment *attachment, struct error *err)
 			r = take_signal(attachment, err);
 		if (r == 0)
 			r = websocket_process(attachment->websocket, err);
+		/* All of it may have come at once, its end and the stream's, too. */
+		if (attachment->end != ATTACHMENT_OPEN)
+			return 0;
 		if (r > 0)
 			r = error_say(err, -ECONNRESET, "the server closed the stream");
 	}
@@ -231,38 +270,75 @@ int attachment_open(struct attachment *attachment, bool wait, struct error *err)
 	return r;
 }
 
-/* It ended while we were away: then its status says how.  -EAGAIN: nobody knows yet. */
-static int ask_how_it_ended(struct attachment *attachment, struct error *err)
+static int it_ended(struct attachment *attachment, int64_t exit_code, const char *what,
+		    struct error *err)
 {
-	AUTO(json_decref) json_t *instance = NULL;
-	int r = listing_get(attachment->cli, "instances", attachment->name, &instance, err);
-	const char *state;
-	int64_t exit_code;
+	attachment->cli->hint[0] = '\0';
+	if (exit_code < 0)
+		return error_say(err, -EIO, "the connection was lost, and the instance %s", what);
+	attachment->end = ATTACHMENT_ENDED;
+	attachment->exit_code = (int) (exit_code & 0xff);
+	return 0;
+}
+
+/* The operation that has taken it away is kept, and knows how it had ended. */
+static int ask_its_deletion(struct attachment *attachment, struct error *err)
+{
+	AUTO(json_decref) json_t *list = NULL;
+	int64_t exit_code = -1;
+	const json_t *one;
+	size_t i;
+	int r = cli_request(attachment->cli, "GET", "/operations?recursion=1", NULL, &list, err);
 
 	if (r < 0)
 		return r;
-	state = resource_text(instance, "status.state");
-	if (!state || (strcmp(state, "stopped") != 0 && strcmp(state, "failed") != 0))
-		return error_say(err, -EAGAIN, "the connection to %s was lost", attachment->name);
-	exit_code = resource_int(instance, "status.exit_code", -1);
-	if (exit_code < 0)
-		return error_say(err, -EIO,
-				 "the connection was lost, and the instance does not run");
-	attachment->cli->hint[0] = '\0';
-	attachment->end = ATTACHMENT_ENDED;
-	attachment->exit_code = (int) exit_code;
-	return 0;
+	json_array_foreach(list, i, one)
+	{
+		const char *uid = resource_text(one, "spec.target.uid");
+		const char *action = resource_text(one, "spec.action");
+
+		if (uid && action && attachment->uid && strcmp(uid, attachment->uid) == 0 &&
+		    strcmp(action, "delete") == 0)
+			exit_code = resource_int(one, "status.result.exit_code", exit_code);
+	}
+	return it_ended(attachment, exit_code, "is deleted; how it ended is not known", err);
+}
+
+/* It may have ended, and be gone, while we were away: then `end` says so. */
+static int look_after_it(struct attachment *attachment, struct error *err)
+{
+	AUTO(json_decref) json_t *instance = NULL;
+	int r = listing_get(attachment->cli, "instances", attachment->name, &instance, err);
+	const char *state = resource_text(instance, "status.state");
+	const char *uid = resource_text(instance, "meta.uid");
+
+	if ((r < 0 && client_status(attachment->cli->client) == 404) ||
+	    (uid && attachment->uid && strcmp(uid, attachment->uid) != 0))
+		return ask_its_deletion(attachment, err);
+	if (r < 0 || !state || (strcmp(state, "stopped") != 0 && strcmp(state, "failed") != 0))
+		return r;
+	return it_ended(attachment, resource_int(instance, "status.exit_code", -1), "does not run",
+			err);
 }
 
 static int connect_again(struct attachment *attachment, int r, struct error *err)
 {
-	while (r < 0 && stream_retry(&attachment->retry, attachment->cli->client, r)) {
+	struct client *client = attachment->cli->client;
+
+	/* Its node knows that the run is over; how it ended is told by others in a moment. */
+	if (r == -ESRCH && attachment->pieces.cursor)
+		r = -ECONNRESET;
+	while (r < 0 && stream_retry(&attachment->retry, client, r)) {
 		stream_pieces_drop(&attachment->pieces);
+		r = look_after_it(attachment, err);
+		if (r < 0 || attachment->end != ATTACHMENT_OPEN)
+			continue;
 		r = connect_once(attachment, false, err);
-		if (r < 0 && client_status(attachment->cli->client) == 409) {
-			r = ask_how_it_ended(attachment, err);
-			/* Its node is not back yet. */
-			attachment->retry.connected |= r == -EAGAIN;
+		/* It boots, or its end is not settled: patience, like with a node that is away. */
+		if (r < 0 && (client_status(client) == 409 || client_status(client) == 404)) {
+			attachment->retry.connected = true;
+			attachment->retry.tries = 0;
+			r = -EHOSTDOWN;
 		}
 	}
 	return r;
@@ -323,11 +399,37 @@ static int run(struct attachment *attachment, struct error *err)
 	return r;
 }
 
+/* False: it has ended, or there is too much to be kept; attachment_run() sees to that. */
+static bool listen_aside(void *userdata)
+{
+	struct attachment *attachment = userdata;
+
+	return websocket_process(attachment->websocket, NULL) == 0 &&
+	       attachment->held.size < HELD_MAX_BYTES;
+}
+
+void attachment_hold(struct attachment *attachment)
+{
+	attachment->holding = true;
+	client_set_aside(attachment->cli->client, websocket_fd(attachment->websocket), listen_aside,
+			 attachment);
+}
+
+static void hold_no_more(struct attachment *attachment)
+{
+	if (attachment->holding)
+		client_set_aside(attachment->cli->client, -1, NULL, NULL);
+	attachment->holding = false;
+}
+
 int attachment_run(struct attachment *attachment, struct error *err)
 {
 	int r = take_terminal(attachment, err);
 
+	hold_no_more(attachment);
 	attachment->input_open = attachment->input;
+	if (r == 0)
+		r = take_what_was_held(attachment, err);
 	if (r == 0)
 		r = run(attachment, err);
 	give_terminal_back(attachment);
@@ -341,6 +443,8 @@ int attachment_run(struct attachment *attachment, struct error *err)
 
 void attachment_done(struct attachment *attachment)
 {
+	hold_no_more(attachment);
 	websocket_free(attachment->websocket);
 	stream_pieces_done(&attachment->pieces);
+	strbuf_done(&attachment->held);
 }

@@ -208,7 +208,7 @@ static int launch_run(struct cli *cli, const void *userdata, const struct argume
 	if (r < 0)
 		return r;
 	if (launch_attaches(options))
-		return launch_attach(cli, options, name ? name : "?", err);
+		return launch_attach(cli, options, operation, err);
 	return launch_show(cli, options, name ? name : "?", err);
 }
 

@@ -1,3 +1,5 @@
+#include <errno.h>
+
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -43,23 +45,32 @@ static void take_back(struct cli *cli, const char *name)
 	cli->hint[0] = '\0';
 }
 
-int launch_attach(struct cli *cli, const struct launch_options *options, const char *name,
+int launch_attach(struct cli *cli, const struct launch_options *options, const json_t *operation,
 		  struct error *err)
 {
+	const char *name = resource_text(operation, "spec.target.name");
+	const char *uid = resource_text(operation, "spec.target.uid");
 	AUTO(attachment_done)
 	struct attachment attachment = { .cli = cli,
 					 .name = name,
+					 .uid = uid,
 					 .tty = options->tty,
 					 .input = options->interactive,
 					 .sig_proxy = true,
 					 .tail = 0 };
 	const char *keys = options->detach_keys ? options->detach_keys : DETACH_KEYS_DEFAULT;
-	int code = 0, r = detach_keys_parse(keys, &attachment.keys, err);
+	int code = 0, r;
 
+	if (!name || !uid)
+		return error_say(err, -EPROTO,
+				 "the server's answer is not understood: no target in it");
+	r = detach_keys_parse(keys, &attachment.keys, err);
 	if (r == 0)
 		r = attachment_open(&attachment, true, err);
-	if (r == 0)
+	if (r == 0) {
+		attachment_hold(&attachment);
 		r = begin(cli, name, &code, err);
+	}
 	if (r < 0 && options->remove_on_exit)
 		take_back(cli, name);
 	if (r < 0 && code > 0) {
@@ -71,7 +82,7 @@ int launch_attach(struct cli *cli, const struct launch_options *options, const c
 	/* Its name is free again when the command returns; who cannot wait for that has the code
 	 * all the same. */
 	if (r >= 0 && options->remove_on_exit && attachment.end == ATTACHMENT_ENDED) {
-		(void) wait_until_deleted(cli, name, NULL);
+		(void) wait_until_deleted(cli, name, uid, NULL);
 		cli->hint[0] = '\0';
 	}
 	return r;

@@ -48,7 +48,7 @@ int launch_build_vm(const struct launch_options *options, struct instance_spec *
 
 /* Starts an instance that was only created, tied to our terminal: cli/launch_attach.c. */
 struct cli;
-int launch_attach(struct cli *cli, const struct launch_options *options, const char *name,
+int launch_attach(struct cli *cli, const struct launch_options *options, const json_t *operation,
 		  struct error *err);
 
 /* Checks everything that can be checked here; errors name the option. */

@@ -74,6 +74,13 @@ int stream_pause(int pause_ms)
 	return signals_take(&signals) != 0;
 }
 
+static int error_of(int64_t code)
+{
+	if (code == EHOSTDOWN)
+		return -EHOSTDOWN;
+	return code == ESRCH || code == ENOENT ? -ESRCH : -EIO;
+}
+
 int stream_control(const char *text, size_t size, int *ret_exit_code, struct error *err)
 {
 	AUTO(json_decref) json_t *message = NULL;
@@ -90,10 +97,8 @@ int stream_control(const char *text, size_t size, int *ret_exit_code, struct err
 		words = resource_text(message, "error");
 		if (!words)
 			words = resource_text(message, "error.message");
-		return error_say(err,
-				 resource_int(message, "error.code", 0) == EHOSTDOWN ? -EHOSTDOWN
-										     : -EIO,
-				 "%s", words ? words : "the server ended the stream");
+		return error_say(err, error_of(resource_int(message, "error.code", 0)), "%s",
+				 words ? words : "the server ended the stream");
 	}
 	return 0;
 }
@@ -167,8 +172,9 @@ void stream_pieces_done(struct stream_pieces *pieces)
 bool stream_retry(struct stream_retry *retry, const struct client *client, int r)
 {
 	int status = retry->connected ? 0 : client_status(client);
-	/* -EIO are the server's own words about this stream, or a broken disk of ours. */
-	bool hopeless = r == -EIO || r == -EPROTO;
+	/* -EIO and -ESRCH are the server's own words about this stream, or a broken disk of ours.
+	 */
+	bool hopeless = r == -EIO || r == -ESRCH || r == -EPROTO;
 
 	/* Unavailable: the node is offline, which may pass. */
 	if (status != 0)

@@ -25,8 +25,9 @@ int stream_follow_for(struct websocket *websocket, int64_t *timeout_ms, struct e
 int stream_pause(int pause_ms);
 
 /*
- * A text message that ends a stream: {"error": "..."} or {"error": {"message"}} gives -EIO with
- * those words; *ret_exit_code is set when there is one, also with an error.  Anything else gives 0.
+ * A text message that ends a stream: {"error": "..."} or {"error": {"message"}} gives those words
+ * and -EIO, -EHOSTDOWN (the node is away) or -ESRCH (what it is about does not run, or is not
+ * there); *ret_exit_code is set when there is one, also with an error.  Anything else gives 0.
  */
 int stream_control(const char *text, size_t size, int *ret_exit_code, struct error *err);
 

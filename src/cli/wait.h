@@ -11,8 +11,9 @@
 struct cli;
 struct error;
 
-/* Until no instance has this name any more.  -EINTR: Ctrl-C. */
-int wait_until_deleted(struct cli *cli, const char *name, struct error *err);
+/* Until the instance of this name and uid is gone; the name may be another one's by then.  -EINTR:
+ * Ctrl-C. */
+int wait_until_deleted(struct cli *cli, const char *name, const char *uid, struct error *err);
 
 /*
  * `title` says what is done, for progress and errors ("pulling nginx").  A failed or

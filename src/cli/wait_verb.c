@@ -270,9 +270,9 @@ static int wait_read_options(struct cli *cli, const struct wait_options *options
 			 options->condition);
 }
 
-int wait_until_deleted(struct cli *cli, const char *name, struct error *err)
+int wait_until_deleted(struct cli *cli, const char *name, const char *uid, struct error *err)
 {
-	struct waited one = { .name = name };
+	struct waited one = { .name = name, .uid = mem_strdup(uid) };
 	struct waiting waiting = {
 		.cli = cli, .condition = WAIT_DELETED, .list = &one, .count = 1, .timeout_ms = -1
 	};

@@ -31,6 +31,7 @@ struct client {
 	char *token, *ca_file, *project;
 	struct transport *transport; /* kept alive between requests */
 	int wakeup_fd;
+	struct transport_aside aside;
 	int status;
 	char hint[240];
 };
@@ -73,7 +74,7 @@ int client_new(const struct client_options *options, struct client **ret, struct
 	AUTO(client_free) struct client *client = mem_new0(struct client);
 	int r;
 
-	client->wakeup_fd = -1;
+	client->wakeup_fd = client->aside.fd = -1;
 	r = endpoint_parse(options->host, &client->endpoint, err);
 	if (r < 0)
 		return r;
@@ -119,6 +120,7 @@ static int client_connect(struct client *client, struct transport **ret, struct 
 		return r;
 	}
 	transport_set_wakeup(*ret, client->wakeup_fd);
+	transport_set_aside(*ret, &client->aside);
 	return 0;
 }
 
@@ -488,6 +490,11 @@ int client_open_websocket(struct client *client, const char *path, struct websoc
 void client_set_wakeup(struct client *client, int fd)
 {
 	client->wakeup_fd = fd;
+}
+
+void client_set_aside(struct client *client, int fd, bool (*fn)(void *userdata), void *userdata)
+{
+	client->aside = (struct transport_aside){ fd, fn, userdata };
 }
 
 int client_status(const struct client *client)

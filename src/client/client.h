@@ -58,6 +58,12 @@ int client_open_websocket(struct client *client, const char *path, struct websoc
 /* While `fd` is readable, requests that wait return -EINTR (and their connection is dropped). */
 void client_set_wakeup(struct client *client, int fd);
 
+/*
+ * While requests wait, `fn` is called each time `fd` is readable, until it says false: a stream of
+ * the same thread that must be listened to.  -1: none.
+ */
+void client_set_aside(struct client *client, int fd, bool (*fn)(void *userdata), void *userdata);
+
 /* About the last failed call: HTTP status (0 when there was no answer) and what to do ("" = nothing
  * to say). */
 int client_status(const struct client *client);

@@ -20,26 +20,34 @@ enum { CONNECT_TIMEOUT_MS = 10000 };
 struct transport {
 	int fd;
 	int wakeup_fd;
-	struct tls *tls; /* NULL for a Unix socket */
+	struct transport_aside *aside; /* or NULL */
+	struct tls *tls;               /* NULL for a Unix socket */
 };
 
 static int transport_wait(struct transport *transport, short events, int timeout_ms,
 			  struct error *err)
 {
-	struct pollfd fds[2] = { { transport->fd, events, 0 },
-				 { transport->wakeup_fd, POLLIN, 0 } };
-	int n;
+	struct transport_aside *aside = transport->aside;
 
-	do
-		n = poll(fds, 2, timeout_ms);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return error_set(err, -errno, "cannot wait for the server");
-	if (n == 0)
-		return error_say(err, -ETIMEDOUT, "the server does not answer");
-	if (fds[1].revents)
-		return error_say(err, -EINTR, "interrupted");
-	return 0;
+	for (;;) {
+		struct pollfd fds[] = { { transport->fd, events, 0 },
+					{ transport->wakeup_fd, POLLIN, 0 },
+					{ aside ? aside->fd : -1, POLLIN, 0 } };
+		int n = poll(fds, 3, timeout_ms);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_set(err, -errno, "cannot wait for the server");
+		if (n == 0)
+			return error_say(err, -ETIMEDOUT, "the server does not answer");
+		if (fds[1].revents)
+			return error_say(err, -EINTR, "interrupted");
+		if (fds[2].revents && !aside->fn(aside->userdata))
+			aside->fd = -1;
+		if (fds[0].revents)
+			return 0;
+	}
 }
 
 static int transport_connect_unix(struct transport *transport, const char *path, struct error *err)
@@ -142,6 +150,11 @@ int transport_open(const struct endpoint *endpoint, const char *ca_file, struct 
 void transport_set_wakeup(struct transport *transport, int fd)
 {
 	transport->wakeup_fd = fd;
+}
+
+void transport_set_aside(struct transport *transport, struct transport_aside *aside)
+{
+	transport->aside = aside;
 }
 
 ssize_t transport_try_read(struct transport *transport, void *data, size_t size, struct error *err)

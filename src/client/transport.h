@@ -23,6 +23,16 @@ int transport_open(const struct endpoint *endpoint, const char *ca_file, struct 
 /* Waiting functions return -EINTR as soon as `fd` is readable; -1 for none. */
 void transport_set_wakeup(struct transport *transport, int fd);
 
+/* Another stream that must not be left alone while functions here wait. */
+struct transport_aside {
+	int fd;                     /* -1: none */
+	bool (*fn)(void *userdata); /* `fd` is readable; false: it is not looked at any more */
+	void *userdata;
+};
+
+/* `aside` is borrowed for as long as the transport lives. */
+void transport_set_aside(struct transport *transport, struct transport_aside *aside);
+
 /* Count of bytes, 0 at the end of the stream, -errno. */
 ssize_t transport_read(struct transport *transport, void *data, size_t size, struct error *err);
 int transport_write(struct transport *transport, const void *data, size_t size, struct error *err);

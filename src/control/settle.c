@@ -128,16 +128,20 @@ void settle_undo(struct draft *draft, struct operation *operation, enum operatio
 	}
 }
 
+static void set_exit_code(struct operation *operation, int64_t exit_code)
+{
+	if (exit_code < 0)
+		return;
+	json_decref(operation->result);
+	operation->result = json_pack("{s:I}", "exit_code", (json_int_t) exit_code);
+}
+
 static void apply_verdict(struct draft *draft, struct operation *operation,
 			  const struct verdict *verdict)
 {
 	if (verdict->state == OPERATION_RUNNING)
 		return;
-	if (verdict->exit_code >= 0) {
-		json_decref(operation->result);
-		operation->result =
-			json_pack("{s:I}", "exit_code", (json_int_t) verdict->exit_code);
-	}
+	set_exit_code(operation, verdict->exit_code);
 	if (verdict->undo) {
 		settle_undo(draft, operation, verdict->state, verdict->error);
 		return;
@@ -171,16 +175,32 @@ static bool waits_for(const struct operation *operation, const char *uid)
 	return false;
 }
 
+/* Who asks for it now cannot ask the instance any more. */
+static void tell_how_it_ended(struct draft *draft, struct item *running,
+			      const struct instance *instance)
+{
+	const struct operation *now = item_operation(running);
+
+	if (now->action == OPERATION_DELETE && strcmp(now->target_uid, instance->meta.uid) == 0 &&
+	    instance->status.exit_code >= 0)
+		set_exit_code(draft_edit(draft, running), instance->status.exit_code);
+}
+
 /* The resource is gone: its key goes, and what it had reserved, and operations end. */
 static void settle_gone(struct draft *draft, struct item *item)
 {
+	const struct instance *instance =
+		item->kind == KIND_INSTANCE ? draft_edit(draft, item) : NULL;
 	struct item *running;
 
 	draft_remove(draft, item);
 	DL_FOREACH2(draft->control->running, running, running_next)
 	{
-		if (waits_for(item_operation(running), item->meta->uid))
-			end_with_target(draft, running);
+		if (!waits_for(item_operation(running), item->meta->uid))
+			continue;
+		if (instance)
+			tell_how_it_ended(draft, running, instance);
+		end_with_target(draft, running);
 	}
 }
 
@@ -204,6 +224,19 @@ static bool exited_for_good(const struct instance *instance)
 	return (status->state == INSTANCE_STOPPED || status->state == INSTANCE_FAILED) &&
 	       status->start_seq > 0 && status->start_seq >= instance->spec.start_seq &&
 	       status->generation >= instance->meta.generation;
+}
+
+/* Nobody has asked for this deletion, but its operation keeps how the instance has ended. */
+static void remove_what_has_exited(struct draft *draft, struct instance *instance)
+{
+	struct operation *operation;
+
+	if (!instance->spec.remove_on_exit || instance->meta.deleted_ms ||
+	    !exited_for_good(instance))
+		return;
+	draft_mark_deleted(draft, &instance->meta);
+	operation = draft_operation(draft, OPERATION_DELETE, KIND_INSTANCE, &instance->meta);
+	set_exit_code(operation, instance->status.exit_code);
 }
 
 static void show_progress(struct operation *operation, const struct verdict *verdict,
@@ -284,8 +317,7 @@ static int settle_instance(struct draft *draft, struct item *item, struct instan
 			show_progress(operation, &verdict, NULL);
 		apply_verdict(draft, operation, &verdict);
 	}
-	if (instance->spec.remove_on_exit && exited_for_good(instance))
-		draft_mark_deleted(draft, &instance->meta);
+	remove_what_has_exited(draft, instance);
 	if (carried_out && ports_settle(draft, instance))
 		instance->meta.generation++;
 	return refused ? take_back_updates(draft, instance, err) : 0;

@@ -216,6 +216,92 @@ def brume(program, server):
     return run
 
 
+# -- a launch that stays --------------------------------------------------------------------------
+
+class Launching:
+    """A server at which one instance is launched, attached to and started; `attached` says what goes
+    over its stream once the start is being waited for."""
+
+    def __init__(self, server, attached):
+        self.server, self.attached = server, attached
+        self.starting, self.may_run = threading.Event(), threading.Event()
+        self.after = lambda stream, request: stream.error(404, "instance web: there is none")
+        server.handle = self.handle
+
+    @staticmethod
+    def operation(state):
+        document = operation(state)
+        document["spec"]["target"]["uid"] = "ab" * 16
+        return document
+
+    def handle(self, stream, request):
+        if request.method == "POST":
+            stream.async_(self.operation("done"))
+        elif request.method == "PUT":
+            stream.async_(self.operation("running"))
+        elif "/wait" in request.path:
+            self.starting.set()
+            assert self.may_run.wait(20), "the stream's end of it did not come so far"
+            stream.sync(self.operation("done"))
+        elif "/attach" in request.path:
+            stream.upgrade(request)
+            stream.text({"cursor": "abababab-0-0"})
+            assert self.starting.wait(20)
+            self.attached(self, stream)
+        elif "/events" in request.path:
+            stream.upgrade(request)
+        else:
+            self.after(stream, request)
+
+
+def test_a_launch_answers_pings_while_the_instance_starts(brume, server):
+    """The server ends streams whose other side is silent; a machine may boot for minutes."""
+    def attached(launching, stream):
+        stream.send(stream.frame(9, b"alive?"))
+        assert stream.receive() == (10, b"alive?")
+        stream.binary(1, b"early\n")
+        stream.text({"cursor": "abababab-6-0"})
+        stream.text({"exit_code": 7})
+        stream.close()
+        assert stream.receive()[0] == 8
+        launching.may_run.set()
+    Launching(server, attached)
+    assert brume("launch", "-a", "--rm", "web:1", "web", code=7).stdout == "early\n"
+
+
+def test_an_instance_that_has_ended_while_it_is_attached_to(brume, server):
+    """Everything comes at once, the stream's end as well."""
+    def handle(stream, request):
+        if "/attach" not in request.path:
+            return stream.sync(instance())
+        parts = [stream.frame(1, json.dumps({"cursor": "abababab-0-0"}).encode()),
+                 stream.frame(2, b"\1all\n"), stream.frame(1, json.dumps({"cursor": "abababab-4-0"}).encode()),
+                 stream.frame(1, json.dumps({"exit_code": 8}).encode()), stream.frame(8, struct.pack(">H", 1000))]
+        stream.upgrade(request, b"".join(parts))
+        return None
+    server.handle = handle
+    assert brume("attach", "web", code=8).stdout == "all\n"
+
+
+@pytest.mark.parametrize("name_taken", [False, True])
+@pytest.mark.parametrize("result, code", [({"exit_code": 9}, 9), ({}, 1)])
+def test_the_deletion_knows_the_exit_code(brume, server, name_taken, result, code):
+    """The stream was lost, and the instance is gone when the client looks again."""
+    def after(stream, request):
+        if request.path.startswith("/1.0/operations"):
+            deletion = Launching.operation("done")
+            deletion["spec"]["action"] = "delete"
+            deletion["status"]["result"] = result
+            return stream.sync([operation(action="delete", result={"exit_code": 3}), deletion])
+        other = instance(state="stopped")
+        other["meta"]["uid"] = "cd" * 16
+        return stream.sync(other) if name_taken else stream.error(404, "there is none")
+    launching = Launching(server, lambda launching, stream: launching.may_run.set())
+    launching.after = after
+    done = brume("launch", "-a", "--rm", "web:1", "web", code=code)
+    assert ("how it ended is not known" in done.stderr) == (code == 1)
+
+
 # -- requests and results -------------------------------------------------------------------------
 
 def test_list(brume, server):

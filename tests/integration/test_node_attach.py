@@ -221,6 +221,24 @@ def test_a_terminal_survives(own, how):
     assert "after-202" in node.out("logs", "tough")
 
 
+@pytest.mark.parametrize("how", ["brumed", "agentd"])
+def test_an_exit_code_outlives_the_instance(own, how):
+    """The stream breaks, and the instance ends and is deleted before its client can look again."""
+    node, reference = own
+    launched = pipe(node, "launch", "-a", "--rm", reference, "brief", "--", "sh", "-c",
+                    "trap 'exit 7' TERM; echo here; while :; do sleep 0.1; done")
+    assert launched.stdout.readline() == "here\n"
+    os.kill(launched.pid, signal.SIGSTOP)
+    node.kill(how)
+    node.wait_ready()
+    node.cli("exec", "brief", "--", "kill", "-TERM", "1")
+    eventually(lambda: node.api("GET", "/1.0/instances/brief", raw=True)[0] == 404, 20, "its deletion")
+    node.launch(reference, "brief", command=["sleep", "1000"])
+    os.kill(launched.pid, signal.SIGCONT)
+    out, err = launched.communicate(timeout=30)
+    assert (launched.returncode, out) == (7, ""), err
+
+
 def test_the_input_survives_the_keeper(own):
     node, reference = own
     launched = pipe(node, "launch", "-i", reference, "reader", "--", "sh", "-c",

@@ -154,8 +154,11 @@ static void test_stream_control(void **state)
 	assert_int_equal(stream_control("{\"error\":\"it stopped\"}", 22, &code, &err), -EIO);
 	assert_string_equal(err.msg, "it stopped");
 	assert_int_equal(
-		stream_control("{\"error\":{\"code\":2,\"message\":\"gone\"}}", 37, &code, &err),
+		stream_control("{\"error\":{\"code\":5,\"message\":\"bad\"}}", 36, &code, &err),
 		-EIO);
+	assert_int_equal(
+		stream_control("{\"error\":{\"code\":2,\"message\":\"gone\"}}", 37, &code, &err),
+		-ESRCH);
 	assert_string_equal(err.msg, "gone");
 	assert_true(stream_control("{", 1, &code, &err) < 0);
 }

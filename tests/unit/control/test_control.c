@@ -175,6 +175,33 @@ static void test_failed_launch_leaves_nothing(void **state)
 	world_done(&world);
 }
 
+/* What is gone is remembered by the one operation that has taken it away. */
+static void expect_deletion(struct world *world, const char *name, const char *state,
+			    json_int_t exit_code)
+{
+	AUTO(json_decref) json_t *list = NULL;
+	json_t *one, *found = NULL;
+	size_t i;
+
+	assert_int_equal(control_list(world->control, KIND_OPERATION, "default", true, &list, NULL),
+			 0);
+	json_array_foreach(list, i, one)
+	{
+		const json_t *spec = json_object_get(one, "spec");
+
+		if (strcmp(member(one, "spec", "action"), "delete") != 0 ||
+		    strcmp(member(spec, "target", "name"), name) != 0)
+			continue;
+		assert_null(found);
+		found = one;
+	}
+	assert_non_null(found);
+	assert_string_equal(member(found, "status", "state"), state);
+	found = json_object_get(json_object_get(found, "status"), "result");
+	assert_int_equal(json_integer_value(json_object_get(found, "exit_code")), exit_code);
+	assert_non_null(found);
+}
+
 static void test_exit_at_once_and_remove(void **state)
 {
 	struct world world;
@@ -190,11 +217,12 @@ static void test_exit_at_once_and_remove(void **state)
 	assert_string_equal(world_show(&world, KIND_INSTANCE, "a", "state"), "stopped");
 	assert_int_equal(world_delete(&world, "a", false), 0);
 	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"command\":[\"true\"],"
-					      "\"remove_on_exit\":true}"),
+					      "\"name\":\"b\",\"remove_on_exit\":true}"),
 			 0);
 	world_settle(&world);
 	assert_string_equal(world_operation(&world, "state"), "done");
 	expect_nothing_left(&world);
+	expect_deletion(&world, "b", "done", 0);
 	world_done(&world);
 }
 
