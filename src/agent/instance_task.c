@@ -13,6 +13,7 @@
 #include "agent/grant.h"
 #include "agent/instance_vm.h"
 #include "agent/limits.h"
+#include "agent/native.h"
 #include "agent/oci.h"
 #include "agent/settings.h"
 #include "base/file.h"
@@ -22,6 +23,7 @@
 #include "image/rootfs.h"
 #include "image/store.h"
 #include "kern/cgroup.h"
+#include "machine/machine.h"
 
 enum { IMAGE_RECORD_MAX = 4 << 20, MARKER_MAX = 64 };
 
@@ -159,7 +161,10 @@ static int prepare(struct instance_task *task)
 		return r;
 	if (task->instance->spec.type == INSTANCE_VM)
 		return instance_vm_prepare(task, &image);
-	r = open_rootfs(task, &image);
+	r = native_check(image.architecture, machine_host_architecture(), NATIVE_BINFMT,
+			 &task->err);
+	if (r == 0)
+		r = open_rootfs(task, &image);
 	if (r == 0)
 		r = open_grants(task);
 	if (r == 0)

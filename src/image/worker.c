@@ -14,6 +14,7 @@
 #include "base/strv.h"
 #include "codec/oci_platform.h"
 #include "image/files_internal.h"
+#include "image/kernel_internal.h"
 #include "image/sandbox_internal.h"
 #include "image/upper_internal.h"
 #include "image/worker_internal.h"
@@ -49,11 +50,29 @@ int worker_save(struct worker *worker, const struct digest *digest, const void *
 	return r < 0 ? error_set(err, r, "write %s", name) : 0;
 }
 
+/* Who is refused is told how to have it all the same. */
+static int check_platform(const struct worker *worker, const struct oci_image *image,
+			  struct error *err)
+{
+	const char *machine = kernel_architecture(image->architecture);
+	struct error why = {};
+	int r = oci_image_check_platform(image, worker->platform, &why);
+
+	if (r == 0)
+		return 0;
+	if (machine && strcmp(machine, kernel_host_architecture()) != 0)
+		return error_say(err, r,
+				 "%s: --platform linux/%s takes it, and launch --vm --emulate runs "
+				 "it",
+				 why.msg, machine);
+	return error_say(err, r, "%s", why.msg);
+}
+
 int worker_describe(struct worker *worker, const struct oci_manifest *manifest,
 		    const struct oci_image *image, struct error *err)
 {
 	struct image_info *info = &worker->info;
-	int r = oci_image_check_platform(image, worker->platform, err);
+	int r = check_platform(worker, image, err);
 
 	if (r < 0)
 		return r;

@@ -72,6 +72,20 @@ def test_the_platform_is_chosen_from_an_index(clean):
     assert run_once(clean, reference, "echo ok", "--insecure") == "ok\n"
 
 
+def test_a_container_of_another_architecture_is_refused(clean):
+    """With what would run it, and not by the kernel's "exec format error"."""
+    reference = clean.registry.push(images.busybox(architecture="arm64"), "foreign:1")
+    text = clean.cli("launch", "--insecure", reference, "far", code=1).stderr
+    assert "made for linux/arm64" in text and "--vm --emulate runs it" in text
+    clean.cli("image", "pull", "--insecure", "--platform", "linux/arm64", reference)
+    for words in ([], ["-a", "--rm"], ["--platform", "linux/arm64"]):
+        text = clean.cli("launch", *words, reference, "far", code=1).stderr
+        assert text.count("\n") == 1 and "the image is for arm64 and this node for amd64" in text
+        assert "--vm --emulate runs it" in text
+        assert clean.api("GET", "/1.0/instances") == []
+    clean.cli("image", "delete", reference)
+
+
 def test_an_image_of_many_layers(clean):
     reference = clean.registry.push(images.many_layers(80), "many:1")
     assert run_once(clean, reference, "cat /layer1 /layer79; ls / | grep -c layer",
