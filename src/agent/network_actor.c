@@ -10,6 +10,7 @@
 
 #include "agent/agent_internal.h"
 #include "agent/instance_actor.h"
+#include "agent/policy.h"
 #include "agent/retry.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -54,6 +55,7 @@ struct task {
 	struct net *net;
 	struct network_args args;
 	struct network_tunnel tunnel;
+	char *project;
 	bool remove;
 	int result;
 	struct error err;
@@ -249,9 +251,24 @@ static bool advance_dns(struct network_actor *actor, struct keeper_client *keepe
 	return actor->dns == DNS_RUNNING;
 }
 
-static void work(void *data)
+/* An interface of the node is given away as a folder of it is: by its policy. */
+static int check_policy(const struct task *task, struct error *err)
 {
-	struct task *task = data;
+	const struct agent_options *options = task->actor->agent->options;
+	AUTO(free)
+	char *path = options->policy ? mem_strdup(options->policy)
+				     : mem_printf("%s/policy.json", options->state);
+	AUTO(policy_free) struct policy *policy = NULL;
+	int r;
+
+	if (!task->args.uplink[0])
+		return 0;
+	r = policy_load(path, &policy, err);
+	return r < 0 ? r : policy_check_uplink(policy, task->project, task->args.uplink, err);
+}
+
+static int make(struct task *task)
+{
 	struct bridge_spec spec = { .uid = task->args.uid,
 				    .driver = task->args.driver,
 				    .mode = task->args.mode,
@@ -269,8 +286,17 @@ static void work(void *data)
 						.local = task->tunnel.local,
 						.remotes = task->tunnel.peers } };
 
-	task->result = task->remove ? network_remove(task->net, task->args.uid, &task->err)
-				    : network_ensure(task->net, &spec, &task->status, &task->err);
+	int r = check_policy(task, &task->err);
+
+	return r < 0 ? r : network_ensure(task->net, &spec, &task->status, &task->err);
+}
+
+static void work(void *data)
+{
+	struct task *task = data;
+
+	task->result =
+		task->remove ? network_remove(task->net, task->args.uid, &task->err) : make(task);
 }
 
 static void take_made(struct network_actor *actor, struct task *task)
@@ -315,6 +341,7 @@ static void done(void *data)
 	bridge_status_done(&task->status);
 	free(task->tunnel.local);
 	strv_free(task->tunnel.peers);
+	free(task->project);
 	free(task);
 	agent_wake_instances(actor->agent);
 	advance(actor);
@@ -325,6 +352,7 @@ static void copy_wanted(const struct network *network, struct task *task)
 	const struct network_tunnel *tunnel = &network->spec.tunnel;
 
 	fill_args(network, &task->args);
+	task->project = mem_strdup(network->meta.project);
 	task->tunnel = (struct network_tunnel){ .vni = tunnel->vni,
 						.port = tunnel->port,
 						.local = mem_strdup(tunnel->local),

@@ -125,6 +125,36 @@ static int read_devices(struct policy *policy, const json_t *array, struct error
 	return 0;
 }
 
+static int read_uplink(const json_t *item, const char *where, struct policy_uplink *uplink,
+		       struct error *err)
+{
+	struct json_reader in = { .err = err, .where = where };
+
+	json_read_string(&in, item, "name", &uplink->name);
+	json_read_strv(&in, item, "projects", &uplink->projects);
+	if (in.result == 0 && (!uplink->name || !uplink->name[0]))
+		member_fail(&in, "name", "must be that of an interface of the node");
+	return json_reader_finish(&in, item);
+}
+
+static int read_uplinks(struct policy *policy, const json_t *array, struct error *err)
+{
+	const json_t *item;
+	char where[32];
+	size_t i;
+
+	policy->uplinks = mem_new0_array(struct policy_uplink, json_array_size(array) + 1);
+	json_array_foreach(array, i, item)
+	{
+		snprintf(where, sizeof(where), "uplinks[%zu]", i);
+		policy->uplink_count = i + 1;
+		int r = read_uplink(item, where, &policy->uplinks[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int read_capabilities(struct policy *policy, char *const *names, struct error *err)
 {
 	AUTO(strv_free) char **list = NULL;
@@ -158,20 +188,25 @@ int policy_decode(const json_t *document, struct policy **ret, struct error *err
 	AUTO(policy_free) struct policy *policy = mem_new0(struct policy);
 	struct json_reader in = { .err = err, .where = "" };
 	AUTO(strv_free) char **denied = NULL;
-	json_t *mounts = NULL, *devices = NULL, *seccomp = NULL;
+	json_t *mounts = NULL, *devices = NULL, *uplinks = NULL, *seccomp = NULL;
 	int r;
 
 	json_read_array(&in, document, "mounts", &mounts);
 	json_read_array(&in, document, "devices", &devices);
+	json_read_array(&in, document, "uplinks", &uplinks);
 	json_read_strv(&in, document, "deny_capabilities", &denied);
 	json_read_object(&in, document, "seccomp_profiles", &seccomp);
 	r = json_reader_finish(&in, document);
-	if (r == 0 && json_array_size(mounts) + json_array_size(devices) > ENTRIES_MAX)
+	if (r == 0 &&
+	    json_array_size(mounts) + json_array_size(devices) + json_array_size(uplinks) >
+		    ENTRIES_MAX)
 		r = error_say(err, -EINVAL, "at most %d entries are allowed", ENTRIES_MAX);
 	if (r == 0)
 		r = read_mounts(policy, mounts, err);
 	if (r == 0)
 		r = read_devices(policy, devices, err);
+	if (r == 0)
+		r = read_uplinks(policy, uplinks, err);
 	if (r == 0)
 		r = read_capabilities(policy, denied, err);
 	if (r == 0)
@@ -288,6 +323,19 @@ int policy_check_seccomp(const struct policy *policy, const char *project,
 			 "allow it with seccomp_profiles, see docs/operate/policy.md");
 }
 
+int policy_check_uplink(const struct policy *policy, const char *project, const char *name,
+			struct error *err)
+{
+	for (size_t i = 0; i < policy->uplink_count; i++)
+		if (strcmp(policy->uplinks[i].name, name) == 0 &&
+		    has_project(policy->uplinks[i].projects, project))
+			return 0;
+	return error_say(err, -EPERM,
+			 "uplink %s: this node's policy does not give it to networks; root can, "
+			 "with uplinks, see docs/operate/policy.md",
+			 name);
+}
+
 void policy_free(struct policy *policy)
 {
 	if (!policy)
@@ -300,7 +348,12 @@ void policy_free(struct policy *policy)
 		free(policy->devices[i].path);
 		strv_free(policy->devices[i].projects);
 	}
+	for (size_t i = 0; i < policy->uplink_count; i++) {
+		free(policy->uplinks[i].name);
+		strv_free(policy->uplinks[i].projects);
+	}
 	strv_free(policy->seccomp_projects);
+	free(policy->uplinks);
 	free(policy->mounts);
 	free(policy->devices);
 	free(policy);

@@ -1,6 +1,7 @@
 #pragma once
 /*
- * agent/policy.h - what this node gives of itself to instances: folders, devices, capabilities.
+ * agent/policy.h - what this node gives of itself to instances: folders, devices, capabilities,
+ * interfaces.
  *
  * A file of the node's administrator (docs/operate/policy.md).  Without it nothing is given.  It is
  * read again for every start of an instance that asks for something, so a change counts from the
@@ -38,11 +39,18 @@ struct policy_device {
 	char **projects;
 };
 
+struct policy_uplink {
+	char *name; /* of an interface, or of a bridge of Open vSwitch */
+	char **projects;
+};
+
 struct policy {
 	struct policy_mount *mounts;
 	size_t mount_count;
 	struct policy_device *devices;
 	size_t device_count;
+	struct policy_uplink *uplinks;
+	size_t uplink_count;
 	uint64_t denied_capabilities; /* bits by the kernel's numbers */
 	bool seccomp_profiles;        /* instances may bring their own */
 	char **seccomp_projects;      /* NULL: those of all projects */
@@ -72,6 +80,10 @@ int policy_check_capabilities(const struct policy *policy, const struct run_opti
  */
 int policy_check_seccomp(const struct policy *policy, const char *project,
 			 const struct run_options *run, struct error *err);
+
+/* -EPERM when networks of this project may not be on the interface `name`. */
+int policy_check_uplink(const struct policy *policy, const char *project, const char *name,
+			struct error *err);
 
 void policy_free(struct policy *policy);
 DEFINE_AUTO(struct policy *, policy_free)

@@ -39,6 +39,8 @@ class Lan:
 def lan(busybox):
     node, reference = busybox
     made = Lan(node)
+    node.write_policy(uplinks=[{"name": name} for name in ("lan0", "br0", "nope0")] + [
+        {"name": "far0", "projects": ["somebody"]}])
     yield node, reference, made
     node.delete_all()
     for network in node.json("network", "list"):
@@ -162,6 +164,10 @@ def test_what_it_lacks_is_refused_in_one_line(lan):
             (("network", "create", "a", "--driver", "physical", "--uplink", "lan0", "--subnet", SUBNET), 1,
              "for a plain interface use driver macvlan"),
             (("network", "create", "a", "--driver", "macvlan", "--subnet", SUBNET), 1, "needs one"),
+            (("network", "create", "a", "--driver", "macvlan", "--uplink", "uplink", "--subnet", SUBNET), 1,
+             "uplink uplink: this node's policy does not give it"),
+            (("network", "create", "a", "--driver", "macvlan", "--uplink", "far0", "--subnet", SUBNET), 1,
+             "uplink far0: this node's policy does not give it"),
             (("network", "create", "a", "--driver", "ovs"), 1, "Open vSwitch does not run here")):
         done = node.cli(*words, code=code)
         assert text in done.stderr, (words, done.stderr)

@@ -52,11 +52,30 @@ static void test_everything_is_read(void **state)
 	assert_int_equal(policy->denied_capabilities, UINT64_C(1) << capname_number("NET_ADMIN"));
 }
 
+static void test_uplinks(void **state)
+{
+	AUTO(policy_free) struct policy *policy = NULL;
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(decode("{\"uplinks\": [{\"name\": \"eth1\"}, {\"name\": \"br0\", "
+				"\"projects\": [\"a\"]}]}",
+				&policy, NULL),
+			 0);
+	assert_int_equal(policy_check_uplink(policy, "b", "eth1", &err), 0);
+	assert_int_equal(policy_check_uplink(policy, "a", "br0", &err), 0);
+	assert_int_equal(policy_check_uplink(policy, "b", "br0", &err), -EPERM);
+	assert_int_equal(policy_check_uplink(policy, "a", "eth10", &err), -EPERM);
+	assert_non_null(strstr(err.msg, "uplink eth10"));
+}
+
 static void test_what_is_wrong_is_named(void **state)
 {
 	static const char *const bad[][2] = {
 		{ "{\"mount\": []}", "mount" },
 		{ "{\"mounts\": [{}]}", "mounts[0].path" },
+		{ "{\"uplinks\": [{}]}", "uplinks[0].name" },
+		{ "{\"uplinks\": [{\"path\": \"eth1\", \"name\": \"eth1\"}]}", "path" },
 		{ "{\"mounts\": [{\"path\": \"srv\"}]}", "mounts[0].path" },
 		{ "{\"mounts\": [{\"path\": \"/srv/\"}]}", "mounts[0].path" },
 		{ "{\"mounts\": [{\"path\": \"/a//b\"}]}", "mounts[0].path" },
@@ -167,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything_is_read),
+		cmocka_unit_test(test_uplinks),
 		cmocka_unit_test(test_what_is_wrong_is_named),
 		cmocka_unit_test(test_the_longest_entry_of_the_project_covers),
 		cmocka_unit_test(test_devices_are_named_exactly),
