@@ -9,6 +9,7 @@
 #include "cli/batch.h"
 #include "cli/cli.h"
 #include "cli/listing.h"
+#include "cli/network_graph.h"
 #include "cli/number.h"
 #include "cli/resource.h"
 #include "cli/verb.h"
@@ -247,14 +248,31 @@ static int network_list_run(struct cli *cli, const void *userdata,
 			     err);
 }
 
+struct show_options {
+	bool graph, svg;
+};
+
+static const struct option_def show_options[] = {
+	{ 0, "graph", NULL, OPTION_FLAG, offsetof(struct show_options, graph),
+	  "draw these networks, or all: who is on them, what leads outside" },
+	{ 0, "svg", NULL, OPTION_FLAG, offsetof(struct show_options, svg),
+	  "the drawing as a picture for browsers" },
+	{},
+};
+
 static int network_info_run(struct cli *cli, const void *userdata,
 			    const struct arguments *arguments, struct error *err)
 {
+	const struct show_options *options = userdata;
 	AUTO(json_decref) json_t *network = NULL;
 	AUTO(strbuf_done) struct strbuf out = {};
-	int r = listing_get(cli, "networks", arguments->words[0], &network, err);
+	int r;
 
-	(void) userdata;
+	if (options->graph || options->svg)
+		return network_graph(cli, arguments->words, options->svg, err);
+	if (arguments->word_count != 1)
+		return cli_usage(cli, err, "one network is shown at a time; --graph draws several");
+	r = listing_get(cli, "networks", arguments->words[0], &network, err);
 	if (r < 0)
 		return r;
 	if (cli->style.format == FORMAT_JSON) {
@@ -328,10 +346,15 @@ const struct verb verb_network_list = {
 
 const struct verb verb_network_info = {
 	.name = "info",
-	.synopsis = "NAME",
-	.summary = "Show all about a network",
-	.words_min = 1,
-	.words_max = 1,
+	.alias = "show",
+	.synopsis = "NAME | --graph [--svg] [NAME...]",
+	.summary = "Show all about a network, or draw who is on which",
+	.help = "Examples:\n  brume network show backend\n"
+		"  brume network show --graph\n"
+		"  brume network show --graph --svg >networks.svg\n",
+	.options = show_options,
+	.options_size = sizeof(struct show_options),
+	.words_max = VERB_WORDS_ANY,
 	.completion = COMPLETE_NETWORK,
 	.run = network_info_run,
 };
