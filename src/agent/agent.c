@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/balancer_actor.h"
+#include "agent/balancer_round.h"
 #include "agent/freeze.h"
 #include "agent/hold.h"
 #include "agent/image_actor.h"
@@ -123,6 +125,8 @@ void agent_assign(struct agent *agent, const json_t *resource)
 		network_actor_assign(agent, resource);
 	else if (kind && strcmp(kind, "image") == 0)
 		image_actor_assign(agent, resource);
+	else if (kind && strcmp(kind, "balancer") == 0)
+		balancer_actor_assign(agent, resource);
 	else
 		log_error("brumed assigned a resource of an unknown kind '%s'", kind ? kind : "");
 }
@@ -135,6 +139,7 @@ void agent_assigned_all(struct agent *agent)
 	instance_actors_complete(agent);
 	network_actors_complete(agent);
 	image_actors_complete(agent);
+	balancer_actors_complete(agent);
 	/* Later the actors take away what is theirs; only an earlier life leaves more than that. */
 	if (first)
 		agent_collect(agent);
@@ -148,6 +153,8 @@ void agent_forget(struct agent *agent, const char *kind, const char *uid)
 		network_actor_forget(agent, uid);
 	else if (strcmp(kind, "image") == 0)
 		image_actor_forget(agent, uid);
+	else if (strcmp(kind, "balancer") == 0)
+		balancer_actor_forget(agent, uid);
 }
 
 void agent_link_changed(struct agent *agent, bool connected)
@@ -160,6 +167,7 @@ void agent_link_changed(struct agent *agent, bool connected)
 	instance_actors_tell(agent);
 	network_actors_tell(agent);
 	image_actors_tell(agent);
+	balancer_actors_tell(agent);
 }
 
 /* -- what the keeper tells -------------------------------------------------------------------- */
@@ -235,6 +243,9 @@ void agent_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 	case 'x':
 		exec_keeper_event(agent, msg);
 		break;
+	case 'l':
+		balancer_round_keeper_event(agent, msg);
+		break;
 	case 'h':
 		probe_keeper_event(agent, msg);
 		break;
@@ -250,6 +261,7 @@ void agent_keeper_lost(struct agent *agent)
 	network_actors_keeper_lost(agent);
 	exec_keeper_lost(agent);
 	probe_keeper_lost(agent);
+	balancer_rounds_keeper_lost(agent);
 	hold_keeper_lost(agent);
 }
 
@@ -359,6 +371,8 @@ static void agent_free(struct agent *agent)
 	pool_free(agent->files_pool);
 	instance_actors_free(agent);
 	probes_free(agent);
+	balancer_actors_free(agent);
+	balancer_rounds_free(agent);
 	network_actors_free(agent);
 	image_actors_free(agent);
 	image_store_free(agent->images);

@@ -15,6 +15,8 @@
 #include "base/json.h"
 #include "keeper/client.h"
 
+struct balancer_actor;
+struct balancer_round;
 struct cgroup_host;
 struct files;
 struct hold;
@@ -52,6 +54,8 @@ struct agent {
 	struct instance_actor *instances; /* hash by uid */
 	struct network_actor *network_actors;
 	struct image_actor *image_actors;
+	struct balancer_actor *balancer_actors;
+	struct balancer_round *balancer_rounds; /* checks of their members under way */
 	struct hold *holds; /* hash by job */
 	struct stream *streams;
 	struct files *files;

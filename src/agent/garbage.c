@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/balancer_actor.h"
 #include "agent/image_actor.h"
 #include "agent/image_task.h"
 #include "agent/instance_actor.h"
@@ -70,6 +71,8 @@ static void scan_network(struct agent *agent)
 	}
 	for (size_t i = 0; observed.networks && observed.networks[i]; i++)
 		network_actor_found(agent, observed.networks[i]);
+	for (size_t i = 0; observed.balancers && observed.balancers[i]; i++)
+		balancer_actor_found(agent, observed.balancers[i]);
 	agent->found = mem_new0(struct net_observed);
 	*agent->found = observed;
 }

@@ -9,6 +9,7 @@
 #include <uthash.h>
 
 #include "agent/agent_internal.h"
+#include "agent/balancer_actor.h"
 #include "agent/instance_actor.h"
 #include "agent/policy.h"
 #include "agent/retry.h"
@@ -344,6 +345,7 @@ static void done(void *data)
 	free(task->project);
 	free(task);
 	agent_wake_instances(actor->agent);
+	balancer_actors_wake(actor->agent, actor->uid);
 	advance(actor);
 }
 

@@ -77,6 +77,16 @@ int network_show(struct request *req, struct error *err)
 	return show(req, KIND_NETWORK, err);
 }
 
+int balancers_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_BALANCER, err);
+}
+
+int balancer_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_BALANCER, err);
+}
+
 int operations_list(struct request *req, struct error *err)
 {
 	return list(req, KIND_OPERATION, err);

@@ -17,6 +17,8 @@ int instance_show(struct request *req, struct error *err);
 int images_list(struct request *req, struct error *err);
 int networks_list(struct request *req, struct error *err);
 int network_show(struct request *req, struct error *err);
+int balancers_list(struct request *req, struct error *err);
+int balancer_show(struct request *req, struct error *err);
 int operations_list(struct request *req, struct error *err);
 int operation_show(struct request *req, struct error *err);
 int projects_list(struct request *req, struct error *err);
@@ -64,6 +66,12 @@ int kernel_remove(struct request *req, struct error *err);
 int network_create(struct request *req, struct error *err);
 int network_update(struct request *req, struct error *err);
 int network_delete(struct request *req, struct error *err);
+
+/* balancers.c */
+int balancer_create(struct request *req, struct error *err);
+int balancer_update(struct request *req, struct error *err);
+int balancer_member_set(struct request *req, struct error *err);
+int balancer_delete(struct request *req, struct error *err);
 
 /* projects.c */
 int project_set(struct request *req, struct error *err);

@@ -54,6 +54,14 @@ static const struct route routes[] = {
 	{ "PATCH", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_update },
 	{ "DELETE", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_delete },
 
+	{ "GET", "/1.0/balancers", "recursion", ROUTE_PLAIN, balancers_list },
+	{ "POST", "/1.0/balancers", NULL, ROUTE_PLAIN, balancer_create },
+	{ "GET", "/1.0/balancers/{name}", NULL, ROUTE_PLAIN, balancer_show },
+	{ "PATCH", "/1.0/balancers/{name}", NULL, ROUTE_PLAIN, balancer_update },
+	{ "DELETE", "/1.0/balancers/{name}", NULL, ROUTE_PLAIN, balancer_delete },
+	{ "PUT", "/1.0/balancers/{name}/members/{instance}", NULL, ROUTE_PLAIN,
+	  balancer_member_set },
+
 	{ "GET", "/1.0/operations", "recursion", ROUTE_PLAIN, operations_list },
 	{ "GET", "/1.0/operations/{id}", NULL, ROUTE_PLAIN, operation_show },
 	{ "DELETE", "/1.0/operations/{id}", NULL, ROUTE_PLAIN, operation_cancel },

@@ -13,6 +13,7 @@
 #include "cli/human.h"
 #include "cli/resource.h"
 #include "cli/verb.h"
+#include "model/balancer.h"
 #include "model/health.h"
 #include "model/network_driver.h"
 #include "model/run_options.h"
@@ -80,7 +81,7 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 						NULL };
 	static const char *const pulls[] = { "missing", "always", "never", NULL };
 	static const char *const kinds[] = { "instance", "network", "image", "operation",
-					     "project",  "node",    NULL };
+					     "project",  "node",    "balancer", NULL };
 
 	static const char *const conditions[] = { "stopped", "running", "healthy", "deleted",
 						  NULL };
@@ -102,6 +103,12 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 		break;
 	case COMPLETE_NETWORK:
 		complete_offer_resources(cli, "/networks?recursion=1", "", begin);
+		break;
+	case COMPLETE_BALANCER:
+		complete_offer_resources(cli, "/balancers?recursion=1", "", begin);
+		break;
+	case COMPLETE_ALGORITHM:
+		complete_offer_list(cli, balancer_algorithm_names, begin);
 		break;
 	case COMPLETE_OPERATION:
 		complete_offer_resources(cli, "/operations?recursion=1", "", begin);

@@ -97,7 +97,7 @@ const struct verb *const verbs[] = {
 	&verb_resume, &verb_update, &verb_rename,  &verb_wait,    &verb_delete,
 	&verb_list,   &verb_info,   &verb_exec,    &verb_attach,  &verb_logs,
 	&verb_cp,     &verb_diff,   &verb_commit,  &verb_stats,   &verb_top,
-	&verb_image,  &verb_kernel, &verb_network, &verb_project, &verb_operation,
+	&verb_image,  &verb_kernel, &verb_network, &verb_balancer, &verb_project, &verb_operation,
 	&verb_events, &verb_bench,  &verb_version, &verb_help,    &verb_complete,
 	NULL,
 };

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "model/balancer.h"
 #include "model/event.h"
 #include "model/meta.h"
 #include "model/request.h"
@@ -183,6 +184,20 @@ void control_network_update(struct control *control, const char *project, const 
 			    void *data);
 void control_network_delete(struct control *control, const char *project, const char *name,
 			    uint64_t if_match, control_done_fn done, void *data);
+
+void control_balancer_create(struct control *control, const char *project,
+			     const struct balancer_request *request, control_done_fn done,
+			     void *data);
+/* `patch` as in model/balancer.h. */
+void control_balancer_update(struct control *control, const char *project, const char *name,
+			     const json_t *patch, uint64_t if_match, control_done_fn done,
+			     void *data);
+/* A member gets no new connections; !drain: it gets them again. */
+void control_balancer_drain(struct control *control, const char *project, const char *name,
+			    const char *instance, bool drain, uint64_t if_match,
+			    control_done_fn done, void *data);
+void control_balancer_delete(struct control *control, const char *project, const char *name,
+			     uint64_t if_match, control_done_fn done, void *data);
 
 /* Sets what a project may and is; `project` is where the operation stands.  For root only: the
  * caller has checked that. */

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "control/control.h"
+#include "model/balancer.h"
 #include "model/image.h"
 #include "model/instance.h"
 #include "model/network.h"
@@ -56,6 +57,7 @@ struct item {
 	struct item *dirty_next;
 	struct item *flush_prev, *flush_next;     /* items with a status that waits */
 	struct item *running_prev, *running_next; /* operations in progress */
+	struct item *balancer_prev, *balancer_next;
 };
 
 /* A key that is a reservation: an address, a port of the host, the use of an image. */
@@ -86,6 +88,7 @@ struct control {
 	struct item *dirty, **dirty_last;
 	struct item *flush;   /* utlist */
 	struct item *running; /* utlist */
+	struct item *balancers; /* utlist: all there are */
 	unsigned int operation_count;
 	unsigned int address_cursor; /* where the search for a free address goes on */
 
@@ -131,6 +134,10 @@ static inline struct image *item_image(const struct item *item)
 	return item->resource;
 }
 static inline struct network *item_network(const struct item *item)
+{
+	return item->resource;
+}
+static inline struct balancer *item_balancer(const struct item *item)
 {
 	return item->resource;
 }
@@ -277,6 +284,9 @@ void judge_image(const struct operation *operation, const struct image *image, s
 void judge_network(const struct operation *operation, const struct network *network,
 		   struct verdict *ret);
 
+void judge_balancer(const struct operation *operation, const struct balancer *balancer,
+		    struct verdict *ret);
+
 /* Is the instance running or about to be? */
 bool instance_is_active(const struct instance *instance);
 
@@ -312,6 +322,33 @@ void ports_take_back(struct instance *instance, const json_t *undo);
 
 /* Has it a port on that network? */
 bool ports_use(const struct instance_spec *spec, const char *network_uid);
+
+/*
+ * Takes addresses of a network for something else than an instance; those that are "" and that the
+ * network has a subnet for are chosen.
+ */
+int vip_take(struct draft *draft, const struct item *network, const char *uid,
+	     char ipv4[IP_TEXT_SIZE], char ipv6[IP_TEXT_SIZE], struct error *err);
+
+/* ---- host_port.c */
+
+/* Reserves a port of the node, or says who has it. */
+int host_port_take(struct draft *draft, const struct publish *publish, const char *uid,
+		   struct error *err);
+void host_port_key(const struct control *control, const struct publish *publish,
+		   char ret[CLAIM_KEY_SIZE]);
+
+/* ---- balancer.c */
+
+/* A balancer is there, or is not any more. */
+void balancers_track(struct control *control, struct item *item, bool there);
+
+/* An instance has changed: those balancers look again whose member it is or should be. */
+void balancers_notice(struct control *control, const struct item *instance, bool removed);
+
+/* Its members become those there are; `carried_out`: the node has done what it was told. */
+void balancer_settle(struct draft *draft, struct item *item, struct balancer *balancer,
+		     bool carried_out);
 
 /* ---- network.c */
 

@@ -200,6 +200,23 @@ void judge_image(const struct operation *operation, const struct image *image, s
 	}
 }
 
+void judge_balancer(const struct operation *operation, const struct balancer *balancer,
+		    struct verdict *ret)
+{
+	const struct balancer_status *status = &balancer->status;
+
+	*ret = (struct verdict){ .exit_code = -1 };
+	if ((operation->action != OPERATION_CREATE && operation->action != OPERATION_UPDATE) ||
+	    status->generation < operation->generation)
+		return;
+	if (status->state == BALANCER_READY || status->state == BALANCER_DOWN) {
+		ret->state = OPERATION_DONE;
+	} else if (status->state == BALANCER_FAILED) {
+		say(ret, OPERATION_FAILED, status->error ? status->error : "the balancer failed");
+		ret->undo = true;
+	}
+}
+
 void judge_network(const struct operation *operation, const struct network *network,
 		   struct verdict *ret)
 {

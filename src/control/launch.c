@@ -37,62 +37,13 @@ static int choose_name(struct request *request, struct instance *instance, struc
 	return 0;
 }
 
-/* The claim that stands in the way of publishing this port. */
-static const struct claim *port_taken(struct control *control, const struct publish *publish,
-				      char key[CLAIM_KEY_SIZE])
-{
-	struct claim *claim, *next;
-	char prefix[CLAIM_KEY_SIZE / 2];
-
-	snprintf(prefix, sizeof(prefix), "/hostport/%.63s/%s/%u/", control->node,
-		 protocol_name(publish->protocol), publish->host_port);
-	snprintf(key, CLAIM_KEY_SIZE, "%s%s", prefix, publish->host_ip[0] ? publish->host_ip : "*");
-	if (publish->host_ip[0]) {
-		char any[CLAIM_KEY_SIZE];
-
-		snprintf(any, sizeof(any), "%s*", prefix);
-		claim = mirror_find_claim(control, key);
-		return claim ? claim : mirror_find_claim(control, any);
-	}
-	HASH_ITER(by_key, control->claims, claim, next)
-	{
-		if (strncmp(claim->key, prefix, strlen(prefix)) == 0)
-			return claim;
-	}
-	return NULL;
-}
-
 static int take_host_ports(struct draft *draft, struct instance *instance, struct error *err)
 {
-	struct control *control = draft->control;
-	char key[CLAIM_KEY_SIZE];
+	int r = 0;
 
-	for (size_t i = 0; i < instance->spec.publish_count; i++) {
-		const struct publish *publish = &instance->spec.publish[i];
-		const struct claim *claim = port_taken(control, publish, key);
-		struct item *user = claim ? mirror_find_uid(control, claim->uid) : NULL;
-
-		if (claim)
-			return error_say(err, -EEXIST,
-					 "port %u/%s is already published by instance \"%s\"",
-					 publish->host_port, protocol_name(publish->protocol),
-					 user ? user->meta->name : claim->uid);
-		/* All addresses stand against each single one, so the compare must see them too. */
-		char *last = strrchr(key, '/');
-		if (!publish->host_ip[0]) {
-			char prefix[CLAIM_KEY_SIZE];
-
-			snprintf(prefix, sizeof(prefix), "%.*s", (int) (last - key + 1), key);
-			store_txn_compare(&draft->txn, STORE_PREFIX_EMPTY, prefix, 0);
-		} else {
-			char any[CLAIM_KEY_SIZE];
-
-			snprintf(any, sizeof(any), "%.*s*", (int) (last - key + 1), key);
-			store_txn_compare(&draft->txn, STORE_MOD_REVISION, any, 0);
-		}
-		draft_claim(draft, key, instance->meta.uid);
-	}
-	return 0;
+	for (size_t i = 0; r == 0 && i < instance->spec.publish_count; i++)
+		r = host_port_take(draft, &instance->spec.publish[i], instance->meta.uid, err);
+	return r;
 }
 
 static void copy_user_spec(struct instance *instance, const struct launch_request *launch)

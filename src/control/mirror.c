@@ -145,6 +145,10 @@ static void item_changed(struct control *control, struct item *item, bool remove
 	}
 	if (item->kind == KIND_IMAGE)
 		mark_launches(control, item);
+	if (item->kind == KIND_BALANCER)
+		balancers_track(control, item, !removed);
+	if (item->kind == KIND_INSTANCE)
+		balancers_notice(control, item, removed);
 	if (removed) {
 		node_forget(control, item);
 		mark_operations(control, item->meta->uid);

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -215,6 +216,12 @@ static int refuse_used(struct control *control, const struct item *network, stru
 	struct item *item, *next;
 	unsigned int count = 0;
 
+	DL_FOREACH2(control->balancers, item, balancer_next)
+	{
+		if (strcmp(item_balancer(item)->spec.network_uid, network->meta->uid) == 0)
+			return error_say(err, -EBUSY, "network \"%s\" is used by balancer \"%s\"",
+					 network->meta->name, item->meta->name);
+	}
 	HASH_ITER(by_key, control->items, item, next)
 	{
 		if (item->kind != KIND_INSTANCE ||

@@ -15,7 +15,7 @@
 static bool belongs_to_node(const struct item *item)
 {
 	return item->kind == KIND_INSTANCE || item->kind == KIND_IMAGE ||
-	       item->kind == KIND_NETWORK;
+	       item->kind == KIND_NETWORK || item->kind == KIND_BALANCER;
 }
 
 void node_assign(struct control *control, struct item *item)
@@ -125,6 +125,7 @@ int control_node_hello(struct control *control, const json_t *body, char **ret_n
 	assign_kind(control, KIND_NETWORK);
 	assign_kind(control, KIND_IMAGE);
 	assign_kind(control, KIND_INSTANCE);
+	assign_kind(control, KIND_BALANCER);
 	control->ops->assigned_all(control->node, control->data);
 	*ret_node = TAKE_PTR(name);
 	return 0;
@@ -185,6 +186,17 @@ static int read_network(const json_t *status, struct report *ret, struct error *
 	return r;
 }
 
+static int read_balancer(const json_t *status, struct report *ret, struct error *err)
+{
+	struct balancer_status decoded = {};
+	int r = balancer_status_decode(status, &decoded, err);
+
+	ret->gone = decoded.state == BALANCER_GONE;
+	ret->passing = decoded.state == BALANCER_PENDING;
+	balancer_status_done(&decoded);
+	return r;
+}
+
 static int read_report(enum kind kind, const json_t *status, struct report *ret, struct error *err)
 {
 	switch (kind) {
@@ -194,6 +206,8 @@ static int read_report(enum kind kind, const json_t *status, struct report *ret,
 		return read_image(status, ret, err);
 	case KIND_NETWORK:
 		return read_network(status, ret, err);
+	case KIND_BALANCER:
+		return read_balancer(status, ret, err);
 	default:
 		return error_say(err, -EPROTO, "a node has no status for a %s", kind_name(kind));
 	}

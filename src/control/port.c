@@ -33,12 +33,19 @@ static struct claim *find_claim(struct control *control, const struct item *netw
 	return mirror_find_claim(control, key);
 }
 
-/* The instance that has something, for messages. */
+/* Who has something, for messages. */
 static const char *claimant(struct control *control, const struct claim *claim)
 {
 	const struct item *item = mirror_find_uid(control, claim->uid);
 
 	return item ? item->meta->name : claim->uid;
+}
+
+static const char *claimant_kind(struct control *control, const struct claim *claim)
+{
+	const struct item *item = mirror_find_uid(control, claim->uid);
+
+	return kind_name(item ? item->kind : KIND_INSTANCE);
 }
 
 /* The numbers that addresses are chosen from. */
@@ -94,8 +101,8 @@ static int check_given(struct control *control, const struct item *network, cons
 				 name);
 	claim = find_claim(control, network, &ip);
 	if (claim)
-		return error_say(err, -EADDRINUSE, "address %s is taken by instance \"%s\"", text,
-				 claimant(control, claim));
+		return error_say(err, -EADDRINUSE, "address %s is taken by %s \"%s\"", text,
+				 claimant_kind(control, claim), claimant(control, claim));
 	return 0;
 }
 
@@ -178,13 +185,11 @@ static int take_mac(struct draft *draft, const struct item *network, const char 
 	return 0;
 }
 
-static int take_addresses(struct draft *draft, const struct item *network, const char *instance_uid,
-			  struct port *port, struct error *err)
+/* Those that were asked for are free, and the others are chosen. */
+static int find_addresses(struct control *control, const struct item *network, struct port *port,
+			  struct error *err)
 {
-	struct control *control = draft->control;
 	const struct network_spec *spec = &item_network(network)->spec;
-	const char *const addresses[] = { port->ipv4, port->ipv6 };
-	char key[CLAIM_KEY_SIZE];
 	uint64_t n = 0;
 	int r = 0;
 
@@ -194,8 +199,16 @@ static int take_addresses(struct draft *draft, const struct item *network, const
 	if (r == 0 && port->ipv4[0])
 		r = check_given(control, network, port->ipv4, &spec->ipv4, &spec->gateway4, &n,
 				err);
-	if (r == 0)
-		r = choose(control, network, n, port, err);
+	return r < 0 ? r : choose(control, network, n, port, err);
+}
+
+static int take_addresses(struct draft *draft, const struct item *network, const char *instance_uid,
+			  struct port *port, struct error *err)
+{
+	const char *const addresses[] = { port->ipv4, port->ipv6 };
+	char key[CLAIM_KEY_SIZE];
+	int r = find_addresses(draft->control, network, port, err);
+
 	if (r == 0)
 		r = take_mac(draft, network, instance_uid, port, err);
 	if (r < 0)
@@ -205,6 +218,30 @@ static int take_addresses(struct draft *draft, const struct item *network, const
 			continue;
 		claim_key(key, network->meta->uid, addresses[i]);
 		draft_claim_port(draft, key, instance_uid, port->uid);
+	}
+	return 0;
+}
+
+int vip_take(struct draft *draft, const struct item *network, const char *uid,
+	     char ipv4[IP_TEXT_SIZE], char ipv6[IP_TEXT_SIZE], struct error *err)
+{
+	const char *const addresses[] = { ipv4, ipv6 };
+	char key[CLAIM_KEY_SIZE];
+	struct port port = {};
+	int r;
+
+	memcpy(port.ipv4, ipv4, IP_TEXT_SIZE);
+	memcpy(port.ipv6, ipv6, IP_TEXT_SIZE);
+	r = find_addresses(draft->control, network, &port, err);
+	if (r < 0)
+		return r;
+	memcpy(ipv4, port.ipv4, IP_TEXT_SIZE);
+	memcpy(ipv6, port.ipv6, IP_TEXT_SIZE);
+	for (size_t i = 0; i < ARRAY_COUNT(addresses); i++) {
+		if (!addresses[i][0])
+			continue;
+		claim_key(key, network->meta->uid, addresses[i]);
+		draft_claim(draft, key, uid);
 	}
 	return 0;
 }

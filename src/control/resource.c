@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "model/balancer.h"
 #include "model/image.h"
 #include "model/instance.h"
 #include "model/network.h"
@@ -26,6 +27,8 @@ static int decode(enum kind kind, const json_t *doc, void **ret, struct error *e
 		return image_decode(doc, (struct image **) ret, err);
 	case KIND_OPERATION:
 		return operation_decode(doc, (struct operation **) ret, err);
+	case KIND_BALANCER:
+		return balancer_decode(doc, (struct balancer **) ret, err);
 	case KIND_PROJECT:
 		return project_decode(doc, (struct project **) ret, err);
 	default:
@@ -57,6 +60,8 @@ json_t *resource_encode(enum kind kind, const void *resource, unsigned int parts
 		return image_encode(resource, parts);
 	case KIND_OPERATION:
 		return operation_encode(resource);
+	case KIND_BALANCER:
+		return balancer_encode(resource, parts);
 	case KIND_PROJECT:
 		return project_encode(resource);
 	default:
@@ -97,6 +102,8 @@ struct meta *resource_meta(enum kind kind, void *resource)
 		return &((struct image *) resource)->meta;
 	case KIND_OPERATION:
 		return &((struct operation *) resource)->meta;
+	case KIND_BALANCER:
+		return &((struct balancer *) resource)->meta;
 	case KIND_PROJECT:
 		return &((struct project *) resource)->meta;
 	default:
@@ -109,8 +116,12 @@ int resource_set_status(enum kind kind, void *resource, const json_t *status, st
 	struct instance *instance = resource;
 	struct network *network = resource;
 	struct image *image = resource;
+	struct balancer *balancer = resource;
 
 	switch (kind) {
+	case KIND_BALANCER:
+		balancer_status_done(&balancer->status);
+		return balancer_status_decode(status, &balancer->status, err);
 	case KIND_INSTANCE:
 		instance_status_done(&instance->status);
 		return instance_status_decode(status, &instance->status, err);
@@ -130,8 +141,11 @@ bool resource_is_gone(enum kind kind, const void *resource)
 	const struct instance *instance = resource;
 	const struct network *network = resource;
 	const struct image *image = resource;
+	const struct balancer *balancer = resource;
 
 	switch (kind) {
+	case KIND_BALANCER:
+		return balancer->meta.deleted_ms && balancer->status.state == BALANCER_GONE;
 	case KIND_INSTANCE:
 		return instance->meta.deleted_ms && instance->status.state == INSTANCE_GONE;
 	case KIND_NETWORK:
@@ -157,6 +171,9 @@ void resource_free(enum kind kind, void *resource)
 		break;
 	case KIND_OPERATION:
 		operation_free(resource);
+		break;
+	case KIND_BALANCER:
+		balancer_free(resource);
 		break;
 	case KIND_PROJECT:
 		project_free(resource);

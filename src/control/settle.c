@@ -125,6 +125,17 @@ void settle_undo(struct draft *draft, struct operation *operation, enum operatio
 		(void) network_patch(network, operation->undo, NULL);
 		network->meta.generation++;
 		operation_end(draft, operation, ending, error);
+	} else if (item->kind == KIND_BALANCER) {
+		struct balancer *balancer = draft_edit(draft, item);
+
+		if (!operation->undo) {
+			draft_mark_deleted(draft, &balancer->meta);
+			return;
+		}
+		/* As above; the ports that it had then are its own still. */
+		(void) balancer_patch(balancer, operation->undo, NULL);
+		balancer->meta.generation++;
+		operation_end(draft, operation, ending, error);
 	}
 }
 
@@ -433,6 +444,28 @@ static void settle_network(struct draft *draft, struct item *item, const struct 
 	}
 }
 
+/* ---- balancers */
+
+static void settle_balancer(struct draft *draft, struct item *item, struct balancer *balancer)
+{
+	bool carried_out = balancer->status.generation >= balancer->meta.generation;
+	struct item *running;
+
+	DL_FOREACH2(draft->control->running, running, running_next)
+	{
+		const struct operation *now = item_operation(running);
+		struct verdict verdict;
+
+		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
+		    now->ending != OPERATION_RUNNING)
+			continue;
+		judge_balancer(now, balancer, &verdict);
+		if (verdict.state != OPERATION_RUNNING)
+			apply_verdict(draft, draft_edit(draft, running), &verdict);
+	}
+	balancer_settle(draft, item, balancer, carried_out);
+}
+
 /* ---- operations: those whose target has gone in somebody else's transaction */
 
 static int settle_operation(struct draft *draft, struct item *item)
@@ -466,6 +499,8 @@ static int settle_resource(struct draft *draft, struct item *item, const json_t 
 		r = settle_instance(draft, item, resource, news, err);
 	else if (item->kind == KIND_IMAGE)
 		settle_image(draft, item, resource, news);
+	else if (item->kind == KIND_BALANCER)
+		settle_balancer(draft, item, resource);
 	else
 		settle_network(draft, item, resource);
 	return r < 0 ? r : WORK_COMMIT;
@@ -486,6 +521,7 @@ static int settle_prepare(struct work *work, struct draft *draft, struct error *
 	case KIND_INSTANCE:
 	case KIND_IMAGE:
 	case KIND_NETWORK:
+	case KIND_BALANCER:
 		return settle_resource(draft, item, settle->status, err);
 	case KIND_OPERATION:
 		return settle_operation(draft, item);

@@ -50,6 +50,22 @@ int route_add_address(struct netlink *nl, int link_index, const struct route_ip 
 	return r < 0 ? r : 1;
 }
 
+int route_add_alias(struct netlink *nl, int link_index, const struct route_ip *ip)
+{
+	struct nlmsghdr *message =
+		begin_address(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, link_index, ip);
+	/* Deprecated; one of IPv4 is chosen by routes only, and none names this. */
+	struct ifa_cacheinfo lifetime = { .ifa_prefered = 0, .ifa_valid = UINT32_MAX };
+	int r;
+
+	if (ip->family == AF_INET6)
+		mnl_attr_put(message, IFA_CACHEINFO, sizeof(lifetime), &lifetime);
+	r = netlink_call(nl, message);
+	if (r == -EEXIST)
+		return 0;
+	return r < 0 ? r : 1;
+}
+
 int route_delete_address(struct netlink *nl, int link_index, const struct route_ip *ip)
 {
 	return netlink_call(nl, begin_address(nl, RTM_DELADDR, 0, link_index, ip));

@@ -29,6 +29,9 @@ static inline size_t route_ip_size(const struct route_ip *ip)
  */
 int route_add_address(struct netlink *nl, int link_index, const struct route_ip *ip);
 
+/* The same for an address that the kernel shall not choose as the source of what it sends. */
+int route_add_alias(struct netlink *nl, int link_index, const struct route_ip *ip);
+
 int route_delete_address(struct netlink *nl, int link_index, const struct route_ip *ip);
 
 /*

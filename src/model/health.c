@@ -20,7 +20,7 @@ const char *const health_state_names[] = { "none", "starting", "healthy", "unhea
 
 /* ---- the check ---- */
 
-static bool path_is_good(const char *path)
+bool health_path_is_good(const char *path)
 {
 	if (path[0] != '/' || strlen(path) > HEALTH_PATH_MAX_BYTES)
 		return false;
@@ -35,7 +35,7 @@ int health_parse_http(const char *text, struct health_check *check, struct error
 	size_t size = strspn(text, "0123456789");
 	unsigned long port = size ? strtoul(text, NULL, 10) : HTTP_PORT;
 
-	if (size > PORT_DIGITS_MAX || port < 1 || port > 65535 || !path_is_good(text + size))
+	if (size > PORT_DIGITS_MAX || port < 1 || port > 65535 || !health_path_is_good(text + size))
 		return error_say(err, -EINVAL,
 				 "\"%.80s\" must look like 8080/healthz: [PORT]/PATH, without "
 				 "spaces",
@@ -72,7 +72,7 @@ int health_check_valid(const struct health_check *check, struct error *err)
 				 "port: only goes with the types \"http\" and \"tcp\"");
 	if (check->path && check->type != HEALTH_TYPE_HTTP)
 		return error_say(err, -EINVAL, "path: only goes with type \"http\"");
-	if (check->path && !path_is_good(check->path))
+	if (check->path && !health_path_is_good(check->path))
 		return error_say(err, -EINVAL,
 				 "path: must begin with '/' and have no spaces or control "
 				 "characters");

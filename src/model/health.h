@@ -62,6 +62,9 @@ struct health_check {
 /* "[PORT]/PATH"; the port is 80 when it is left out. */
 int health_parse_http(const char *text, struct health_check *check, struct error *err);
 
+/* Begins with '/', and has no spaces or control characters: it stands in a request as it is. */
+bool health_path_is_good(const char *path);
+
 /* Nothing of it was said. */
 bool health_check_is_empty(const struct health_check *check);
 

@@ -35,6 +35,7 @@ static const struct {
 	[NETWORK_CAN_ISOLATE] = { 0, "isolation" },
 	[NETWORK_CAN_TRANSLATE] = { 0, "address translation" },
 	[NETWORK_CAN_ROUTE] = { 0, "routers" },
+	[NETWORK_CAN_BALANCE] = { 0, "load balancers" },
 	[NETWORK_CAN_COUNT] = { 0, "accounting by rules" },
 	[NETWORK_CAN_LIMIT] = { 1 << NETWORK_DRIVER_PHYSICAL | 1 << NETWORK_DRIVER_OVS,
 				"rate limits" },

@@ -177,8 +177,9 @@ static void look_at_address(int link_index, const struct route_ip *ip, void *dat
 		if ((plan->gateway4.family && address_overlap(&plan->subnet4, ip)) ||
 		    (plan->gateway6.family && address_overlap(&plan->subnet6, ip)))
 			found->clash = *ip;
-	} else if (!address_equal(ip, &plan->gateway4) && !address_equal(ip, &plan->gateway6) &&
-		   found->extra_count < ADDRESS_MAX) {
+	} else if (ip->prefix < 8 * route_ip_size(ip) && !address_equal(ip, &plan->gateway4) &&
+		   !address_equal(ip, &plan->gateway6) && found->extra_count < ADDRESS_MAX) {
+		/* Those of one address alone are balancers' (balance.c). */
 		found->extra[found->extra_count++] = *ip;
 	}
 }

@@ -14,6 +14,7 @@
 #include "kern/module.h"
 #include "kern/netlink.h"
 #include "kern/nft.h"
+#include "net/balance_internal.h"
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
 #include "net/ovs_internal.h"
@@ -186,6 +187,7 @@ int net_new(const struct net_options *options, struct net **ret, struct error *e
 	r = rules_new(net->prefix, net->ipv6, &net->rules, err);
 	if (r < 0)
 		return r;
+	net->balance = balance_new();
 	*ret = TAKE_PTR(net);
 	return 0;
 }
@@ -194,6 +196,7 @@ void net_free(struct net *net)
 {
 	if (!net)
 		return;
+	balance_free(net->balance);
 	rules_free(net->rules);
 	netlink_free(net->nl);
 	fd_close(net->self_netns_fd);
@@ -208,8 +211,14 @@ void net_free(struct net *net)
 int net_repair(struct net *net, bool *ret_damaged, struct error *err)
 {
 	NET_LOCKED(net);
+	bool rules = false, balance = false;
+	int r = rules_repair(net->rules, &rules, err);
 
-	return rules_repair(net->rules, ret_damaged, err);
+	if (r == 0)
+		r = balance_repair(net, &balance, err);
+	if (ret_damaged)
+		*ret_damaged = rules || balance;
+	return r;
 }
 
 int net_watch_fd(const struct net *net)
@@ -245,6 +254,8 @@ int net_destroy(struct net *net, struct error *err)
 	if (r < 0)
 		return r;
 	r = rules_destroy(net->rules, err);
+	if (r == 0)
+		r = balance_destroy(net, err);
 	if (r < 0)
 		return r;
 	r = file_remove_tree(AT_FDCWD, net->networks_dir);

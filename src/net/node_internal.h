@@ -10,6 +10,7 @@
 #include "net/name.h"
 #include "net/node.h"
 
+struct balance;
 struct netlink;
 struct rules;
 
@@ -25,6 +26,7 @@ struct net {
 	int watch_fd; /* see net_watch_fd() */
 	struct netlink *nl;
 	struct rules *rules;
+	struct balance *balance;
 };
 
 struct net *net_lock(struct net *net);

@@ -10,6 +10,7 @@
 #include "base/strv.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
+#include "net/balance_internal.h"
 #include "net/chains_internal.h"
 #include "net/dns_internal.h"
 #include "net/group_internal.h"
@@ -29,6 +30,7 @@ void net_observed_done(struct net_observed *observed)
 	strv_free(observed->published);
 	strv_free(observed->guarded);
 	strv_free(observed->groups);
+	strv_free(observed->balancers);
 	*observed = (struct net_observed){};
 }
 
@@ -173,6 +175,9 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 	ret->published = rules_owners(net->rules, RULES_OF_PUBLISH);
 	ret->guarded = rules_owners(net->rules, RULES_OF_GUARD);
 	ret->groups = chains_groups(rules_chains(net->rules));
+	r = balance_list(net, &ret->balancers, err);
+	if (r < 0)
+		return r;
 	tidy(ret->networks);
 	tidy(ret->ports);
 	for (size_t i = 0; ret->networks && ret->networks[i]; i++) {

@@ -19,6 +19,7 @@ struct net_observed {
 	char **names;     /* uids of ports that have a name in a network */
 	char **guarded;   /* uids of ports that have a guard */
 	char **groups;    /* uids of security groups */
+	char **balancers; /* uids of load balancers */
 	char **published; /* instance uids that have published ports */
 	size_t elements;  /* of all sets and maps of our table */
 };

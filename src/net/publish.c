@@ -13,6 +13,7 @@
 #include "kern/nft_flow.h"
 #include "net/address.h"
 #include "net/node_internal.h"
+#include "net/publish_internal.h"
 #include "net/rules_internal.h"
 
 enum { KEY_PART = 4 }; /* parts of a key and a value stand on such borders */
@@ -219,40 +220,42 @@ static const char *other_owner(struct net *net, const char *owner,
 	return covered.other;
 }
 
-/*
- * Whether a process of the host has the port: it would be cut off from the outside without a word.
- * Old TCP connections in their last minute (TIME_WAIT) do not count.
- */
-static int try_bind(const struct rules_element *element)
+int publish_try_bind(const struct route_ip *ip, uint8_t protocol, uint16_t port)
 {
 	struct sockaddr_in6 address6 = { .sin6_family = AF_INET6 };
 	struct sockaddr_in address4 = { .sin_family = AF_INET };
 	AUTO(fd_close) int fd = -1;
-	struct route_ip ip;
-	uint8_t protocol;
-	uint16_t port;
 	int on = 1, r;
 
-	split_key(element, &ip, &protocol, &port);
-	fd = socket(ip.family, (protocol == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC,
+	fd = socket(ip->family, (protocol == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC,
 		    0);
 	if (fd < 0)
 		return -errno;
 	if (protocol == IPPROTO_TCP &&
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return -errno;
-	if (ip.family == AF_INET6) {
+	if (ip->family == AF_INET6) {
 		if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
 			return -errno;
-		memcpy(&address6.sin6_addr, ip.bytes, sizeof(address6.sin6_addr));
+		memcpy(&address6.sin6_addr, ip->bytes, sizeof(address6.sin6_addr));
 		address6.sin6_port = htons(port);
 		r = bind(fd, (struct sockaddr *) &address6, sizeof(address6));
 	} else {
-		memcpy(&address4.sin_addr, ip.bytes, sizeof(address4.sin_addr));
+		memcpy(&address4.sin_addr, ip->bytes, sizeof(address4.sin_addr));
 		address4.sin_port = htons(port);
 		r = bind(fd, (struct sockaddr *) &address4, sizeof(address4));
 	}
 	return r < 0 ? -errno : 0;
+}
+
+static int try_bind(const struct rules_element *element)
+{
+	struct route_ip ip;
+	uint8_t protocol;
+	uint16_t port;
+
+	split_key(element, &ip, &protocol, &port);
+	return publish_try_bind(&ip, protocol, port);
 }
 
 static int check_free(struct net *net, const char *owner, const struct rules_element *element,

@@ -652,6 +652,15 @@ uint32_t rules_generation(const struct rules *rules)
 	return rules->generation;
 }
 
+void rules_passed(struct rules *rules, uint32_t before)
+{
+	uint32_t generation;
+
+	if (rules->generation == before && nft_generation(rules->nft, &generation) == 0 &&
+	    generation == before + 1)
+		rules->generation = generation;
+}
+
 struct nft *rules_nft(struct rules *rules)
 {
 	return rules->nft;

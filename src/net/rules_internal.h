@@ -123,6 +123,12 @@ char **rules_owners(const struct rules *rules, enum rules_group group);
 /* The number of the ruleset as we know it, 0 when we know nothing.  Needs no lock. */
 uint32_t rules_generation(const struct rules *rules);
 
+/*
+ * One change of another table of ours was committed; `before` is the number that the ruleset had.
+ * When that is the only one, what is known of these tables is still true.
+ */
+void rules_passed(struct rules *rules, uint32_t before);
+
 /* The socket, for flows. */
 struct nft *rules_nft(struct rules *rules);
 

@@ -15,7 +15,7 @@
 #include "kern/caps.h"
 #include "kern/seccomp.h"
 
-enum { CPU_MAX_S = 5, FILES_MAX = 16 };
+enum { CPU_MAX_S = 5, FILES_MAX = 96 };
 
 static int limit(int resource, rlim_t value)
 {

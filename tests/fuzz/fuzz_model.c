@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/signame.h"
+#include "model/balancer.h"
 #include "model/event.h"
 #include "model/image.h"
 #include "model/instance.h"
@@ -49,6 +50,8 @@ static void same(json_t *first, json_t *second)
 
 ROUND_TRIP(instance, ENCODE_STORE)
 ROUND_TRIP(network, ENCODE_STORE)
+ROUND_TRIP(balancer, ENCODE_STORE)
+ROUND_TRIP(balancer_request)
 ROUND_TRIP(image, ENCODE_STORE)
 ROUND_TRIP(operation)
 ROUND_TRIP(node)
@@ -109,6 +112,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	try_instance(doc);
 	try_network(doc);
+	try_balancer(doc);
+	try_balancer_request(doc);
 	try_image(doc);
 	try_operation(doc);
 	try_node(doc);

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "net/balance.h"
 #include "net/group.h"
 #include "net/guard.h"
 #include "net/name.h"
@@ -279,6 +280,101 @@ static int do_guard(struct driver *driver, struct error *err)
 	return guard_set_port(driver->net, &spec, err);
 }
 
+/* Texts of a balance_spec are the driver's words. */
+struct balancer {
+	struct balance_spec spec;
+	struct balance_listen listens[WORDS_MAX];
+	struct balance_member members[WORDS_MAX];
+};
+
+/* UID NETWORK routed|- VIP4 VIP6 rr|lc|sh LISTEN;.. MEMBER;..: a LISTEN is PROTOCOL,ADDRESS,PORT,
+ * TARGET (the address may be vip), a MEMBER is IPV4,IPV6,CONNECTIONS */
+static void balancer_words(struct driver *driver, struct balancer *ret)
+{
+	char *listens = driver->count > 7 ? driver->words[7] : NULL;
+	char *members = driver->count > 8 ? driver->words[8] : NULL, *one;
+	const char *algorithm = word(driver, 6);
+	struct balance_spec *spec = &ret->spec;
+
+	*ret = (struct balancer){};
+	*spec = (struct balance_spec){ .uid = word(driver, 1),
+				       .network_uid = word(driver, 2),
+				       .routed = strcmp(word(driver, 3), "routed") == 0,
+				       .vip4 = word(driver, 4),
+				       .vip6 = word(driver, 5),
+				       .listens = ret->listens,
+				       .members = ret->members };
+	spec->algorithm = strcmp(algorithm, "lc") == 0   ? BALANCE_LEAST_CONNECTIONS
+			  : strcmp(algorithm, "sh") == 0 ? BALANCE_SOURCE_HASH
+							 : BALANCE_ROUND_ROBIN;
+	while ((one = strsep(&listens, ";")) && spec->listen_count < WORDS_MAX) {
+		struct balance_listen *listen = &ret->listens[spec->listen_count++];
+
+		listen->protocol = strsep(&one, ",");
+		listen->address = one ? strsep(&one, ",") : "";
+		listen->port = (uint16_t) atoi(one ? strsep(&one, ",") : "");
+		listen->target_port = (uint16_t) atoi(one ? one : "");
+		listen->vip = strcmp(listen->address, "vip") == 0;
+		if (listen->vip)
+			listen->address = NULL;
+	}
+	while ((one = strsep(&members, ";")) && spec->member_count < WORDS_MAX) {
+		struct balance_member *member = &ret->members[spec->member_count];
+
+		member->ipv4 = strsep(&one, ",");
+		member->ipv6 = one ? strsep(&one, ",") : "";
+		member->connections = (uint32_t) atoi(one ? one : "");
+		spec->member_count += strcmp(member->ipv4, "-") != 0;
+	}
+}
+
+static int do_balance(struct driver *driver, struct error *err)
+{
+	struct balancer balancer;
+
+	balancer_words(driver, &balancer);
+	return balance_ensure(driver->net, &balancer.spec, err);
+}
+
+static int do_balance_forget(struct driver *driver, struct error *err)
+{
+	struct balancer balancer;
+
+	balancer_words(driver, &balancer);
+	return balance_forget(&balancer.spec, err);
+}
+
+/* -> ok N.. of each member */
+static int do_balance_count(struct driver *driver, struct error *err)
+{
+	struct balancer balancer;
+	uint32_t counts[WORDS_MAX];
+	int r;
+
+	balancer_words(driver, &balancer);
+	r = balance_count(&balancer.spec, counts, err);
+	if (r < 0)
+		return r;
+	printf("ok");
+	for (size_t i = 0; i < balancer.spec.member_count; i++)
+		printf(" %u", counts[i]);
+	return 1;
+}
+
+/* UID -> ok ADDRESS.. that get connections */
+static int do_balance_members(struct driver *driver, struct error *err)
+{
+	AUTO(strv_free) char **members = NULL;
+	int r = balance_members(driver->net, word(driver, 1), &members, err);
+
+	if (r < 0)
+		return r;
+	printf("ok");
+	for (size_t i = 0; i < strv_count(members); i++)
+		printf(" %s", members[i]);
+	return 1;
+}
+
 static int do_observe(struct driver *driver, struct error *err)
 {
 	AUTO(net_observed_done) struct net_observed observed = {};
@@ -292,6 +388,7 @@ static int do_observe(struct driver *driver, struct error *err)
 	print_strv("published", observed.published);
 	print_strv("guarded", observed.guarded);
 	print_strv("groups", observed.groups);
+	print_strv("balancers", observed.balancers);
 	printf(" elements=%zu", observed.elements);
 	return 1;
 }
@@ -375,6 +472,16 @@ static int run(struct driver *driver, struct error *err)
 		return do_guard(driver, err);
 	if (strcmp(verb, "unguard") == 0)
 		return guard_remove_port(driver->net, word(driver, 1), err);
+	if (strcmp(verb, "balance") == 0)
+		return do_balance(driver, err);
+	if (strcmp(verb, "balance-count") == 0)
+		return do_balance_count(driver, err);
+	if (strcmp(verb, "balance-forget") == 0)
+		return do_balance_forget(driver, err);
+	if (strcmp(verb, "balance-members") == 0)
+		return do_balance_members(driver, err);
+	if (strcmp(verb, "remove-balance") == 0)
+		return balance_remove(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "destroy") == 0)
 		return net_destroy(driver->net, err);
 	return error_say(err, -EINVAL, "no such command");

@@ -222,6 +222,7 @@ class Node:
                 self.run(["ip", "link", "del", link], check=False)
         for family in ("inet", "bridge"):
             self.run(["nft", "delete", "table", family, self.prefix], check=False)
+        self.run(["nft", "delete", "table", "inet", self.prefix + "-b"], check=False)
         self._remove_cgroups()
 
     def log(self, lines=60):

@@ -59,6 +59,7 @@ struct world {
 	bool slow_create;      /* instances stay "creating" */
 	json_int_t memory_min; /* a memory limit below this is refused by the node */
 	const char *broken;    /* a network that it cannot make ports on */
+	json_int_t busy_port;  /* of the node, that no balancer gets */
 	bool connected;
 	unsigned int messages; /* from control to the node */
 	unsigned int forgets;
@@ -392,6 +393,23 @@ static inline json_t *world_instance_status(struct world *world, struct thing *t
 	return status;
 }
 
+static inline json_t *world_balancer_status(struct world *world, struct thing *thing)
+{
+	const json_t *spec = json_object_get(thing->desired, "spec");
+	const json_t *listen;
+	size_t i;
+
+	json_array_foreach(json_object_get(spec, "listen"), i, listen)
+	{
+		if (world->busy_port &&
+		    json_integer_value(json_object_get(listen, "port")) == world->busy_port)
+			return json_pack("{s:s, s:s}", "state", "failed", "error",
+					 "a process has the port");
+	}
+	return json_pack("{s:s}", "state",
+			 json_array_size(json_object_get(spec, "members")) > 0 ? "ready" : "down");
+}
+
 /* The node does one thing; false when nothing is left to do. */
 static inline bool world_node_step(struct world *world)
 {
@@ -407,6 +425,8 @@ static inline bool world_node_step(struct world *world)
 			status = json_pack("{s:s, s:s}", "state", "ready", "bridge", "brume-1");
 		else if (thing->kind == KIND_IMAGE)
 			status = world_image_status(world, thing);
+		else if (thing->kind == KIND_BALANCER)
+			status = world_balancer_status(world, thing);
 		else
 			status = world_instance_status(world, thing);
 		if (!status)
