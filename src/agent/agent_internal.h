@@ -56,7 +56,7 @@ struct agent {
 	struct image_actor *image_actors;
 	struct balancer_actor *balancer_actors;
 	struct balancer_round *balancer_rounds; /* checks of their members under way */
-	struct hold *holds; /* hash by job */
+	struct hold *holds;                     /* hash by job */
 	struct stream *streams;
 	struct files *files;
 	char **dropped_jobs;  /* strv; to be dropped when the keeper has named all */

@@ -20,7 +20,7 @@ enum {
 	RETRY_FIRST_MS = 1000,
 	RETRY_MAX_MS = 60000,
 	COUNT_MS = 2000,        /* from one count of connections to the next */
-	TELL_COUNTS_MS = 5000, /* people hear of numbers that often at most */
+	TELL_COUNTS_MS = 5000,  /* people hear of numbers that often at most */
 	CHECK_AGAIN_MS = 200,   /* when a round could not begin */
 	CHECK_TOGETHER_MS = 50, /* what is due then is checked now */
 };

@@ -80,7 +80,7 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 	static const char *const policies[] = { "no", "on-failure", "always", "unless-stopped",
 						NULL };
 	static const char *const pulls[] = { "missing", "always", "never", NULL };
-	static const char *const kinds[] = { "instance", "network", "image", "operation",
+	static const char *const kinds[] = { "instance", "network", "image",    "operation",
 					     "project",  "node",    "balancer", NULL };
 
 	static const char *const conditions[] = { "stopped", "running", "healthy", "deleted",

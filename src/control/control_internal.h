@@ -86,8 +86,8 @@ struct control {
 	struct item *items_by_uid;
 	struct claim *claims;
 	struct item *dirty, **dirty_last;
-	struct item *flush;   /* utlist */
-	struct item *running; /* utlist */
+	struct item *flush;     /* utlist */
+	struct item *running;   /* utlist */
 	struct item *balancers; /* utlist: all there are */
 	unsigned int operation_count;
 	unsigned int address_cursor; /* where the search for a free address goes on */

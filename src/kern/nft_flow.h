@@ -18,9 +18,10 @@ int nft_flow_forget(struct netlink *nl, int family, uint8_t protocol, uint16_t p
 
 /* A flow that was led elsewhere: who answers is not whom its first packet was sent to. */
 struct nft_flow {
-	uint8_t to[16], from[16]; /* whom the first packet was sent to, who answers; 4 or 16 bytes */
-	uint16_t from_port;       /* of who answers, host order */
-	bool live;                /* of tcp: it is being opened, open, or half closed */
+	uint8_t to[16],
+		from[16];   /* whom the first packet was sent to, who answers; 4 or 16 bytes */
+	uint16_t from_port; /* of who answers, host order */
+	bool live;          /* of tcp: it is being opened, open, or half closed */
 };
 
 /*
