@@ -236,6 +236,7 @@ void agent_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 	case 'i':
 		instance_actor_keeper_event(agent, msg);
 		break;
+	case 'a':
 	case 'd':
 		network_actor_keeper_event(agent, msg);
 		break;

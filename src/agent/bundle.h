@@ -30,8 +30,9 @@ struct bundle {
 	int root_fd; /* its root file system: names of users are looked up there */
 	uint32_t slot;
 	const char *nameserver4, *nameserver6; /* "" = none */
-	const char *dns_domain;                /* "" = none */
-	const char *init;                      /* path of brume-tini on the node */
+	/* "" = none; what names are looked for in, the first one's first */
+	const char *zone, *dns_domain;
+	const char *init;            /* path of brume-tini on the node */
 	const struct grants *grants; /* of the node's policy, for the spec's mounts and devices */
 };
 

@@ -58,6 +58,8 @@ static void add_network(struct guest_config *config, const struct bundle_nic *fr
 static void add_names(struct guest_config *config, const struct bundle *bundle)
 {
 	char *const *dns = bundle->spec->run.dns;
+	const char *search[BUNDLE_SEARCH_MAX];
+	size_t count;
 
 	for (; dns && *dns; dns++)
 		add_text(config->nameservers, &config->nameserver_count, GUEST_NAMES_MAX, *dns);
@@ -67,7 +69,9 @@ static void add_names(struct guest_config *config, const struct bundle *bundle)
 		add_text(config->nameservers, &config->nameserver_count, GUEST_NAMES_MAX,
 			 bundle->nameserver6);
 	}
-	add_text(config->search, &config->search_count, GUEST_NAMES_MAX, bundle->dns_domain);
+	count = bundle_search(bundle, search);
+	for (size_t i = 0; i < count; i++)
+		add_text(config->search, &config->search_count, GUEST_NAMES_MAX, search[i]);
 }
 
 static int add_tmpfs(struct guest_config *config, const struct run_options *run, struct error *err)

@@ -29,6 +29,10 @@ json_t *bundle_mount(const char *destination, const char *type, const char *sour
 /* hosts, resolv.conf and hostname in the bundle's folder. */
 int bundle_write_names(const struct bundle *bundle, int dir_fd);
 
+/* The domains that names are looked for in; how many there are. */
+enum { BUNDLE_SEARCH_MAX = 2 };
+size_t bundle_search(const struct bundle *bundle, const char *ret[BUNDLE_SEARCH_MAX]);
+
 /* Lines of /etc/hosts. */
 struct strbuf;
 void bundle_put_hosts(const struct bundle *bundle, struct strbuf *out);

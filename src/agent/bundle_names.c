@@ -44,10 +44,25 @@ void bundle_put_hosts(const struct bundle *bundle, struct strbuf *out)
 	}
 }
 
+size_t bundle_search(const struct bundle *bundle, const char *ret[BUNDLE_SEARCH_MAX])
+{
+	size_t count = 0;
+
+	if (bundle->zone && bundle->zone[0])
+		ret[count++] = bundle->zone;
+	if (bundle->dns_domain[0])
+		ret[count++] = bundle->dns_domain;
+	return count;
+}
+
 static void put_resolv(const struct bundle *bundle, struct strbuf *out)
 {
-	if (bundle->dns_domain[0])
-		strbuf_printf(out, "search %s\n", bundle->dns_domain);
+	const char *search[BUNDLE_SEARCH_MAX];
+	size_t count = bundle_search(bundle, search);
+
+	for (size_t i = 0; i < count; i++)
+		strbuf_printf(out, "%s%s%s", i ? " " : "search ", search[i],
+			      i + 1 == count ? "\n" : "");
 	for (char *const *server = bundle->spec->run.dns; server && *server; server++)
 		strbuf_printf(out, "nameserver %s\n", *server);
 	if (bundle->nameserver4[0] && !bundle->spec->run.dns)

@@ -59,6 +59,8 @@ int bundle_seed(const struct bundle *bundle, const struct bundle_nic *nics, size
 			     .hostname = bundle_host_name(bundle),
 			     .ssh_keys = spec->vm.ssh_keys,
 			     .user_data = spec->vm.user_data };
+	const char *domains[BUNDLE_SEARCH_MAX];
+	size_t count;
 	int fd;
 
 	for (size_t i = 0; i < nic_count && i < SEED_NICS_MAX; i++)
@@ -68,7 +70,9 @@ int bundle_seed(const struct bundle *bundle, const struct bundle_nic *nics, size
 		add(&nameservers, bundle->nameserver4);
 		add(&nameservers, bundle->nameserver6);
 	}
-	add(&search, bundle->dns_domain);
+	count = bundle_search(bundle, domains);
+	for (size_t i = 0; i < count; i++)
+		add(&search, domains[i]);
 	seed.nameservers = nameservers;
 	seed.search = search;
 	fd = seed_make(&seed, err);

@@ -94,6 +94,7 @@ void instance_networks_names(const struct instance_spec *spec,
 		if (args->named) {
 			snprintf(ret->server4, sizeof(ret->server4), "%s", args->gateway4);
 			snprintf(ret->server6, sizeof(ret->server6), "%s", args->gateway6);
+			snprintf(ret->zone, sizeof(ret->zone), "%s", args->zone);
 			snprintf(ret->domain, sizeof(ret->domain), "%s", args->dns_domain);
 			return;
 		}
@@ -140,6 +141,9 @@ struct bridge_spec instance_bridge_spec(const struct network_args *network)
 				     .nat = network->nat,
 				     .isolated = network->isolated,
 				     .dns_domain = network->dns_domain,
+				     .zone = network->zone,
+				     .project = network->project,
+				     .dhcp = network->dhcp,
 				     .mtu = network->mtu };
 }
 

@@ -39,7 +39,8 @@ int instance_networks_outlet(const struct instance_spec *spec,
 /* Whom an instance asks for names. */
 struct instance_names {
 	char server4[IP_TEXT_SIZE], server6[IP_TEXT_SIZE]; /* "" = none */
-	char domain[NETWORK_DOMAIN_SIZE];                  /* "" = none */
+	/* "" = none; what names are looked for in, the first one's first */
+	char zone[NETWORK_ZONE_SIZE], domain[NETWORK_DOMAIN_SIZE];
 };
 
 /*

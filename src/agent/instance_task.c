@@ -126,6 +126,7 @@ static int write_bundle(struct instance_task *task, const struct image_info *ima
 				 .slot = task->record.slot,
 				 .nameserver4 = names.server4,
 				 .nameserver6 = names.server6,
+				 .zone = names.zone,
 				 .dns_domain = names.domain,
 				 .init = task->agent->options->tini,
 				 .grants = task->grants };
@@ -183,6 +184,7 @@ static int attach(struct instance_task *task)
 				 .spec = spec,
 				 .nameserver4 = names.server4,
 				 .nameserver6 = names.server6,
+				 .zone = names.zone,
 				 .dns_domain = names.domain };
 	int r = instance_ports_attach(task);
 

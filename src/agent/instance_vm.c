@@ -429,6 +429,7 @@ int instance_vm_prepare(struct instance_task *task, const struct image_info *ima
 				 .slot = task->record.slot,
 				 .nameserver4 = names.server4,
 				 .nameserver6 = names.server6,
+				 .zone = names.zone,
 				 .dns_domain = names.domain };
 	bool disk = image->disk != DISK_NONE;
 	int r;

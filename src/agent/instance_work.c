@@ -12,6 +12,26 @@
 
 enum { RETRY_FIRST_MS = 200, RETRY_MAX_MS = 60 * 1000 };
 
+/* MACs that control makes of an address go with it; others may have had another, and that a lease.
+ */
+static bool has_own_mac(const struct port *port)
+{
+	return strncmp(port->mac, PORT_OWN_MAC, strlen(PORT_OWN_MAC)) != 0;
+}
+
+/* Names and leases of its ports are published by now, or withdrawn. */
+static void tell_networks(struct instance_actor *actor, const struct instance_task *task)
+{
+	const struct instance_spec *spec = task->instance ? &task->instance->spec : NULL;
+
+	for (size_t i = 0; spec && i < spec->port_count; i++) {
+		const struct port *port = &spec->ports[i];
+
+		if (task->step == PLAN_CLEAN || task->runs || has_own_mac(port))
+			network_ports_changed(actor->agent, port->network_uid);
+	}
+}
+
 static void after_prepare(struct instance_actor *actor, struct instance_task *task)
 {
 	if (task->result < 0) {
@@ -147,6 +167,7 @@ static void done(void *data)
 		break;
 	case PLAN_ATTACH:
 		after_attach(actor, task);
+		tell_networks(actor, task);
 		break;
 	case PLAN_START:
 		after_start(actor, task);
@@ -156,6 +177,7 @@ static void done(void *data)
 		break;
 	case PLAN_CLEAN:
 		after_clean(actor, task);
+		tell_networks(actor, task);
 		break;
 	case PLAN_REMOVE:
 		after_remove(actor, task);

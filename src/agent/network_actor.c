@@ -11,6 +11,7 @@
 #include "agent/agent_internal.h"
 #include "agent/balancer_actor.h"
 #include "agent/instance_actor.h"
+#include "agent/network_server.h"
 #include "agent/policy.h"
 #include "agent/retry.h"
 #include "base/error.h"
@@ -22,9 +23,7 @@
 #include "model/network.h"
 #include "net/network.h"
 
-enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 60000 };
-
-enum dns { DNS_NONE, DNS_RUNNING, DNS_ENDED };
+enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 60000, REREAD_MS = 100 };
 
 struct network_actor {
 	UT_hash_handle hh;
@@ -42,13 +41,10 @@ struct network_actor {
 	struct uplink_status uplink;
 	bool stale;  /* something changed while a step was under way */
 	bool broken; /* its ports may have gone: they are looked at when it is there again */
-	char **dns_argv;
-	enum dns dns;
-	bool dns_listed;
-	bool dns_old; /* it runs with an old configuration */
-	bool dns_killed;
+	struct network_server servers[NETWORK_SERVER_COUNT];
 	struct retry retry;
-	uint64_t told; /* hash of the last status */
+	struct retry reread; /* of leases: one for all that change in that time */
+	uint64_t told;       /* hash of the last status */
 };
 
 struct task {
@@ -78,6 +74,16 @@ static void on_retry(void *data)
 	advance(data);
 }
 
+/* One that is not there reads everything when it comes. */
+static void on_reread(void *data)
+{
+	struct network_actor *actor = data;
+	struct network_server *server = &actor->servers[NETWORK_LEASES];
+
+	server->old = server->state == NETWORK_SERVER_RUNNING;
+	advance(actor);
+}
+
 static struct network_actor *find_or_new(struct agent *agent, const char *uid)
 {
 	struct network_actor *actor = find(agent, uid);
@@ -88,6 +94,7 @@ static struct network_actor *find_or_new(struct agent *agent, const char *uid)
 	actor->agent = agent;
 	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
 	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
+	actor->reread = (struct retry){ .fire = on_reread, .data = actor };
 	HASH_ADD_STR(agent->network_actors, uid, actor);
 	return actor;
 }
@@ -96,8 +103,10 @@ static void actor_free(struct network_actor *actor)
 {
 	HASH_DEL(actor->agent->network_actors, actor);
 	retry_stop(&actor->retry);
+	retry_stop(&actor->reread);
 	network_free(actor->want);
-	strv_free(actor->dns_argv);
+	for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
+		strv_free(actor->servers[i].argv);
 	free(actor->error);
 	free(actor);
 }
@@ -114,6 +123,7 @@ static void fill_args(const struct network *network, struct network_args *ret)
 				     .isolated = spec->isolated,
 				     .named = !spec->isolated &&
 					      network_can(spec, NETWORK_CAN_NAMES),
+				     .dhcp = spec->dhcp,
 				     .mtu = spec->mtu };
 
 	snprintf(args.driver, sizeof(args.driver), "%s", network_driver_names[spec->driver]);
@@ -134,6 +144,8 @@ static void fill_args(const struct network *network, struct network_args *ret)
 	}
 	snprintf(args.dns_domain, sizeof(args.dns_domain), "%s",
 		 network->spec.dns_domain ? network->spec.dns_domain : "");
+	snprintf(args.project, sizeof(args.project), "%s", network->meta.project);
+	network_zone(network, args.zone);
 	*ret = args;
 }
 
@@ -178,78 +190,34 @@ static void tell(struct network_actor *actor)
 	link_send_status(actor->agent->link, "network", actor->uid, json);
 }
 
-static void dns_job(const struct network_actor *actor, char ret[KEEPER_JOB_MAX + 1])
+/* True when its servers are as they should be, running or not. */
+static bool advance_servers(struct network_actor *actor, struct keeper_client *keeper)
 {
-	snprintf(ret, KEEPER_JOB_MAX + 1, "d-%s", actor->uid);
-}
+	bool all = true;
 
-/* What dnsmasq says goes to a file that begins anew with each start: it is little. */
-static void start_dns(struct network_actor *actor, struct keeper_client *keeper)
-{
-	AUTO(free)
-	char *path = mem_printf("%s/networks/%s/log", actor->agent->options->run, actor->uid);
-	AUTO(fd_close)
-	int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-	char job[KEEPER_JOB_MAX + 1];
-	char *env[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
-	int fds[] = { log, log };
-	static const int as[] = { 1, 2 };
-	struct error err = {};
+	for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++) {
+		struct network_server *server = &actor->servers[i];
+		struct error err = {};
+		int r = network_server_advance(server, actor->agent, keeper, actor->uid, i,
+					       wanted(actor) && server->argv,
+					       !retry_waiting(&actor->retry), &err);
 
-	dns_job(actor, job);
-	struct keeper_spawn spawn = { .job = job,
-				      .stdio = KEEPER_GIVEN,
-				      .argv = actor->dns_argv,
-				      .env = env,
-				      .fd_count = log < 0 ? 0 : 2,
-				      .fds = fds,
-				      .fds_as = as };
-	if (keeper_client_spawn(keeper, &spawn, &err) < 0) {
-		log_error("network %s: %s", actor->uid, err.msg);
-		retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
-		return;
+		if (r < 0) {
+			log_error("network %s: %s", actor->uid, err.msg);
+			retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS,
+				    RETRY_MAX_MS);
+		}
+		all = all && r > 0;
 	}
-	actor->dns = DNS_RUNNING;
-	actor->dns_old = actor->dns_killed = false;
+	return all;
 }
 
-static void kill_dns(struct network_actor *actor, struct keeper_client *keeper)
+static bool has_servers(const struct network_actor *actor)
 {
-	char job[KEEPER_JOB_MAX + 1];
-
-	if (actor->dns_killed)
-		return;
-	dns_job(actor, job);
-	/* It holds nothing that would need a farewell. */
-	keeper_client_signal(keeper, job, SIGKILL);
-	actor->dns_killed = true;
-}
-
-/* True when dnsmasq is as it should be, running or not. */
-static bool advance_dns(struct network_actor *actor, struct keeper_client *keeper)
-{
-	bool needed = wanted(actor) && actor->dns_argv;
-	char job[KEEPER_JOB_MAX + 1];
-
-	dns_job(actor, job);
-	switch (actor->dns) {
-	case DNS_RUNNING:
-		if (needed && !actor->dns_old)
+	for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
+		if (actor->servers[i].state != NETWORK_SERVER_NONE)
 			return true;
-		kill_dns(actor, keeper);
-		return false;
-	case DNS_ENDED:
-		keeper_client_forget(keeper, job);
-		actor->dns = DNS_NONE;
-		break;
-	case DNS_NONE:
-		break;
-	}
-	if (!needed)
-		return true;
-	if (!retry_waiting(&actor->retry))
-		start_dns(actor, keeper);
-	return actor->dns == DNS_RUNNING;
+	return false;
 }
 
 /* An interface of the node is given away as a folder of it is: by its policy. */
@@ -281,8 +249,12 @@ static int make(struct task *task)
 				    .nat = task->args.nat,
 				    .isolated = task->args.isolated,
 				    .dns_domain = task->args.dns_domain,
+				    .zone = task->args.zone,
+				    .project = task->args.project,
+				    .dhcp = task->args.dhcp,
 				    .mtu = task->args.mtu,
-				    .tunnel = { .vni = task->tunnel.vni,
+				    .tunnel = { .gre = task->tunnel.gre,
+						.vni = task->tunnel.vni,
 						.port = task->tunnel.port,
 						.local = task->tunnel.local,
 						.remotes = task->tunnel.peers } };
@@ -300,6 +272,13 @@ static void work(void *data)
 		task->remove ? network_remove(task->net, task->args.uid, &task->err) : make(task);
 }
 
+static void take_server(struct network_server *server, struct network_dns *made)
+{
+	strv_free(server->argv);
+	server->argv = TAKE_PTR(made->argv);
+	server->old |= made->restart && server->state == NETWORK_SERVER_RUNNING;
+}
+
 static void take_made(struct network_actor *actor, struct task *task)
 {
 	actor->made = true;
@@ -310,9 +289,8 @@ static void take_made(struct network_actor *actor, struct task *task)
 	actor->broken = false;
 	mem_replace(&actor->error, NULL);
 	memcpy(actor->bridge, task->status.bridge, sizeof(actor->bridge));
-	strv_free(actor->dns_argv);
-	actor->dns_argv = TAKE_PTR(task->status.dns.argv);
-	actor->dns_old |= task->status.dns.restart && actor->dns == DNS_RUNNING;
+	take_server(&actor->servers[NETWORK_NAMES], &task->status.dns);
+	take_server(&actor->servers[NETWORK_LEASES], &task->status.dhcp);
 }
 
 static void done(void *data)
@@ -355,7 +333,8 @@ static void copy_wanted(const struct network *network, struct task *task)
 
 	fill_args(network, &task->args);
 	task->project = mem_strdup(network->meta.project);
-	task->tunnel = (struct network_tunnel){ .vni = tunnel->vni,
+	task->tunnel = (struct network_tunnel){ .gre = tunnel->gre,
+						.vni = tunnel->vni,
 						.port = tunnel->port,
 						.local = mem_strdup(tunnel->local),
 						.peers = strv_copy(tunnel->peers) };
@@ -386,9 +365,9 @@ static void advance(struct network_actor *actor)
 		return;
 	if (!actor->made && !actor->removed && !retry_waiting(&actor->retry) && wanted(actor)) {
 		submit(actor, false);
-	} else if (advance_dns(actor, keeper) && wanted(actor) && actor->made) {
+	} else if (advance_servers(actor, keeper) && wanted(actor) && actor->made) {
 		actor->generation = actor->want->meta.generation;
-	} else if (!wanted(actor) && actor->dns == DNS_NONE) {
+	} else if (!wanted(actor) && !has_servers(actor)) {
 		if (!actor->removed && !retry_waiting(&actor->retry)) {
 			actor->made = false;
 			submit(actor, true);
@@ -438,6 +417,14 @@ void network_actor_forget(struct agent *agent, const char *uid)
 
 	if (actor)
 		unwant(actor);
+}
+
+void network_ports_changed(struct agent *agent, const char *uid)
+{
+	struct network_actor *actor = find(agent, uid);
+
+	if (actor && wanted(actor) && actor->want->spec.dhcp && !retry_waiting(&actor->reread))
+		retry_in(&actor->reread, agent->event, REREAD_MS);
 }
 
 void network_actor_found(struct agent *agent, const char *uid)
@@ -503,25 +490,12 @@ void network_actor_keeper_event(struct agent *agent, const struct keeper_msg *ms
 {
 	struct network_actor *actor = find_or_new(agent, msg->job + 2);
 
-	actor->dns_listed = true;
-	switch (msg->type) {
-	case KEEPER_STARTING:
-	case KEEPER_SPAWNED:
-		actor->dns = DNS_RUNNING;
-		break;
-	case KEEPER_EXITED:
-	case KEEPER_FAILED:
-		actor->dns = DNS_ENDED;
-		if (!actor->dns_killed && wanted(actor)) {
-			log_warning("network %s: dnsmasq ended (%s %d), starting it again",
-				    actor->uid,
-				    msg->exit_kind == KEEPER_EXIT_SIGNAL ? "signal" : "code",
-				    msg->exit_value);
-			retry_later(&actor->retry, agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
-		}
-		break;
-	default:
-		return;
+	if (network_server_keeper_event(&actor->servers[network_server_kind_of(msg)], msg) &&
+	    wanted(actor)) {
+		log_warning("network %s: dnsmasq ended (%s %d), starting it again", actor->uid,
+			    msg->exit_kind == KEEPER_EXIT_SIGNAL ? "signal" : "code",
+			    msg->exit_value);
+		retry_later(&actor->retry, agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
 	}
 	advance(actor);
 }
@@ -532,8 +506,11 @@ void network_actors_keeper_listed(struct agent *agent)
 
 	HASH_ITER(hh, agent->network_actors, actor, next)
 	{
-		if (!actor->dns_listed)
-			actor->dns = DNS_NONE;
+		for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
+			if (!actor->servers[i].listed)
+				actor->servers[i].state = NETWORK_SERVER_NONE;
+		/* An agent of before may have died before it had the leases read again. */
+		network_ports_changed(agent, actor->uid);
 		advance(actor);
 	}
 }
@@ -544,8 +521,8 @@ void network_actors_keeper_lost(struct agent *agent)
 
 	HASH_ITER(hh, agent->network_actors, actor, next)
 	{
-		actor->dns_listed = false;
-		actor->dns_killed = false;
+		for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
+			actor->servers[i].listed = actor->servers[i].killed = false;
 	}
 }
 

@@ -1,9 +1,9 @@
 #pragma once
 /*
- * agent/network_actor.h - one network of the node: its bridge, its rules and its dnsmasq.
+ * agent/network_actor.h - one network of the node: its bridge, its rules and its servers.
  *
- * Makes what is assigned, takes away what is deleted or unknown, keeps dnsmasq running through the
- * keeper (job d-UID).  Used by agent/ on the loop's thread.
+ * Makes what is assigned, takes away what is deleted or unknown, keeps its servers running
+ * (agent/network_server.h).  Used by agent/ on the loop's thread.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,12 +12,13 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "model/address.h"
+#include "model/network.h"
 
 struct agent;
 struct keeper_msg;
 struct link;
 
-enum { NETWORK_DOMAIN_SIZE = 254, NETWORK_WORD_SIZE = 16 };
+enum { NETWORK_DOMAIN_SIZE = 254, NETWORK_WORD_SIZE = 16, NETWORK_PROJECT_SIZE = 64 };
 
 /* A network as steps on worker threads need it: nothing in here belongs to the loop. */
 struct network_args {
@@ -26,7 +27,9 @@ struct network_args {
 	char gateway4[IP_TEXT_SIZE], gateway6[IP_TEXT_SIZE]; /* "" of isolated ones, too */
 	char dns_domain[NETWORK_DOMAIN_SIZE];
 	char driver[NETWORK_WORD_SIZE], mode[NETWORK_WORD_SIZE], uplink[NETWORK_WORD_SIZE];
-	bool nat, isolated;
+	char zone[NETWORK_ZONE_SIZE]; /* what full names end in */
+	char project[NETWORK_PROJECT_SIZE];
+	bool nat, isolated, dhcp;
 	bool named;   /* the gateway is the node, which knows names */
 	uint32_t mtu; /* of its ports; while it is being made: that was asked for */
 };
@@ -59,6 +62,9 @@ void network_actors_keeper_lost(struct agent *agent);
  */
 enum plan_need network_need(struct agent *agent, const char *uid, struct network_args *ret,
 			    const char **ret_error);
+
+/* A port has left the network, or is another: who gives leases starts anew, soon. */
+void network_ports_changed(struct agent *agent, const char *uid);
 
 /* The uids that are there or wanted, as a strv. */
 char **network_actors_list(struct agent *agent);

@@ -83,6 +83,7 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 	static const char *const kinds[] = { "instance", "network", "image",    "operation",
 					     "project",  "node",    "balancer", NULL };
 
+	static const char *const tunnels[] = { "vxlan", "gre", NULL };
 	static const char *const conditions[] = { "stopped", "running", "healthy", "deleted",
 						  NULL };
 
@@ -130,6 +131,9 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 		break;
 	case COMPLETE_HEALTH:
 		complete_offer_list(cli, health_on_failure_names, begin);
+		break;
+	case COMPLETE_TUNNEL:
+		complete_offer_list(cli, tunnels, begin);
 		break;
 	case COMPLETE_KIND:
 		complete_offer_list(cli, kinds, begin);

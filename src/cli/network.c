@@ -21,7 +21,7 @@ enum { NETWORK_MTU_MIN = 576, NETWORK_MTU_MAX = 65535 };
 struct network_options {
 	const char *subnet, *ipv4, *ipv6, *dns_domain, *mtu, *driver, *mode, *uplink;
 	char **labels, **gateways, **ranges;
-	bool nat, routed, no_nat, isolated;
+	bool nat, routed, no_nat, isolated, dhcp;
 };
 
 #define NETWORK(member) offsetof(struct network_options, member)
@@ -50,7 +50,9 @@ static const struct option_def network_options[] = {
 	{ 0, "range", "FIRST-LAST", OPTION_LIST, NETWORK(ranges),
 	  "addresses to choose from; else all of the subnet" },
 	{ 0, "dns-domain", "NAME", OPTION_STRING, NETWORK(dns_domain),
-	  "instead of brume.internal" },
+	  "a second domain of its instances, instead of brume.internal" },
+	{ 0, "dhcp", NULL, OPTION_FLAG, NETWORK(dhcp),
+	  "give each port its addresses by DHCP, too, and nobody else any" },
 	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu), "largest packet" },
 	{ 'l', "label", "KEY=VALUE", OPTION_LIST, NETWORK(labels), "a label" },
 	{},
@@ -157,6 +159,13 @@ static int network_build(const struct network_options *options, const char *name
 	if (options->nat + (options->routed || options->no_nat) + options->isolated > 1)
 		return error_say(err, -EINVAL,
 				 "only one of --nat, --routed and --isolated can be given");
+	if (options->dns_domain && !options->dns_domain[0])
+		return error_say(err, -EINVAL, "--dns-domain: must not be empty");
+	if (options->dhcp && options->isolated)
+		return error_say(err, -EINVAL,
+				 "--dhcp: the node has no address on an isolated network to "
+				 "answer from");
+	spec->dhcp = options->dhcp;
 	spec->isolated = options->isolated;
 	spec->nat = options->nat || (!options->routed && !options->no_nat && !options->isolated &&
 				     network_can(spec, NETWORK_CAN_TRANSLATE));
@@ -260,6 +269,35 @@ static const struct option_def show_options[] = {
 	{},
 };
 
+/* Whom its instances ask, and what they find there. */
+static void network_names(struct strbuf *out, const json_t *network)
+{
+	const char *gateway4 = resource_text(network, "spec.gateway4");
+	const char *gateway6 = resource_text(network, "spec.gateway6");
+	const char *domain = resource_text(network, "spec.dns_domain");
+	const char *project = resource_text(network, "meta.project");
+	const char *driver = resource_text(network, "spec.driver");
+	bool isolated = json_is_true(resource_at(network, "spec.isolated"));
+	AUTO(free)
+	char *zone = mem_printf("%s.%s.internal", resource_name(network), project ? project : "");
+	AUTO(free)
+	char *resolver = mem_printf("%s%s%s", gateway4 ? gateway4 : "",
+				    gateway4 && gateway6 ? ", " : "", gateway6 ? gateway6 : "");
+	AUTO(free) char *names = mem_printf("NAME.%s", zone);
+	AUTO(free) char *search = mem_printf("%s %s", zone, domain ? domain : "");
+
+	/* On the others the node gives no names, nor addresses. */
+	if (driver && strcmp(driver, network_driver_names[NETWORK_DRIVER_BRIDGE]) != 0)
+		return;
+	listing_fact(out, "resolver", isolated ? "none: it is isolated" : resolver);
+	listing_fact(out, "names", names);
+	if (!isolated) {
+		listing_fact(out, "search", search);
+		listing_fact(out, "dns domain", domain);
+	}
+	listing_fact(out, "dhcp", json_is_true(resource_at(network, "spec.dhcp")) ? "yes" : "no");
+}
+
 static int network_info_run(struct cli *cli, const void *userdata,
 			    const struct arguments *arguments, struct error *err)
 {
@@ -295,7 +333,7 @@ static int network_info_run(struct cli *cli, const void *userdata,
 	listing_fact(&out, "mode", resource_text(network, "spec.mode"));
 	listing_fact(&out, "uplink", resource_text(network, "spec.uplink"));
 	listing_fact(&out, "kind", network_kind(network));
-	listing_fact(&out, "dns domain", resource_text(network, "spec.dns_domain"));
+	network_names(&out, network);
 	listing_fact(&out, "bridge", resource_text(network, "status.bridge"));
 	listing_fact(&out, "node", resource_text(network, "spec.node"));
 	listing_fact_map(&out, "labels", resource_at(network, "meta.labels"));
@@ -324,6 +362,7 @@ const struct verb verb_network_create = {
 	.summary = "Create a network",
 	.help = "Examples:\n  brume network create backend\n"
 		"  brume network create lab --subnet 10.91.0.0/24 --routed\n"
+		"  brume network create machines --dhcp --dns-domain machines.example\n"
 		"  brume network create inside --isolated --mtu 9000\n"
 		"  brume network create lan --driver macvlan --uplink eth1 \\\n"
 		"    --subnet 192.168.1.0/24 --range 192.168.1.200-192.168.1.230\n"

@@ -19,16 +19,20 @@
 enum { VNI_MAX = 0xffffff, PORT_MAX = 65535 };
 
 struct peer_options {
-	const char *remote, *vni, *port, *local;
+	const char *remote, *kind, *vni, *key, *port, *local;
 };
 
 #define PEER(member) offsetof(struct peer_options, member)
 
 static const struct option_def add_options[] = {
 	{ 0, "remote", "ADDRESS", OPTION_STRING, PEER(remote), "of the other node" },
+	{ 0, "kind", "KIND", OPTION_STRING, PEER(kind),
+	  "vxlan (default) or gre, where the kernel has it; all peers of a network are of one",
+	  COMPLETE_TUNNEL },
 	{ 0, "vni", "N", OPTION_STRING, PEER(vni),
 	  "number of the network in the tunnel, the same on all nodes; needed with the first "
 	  "peer" },
+	{ 0, "key", "N", OPTION_STRING, PEER(key), "what the vni is to vxlan, for gre" },
 	{ 0, "port", "N", OPTION_STRING, PEER(port), "of UDP, instead of 4789" },
 	{ 0, "local", "ADDRESS", OPTION_STRING, PEER(local), "of this node, when it has several" },
 	{},
@@ -103,6 +107,11 @@ static int add_run(struct cli *cli, const void *userdata, const struct arguments
 	char remote[IP_TEXT_SIZE], local[IP_TEXT_SIZE];
 	int r = normalize(options->remote, "--remote", remote, err);
 
+	if (r == 0 && options->kind && strcmp(options->kind, "vxlan") != 0 &&
+	    strcmp(options->kind, "gre") != 0)
+		r = error_say(err, -EINVAL, "--kind: \"%s\" must be vxlan or gre", options->kind);
+	if (r == 0)
+		r = patch_number(tunnel, "key", "--key", options->key, UINT32_MAX, err);
 	if (r == 0)
 		r = patch_number(tunnel, "vni", "--vni", options->vni, VNI_MAX, err);
 	if (r == 0)
@@ -115,6 +124,7 @@ static int add_run(struct cli *cli, const void *userdata, const struct arguments
 	}
 	if (options->local)
 		json_put_string(tunnel, "local", local);
+	json_put_string(tunnel, "kind", options->kind);
 	json_object_set_new(tunnel, "peers", json_pack("{s:{}}", remote));
 	return send_patch(cli, arguments->words[0], tunnel, "peer added", err);
 }
@@ -166,10 +176,11 @@ static const struct verb verb_peer_add = {
 	.name = "add",
 	.synopsis = "--remote ADDRESS [OPTIONS] NETWORK",
 	.summary = "Let a network go on at another node",
-	.help = "Frames travel in UDP (VXLAN); do the same on the other node, with this one's "
-		"address.\n"
+	.help = "Frames travel in UDP (VXLAN) or in GRE; do the same on the other node, with this "
+		"one's\naddress.  "
 		"What travels is not encrypted: the wire between the nodes must be trusted.\n\n"
-		"Example:\n  brume network peer add backend --remote 192.0.2.12 --vni 77\n",
+		"Example:\n  brume network peer add backend --remote 192.0.2.12 --vni 77\n"
+		"  brume network peer add backend --remote 192.0.2.12 --kind gre --key 77\n",
 	.options = add_options,
 	.options_size = sizeof(struct peer_options),
 	.words_min = 1,

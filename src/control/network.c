@@ -65,7 +65,7 @@ static int choose_subnet4(struct control *control, struct subnet *ret, struct er
 	return error_say(err, -ENOSPC, "no free IPv4 subnet is left, name one");
 }
 
-/* A VNI at one port is one network: the kernel has one device for it. */
+/* A VNI at one port, or a key of GRE, is one network: the kernel has one device for it. */
 static int refuse_taken_vni(struct control *control, const struct network *network,
 			    struct error *err)
 {
@@ -81,10 +81,11 @@ static int refuse_taken_vni(struct control *control, const struct network *netwo
 
 		if (other && other->spec.tunnel.vni == tunnel->vni &&
 		    other->spec.tunnel.port == tunnel->port &&
+		    other->spec.tunnel.gre == tunnel->gre &&
 		    strcmp(other->meta.uid, network->meta.uid) != 0)
-			return error_say(err, -EEXIST,
-					 "tunnel.vni: %u belongs to network \"%s\" already",
-					 tunnel->vni, other->meta.name);
+			return error_say(
+				err, -EEXIST, "tunnel.%s: %u belongs to network \"%s\" already",
+				tunnel->gre ? "key" : "vni", tunnel->vni, other->meta.name);
 	}
 	return 0;
 }

@@ -13,9 +13,6 @@
  * that removes it, after the node has said that it is not used any more.
  */
 
-/* What brume makes of an IPv4 address begins so; nobody else's does. */
-#define OWN_MAC_PREFIX "02:62:"
-
 /* ---- addresses ---- */
 
 static void claim_key(char key[CLAIM_KEY_SIZE], const char *network_uid, const char *what)
@@ -155,7 +152,7 @@ static void make_mac(const struct port *port, char ret[MAC_TEXT_SIZE])
 			bytes[i] = ip.bytes[i];
 	else
 		sscanf(port->uid, "%2x%2x%2x%2x", &bytes[0], &bytes[1], &bytes[2], &bytes[3]);
-	snprintf(ret, MAC_TEXT_SIZE, OWN_MAC_PREFIX "%02x:%02x:%02x:%02x", bytes[0] & 0xff,
+	snprintf(ret, MAC_TEXT_SIZE, PORT_OWN_MAC "%02x:%02x:%02x:%02x", bytes[0] & 0xff,
 		 bytes[1] & 0xff, bytes[2] & 0xff, bytes[3] & 0xff);
 }
 
@@ -171,9 +168,9 @@ static int take_mac(struct draft *draft, const struct item *network, const char 
 		memcpy(port->mac, own, sizeof(own));
 		return 0;
 	}
-	if (strncmp(port->mac, OWN_MAC_PREFIX, strlen(OWN_MAC_PREFIX)) == 0)
+	if (strncmp(port->mac, PORT_OWN_MAC, strlen(PORT_OWN_MAC)) == 0)
 		return error_say(err, -EINVAL,
-				 "mac %s: those that begin with " OWN_MAC_PREFIX
+				 "mac %s: those that begin with " PORT_OWN_MAC
 				 " are brume's own; choose another, or leave it out",
 				 port->mac);
 	claim_key(key, network->meta->uid, port->mac);

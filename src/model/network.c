@@ -1,6 +1,8 @@
 #include "model/network.h"
 
 #include <ctype.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -10,11 +12,13 @@
 #include "base/strv.h"
 #include "model/member.h"
 
-enum { DOMAIN_MAX_BYTES = 253, TEXT_MAX_BYTES = 256, ERROR_MAX_BYTES = 1024 };
+/* With an instance's name in front, a domain is still a name: 253 characters. */
+enum { DOMAIN_MAX_BYTES = 189, LABEL_MAX_BYTES = 63, TEXT_MAX_BYTES = 256, ERROR_MAX_BYTES = 1024 };
 enum { VNI_MAX = 0xffffff, PORT_MAX = 65535, PEERS_MAX = 64 };
 enum { MTU_MIN = 1280, MTU_MAX = 65535, PREFIX4_MIN = 8, PREFIX4_MAX = 30, PREFIX6_MAX = 120 };
 
 static const char default_domain[] = "brume.internal";
+static const char *const tunnel_kinds[] = { "vxlan", "gre", NULL };
 static const char *const state_names[] = { "pending", "ready", "failed", "gone", NULL };
 
 static void read_subnet(struct json_reader *in, const json_t *object, const char *name, int family,
@@ -72,25 +76,63 @@ static void read_peers(struct json_reader *in, const json_t *object, char ***ret
 	}
 }
 
+/* What one kind has the other does not: so a network never has peers of both. */
+static int check_kind(struct json_reader *in, bool gre, uint32_t vni, uint32_t key, uint32_t port)
+{
+	if (in->result < 0)
+		return in->result;
+	if (gre && (vni || port))
+		return member_fail(in, vni ? "vni" : "port",
+				   "belongs to vxlan; a network has one kind of tunnel, and gre "
+				   "has a key");
+	if (!gre && key)
+		return member_fail(in, "key",
+				   "belongs to gre; a network has one kind of tunnel, and vxlan "
+				   "has a vni");
+	if (gre && !key)
+		return member_fail(in, "key", "a gre tunnel needs one, from 1 to %u", UINT32_MAX);
+	if (!gre && !vni)
+		return member_fail(in, "vni", "a tunnel needs one, from 1 to %d", VNI_MAX);
+	return 0;
+}
+
+static int check_gre(struct json_reader *in, const struct network_tunnel *tunnel)
+{
+	struct ip ip = { .family = 4 };
+
+	if (tunnel->local)
+		ip_parse(tunnel->local, &ip);
+	else if (tunnel->peers && tunnel->peers[0])
+		ip_parse(tunnel->peers[0], &ip);
+	return ip.family == 4
+		       ? 0
+		       : member_fail(in, "kind", "gre goes over IPv4 only, vxlan over IPv6, too");
+}
+
 static void read_tunnel(struct json_reader *in, const json_t *object, struct network_tunnel *tunnel)
 {
 	struct json_reader inner = { .err = in->err, .where = "tunnel" };
-	uint32_t vni = tunnel->vni, port = tunnel->port;
+	uint32_t vni = 0, key = 0, port = 0;
+	unsigned int kind = 0;
 	json_t *given = NULL;
 
 	json_read_object(in, object, "tunnel", &given);
 	if (in->result < 0 || !given)
 		return;
+	member_read_enum(&inner, given, "kind", tunnel_kinds, &kind);
 	json_read_uint32(&inner, given, "vni", VNI_MAX, &vni);
+	json_read_uint32(&inner, given, "key", UINT32_MAX, &key);
 	json_read_uint32(&inner, given, "port", PORT_MAX, &port);
 	member_read_text(&inner, given, "local", IP_TEXT_SIZE - 1, &tunnel->local);
 	read_peers(&inner, given, &tunnel->peers);
-	tunnel->vni = vni;
+	tunnel->gre = kind == 1;
+	tunnel->vni = tunnel->gre ? key : vni;
 	tunnel->port = (uint16_t) port;
-	if (inner.result == 0 && !vni)
-		member_fail(&inner, "vni", "a tunnel needs one, from 1 to %d", VNI_MAX);
+	check_kind(&inner, tunnel->gre, vni, key, port);
 	if (inner.result == 0)
 		check_peers(&inner, tunnel->peers, tunnel->local);
+	if (inner.result == 0 && tunnel->gre)
+		check_gre(&inner, tunnel);
 	if (json_reader_finish(&inner, given) < 0)
 		in->result = inner.result;
 }
@@ -103,7 +145,9 @@ static void put_tunnel(json_t *object, const struct network_tunnel *tunnel)
 		return;
 	member = json_object();
 	peers = json_object();
-	member_put_uint(member, "vni", tunnel->vni);
+	if (tunnel->gre)
+		json_put_string(member, "kind", tunnel_kinds[1]);
+	member_put_uint(member, tunnel->gre ? "key" : "vni", tunnel->vni);
 	if (tunnel->port)
 		member_put_uint(member, "port", tunnel->port);
 	json_put_string(member, "local", tunnel->local);
@@ -118,6 +162,32 @@ static void tunnel_done(struct network_tunnel *tunnel)
 	free(tunnel->local);
 	strv_free(tunnel->peers);
 	*tunnel = (struct network_tunnel){};
+}
+
+/* Labels with dots between them. */
+static int check_domain(struct json_reader *in, const char *domain)
+{
+	size_t size = 0;
+
+	if (!domain[0])
+		return member_fail(in, "dns_domain", "must not be empty");
+	for (const char *c = domain;; c++) {
+		bool end = *c == '.' || *c == '\0';
+
+		if (!end && !isalnum((unsigned char) *c) && *c != '-')
+			return member_fail(in, "dns_domain",
+					   "\"%.64s\" must be letters, digits, '.' and '-'",
+					   domain);
+		if (end && (size == 0 || size > LABEL_MAX_BYTES || c[-1] == '-' ||
+			    c[-(ptrdiff_t) size] == '-'))
+			return member_fail(in, "dns_domain",
+					   "\"%.64s\" must be words of 1 to %d characters with "
+					   "dots between them, no '-' at their ends",
+					   domain, LABEL_MAX_BYTES);
+		if (*c == '\0')
+			return 0;
+		size = end ? 0 : size + 1;
+	}
 }
 
 int network_spec_read_user(struct json_reader *in, const json_t *object, struct network_spec *spec)
@@ -137,14 +207,16 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 		member_fail(in, "mtu", "must be from %d to %d", MTU_MIN, MTU_MAX);
 	spec->mtu = mtu;
 	read_tunnel(in, object, &spec->tunnel);
+	if (spec->dns_domain)
+		check_domain(in, spec->dns_domain);
+	json_read_bool(in, object, "dhcp", &spec->dhcp);
 	network_driver_read(in, object, spec);
-	if (spec->dns_domain && !spec->dns_domain[0])
-		member_fail(in, "dns_domain", "must not be empty");
-	for (const char *c = spec->dns_domain; c && *c; c++)
-		if (!isalnum((unsigned char) *c) && !strchr(".-", *c))
-			return member_fail(in, "dns_domain",
-					   "\"%.64s\" must be letters, digits, '.' and '-'",
-					   spec->dns_domain);
+	if (spec->dhcp && spec->isolated)
+		member_fail(in, "dhcp",
+			    "the node has no address on an isolated network to answer from");
+	else if (spec->dhcp && !network_can(spec, NETWORK_CAN_NAMES))
+		member_fail(in, "dhcp", "driver %s has no DHCP of the node's; driver bridge has",
+			    network_driver_names[spec->driver]);
 	return in->result;
 }
 
@@ -179,6 +251,8 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 	if (network_can(spec, NETWORK_CAN_NAMES) ||
 	    strcmp(spec->dns_domain ? spec->dns_domain : "", default_domain) != 0)
 		json_put_string(object, "dns_domain", spec->dns_domain);
+	if (spec->dhcp)
+		json_object_set_new(object, "dhcp", json_true());
 	member_put_uint(object, "mtu", spec->mtu);
 	put_tunnel(object, &spec->tunnel);
 }
@@ -197,6 +271,12 @@ json_t *network_spec_encode(const struct network_spec *spec)
 	}
 	json_put_string(object, "node", spec->node);
 	return object;
+}
+
+void network_zone(const struct network *network, char ret[NETWORK_ZONE_SIZE])
+{
+	snprintf(ret, NETWORK_ZONE_SIZE, "%s.%s.internal", network->meta.name,
+		 network->meta.project);
 }
 
 void network_spec_init(struct network_spec *spec)

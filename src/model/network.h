@@ -17,11 +17,15 @@ struct json_reader;
 
 /* The same network on other nodes, see net/network.h. */
 struct network_tunnel {
-	uint32_t vni;  /* 0 = no tunnel */
+	bool gre;      /* else VXLAN */
+	uint32_t vni;  /* of GRE: the key; 0 = no tunnel */
 	uint16_t port; /* of UDP; 0 = 4789 */
 	char *local;   /* the node's own address for it; NULL = the kernel's choice */
 	char **peers;  /* addresses of other nodes, all of one family */
 };
+
+/* NETWORK.PROJECT.internal, and its '\0'. */
+enum { NETWORK_ZONE_SIZE = 63 + 1 + 63 + sizeof(".internal") };
 
 enum network_state { NETWORK_PENDING, NETWORK_READY, NETWORK_FAILED, NETWORK_GONE };
 
@@ -37,6 +41,7 @@ struct network_spec {
 	bool nat;                       /* masquerade towards the outside */
 	bool isolated; /* the node has no address there: nothing leads out, and nothing in */
 	char *dns_domain;
+	bool dhcp;    /* ports get their addresses from the node, when they ask */
 	uint32_t mtu; /* 0 = the kernel's choice */
 	struct network_tunnel tunnel;
 	char *node;
@@ -61,6 +66,9 @@ json_t *network_encode(const struct network *network, unsigned int parts); /* en
 struct network *network_copy(const struct network *network);
 void network_free(struct network *network);
 DEFINE_AUTO(struct network *, network_free)
+
+/* What the full names of its instances end in: NETWORK.PROJECT.internal. */
+void network_zone(const struct network *network, char ret[NETWORK_ZONE_SIZE]);
 
 int network_spec_decode(const json_t *object, struct network_spec *spec, struct error *err);
 json_t *network_spec_encode(const struct network_spec *spec);

@@ -23,6 +23,9 @@ enum {
 	PORT_INTERFACE_SIZE = 8,
 };
 
+/* What brume makes of an IPv4 address begins so; nobody else's MAC does. */
+#define PORT_OWN_MAC "02:62:"
+
 struct port {
 	char network[PORT_NETWORK_SIZE]; /* its name */
 	char ipv4[IP_TEXT_SIZE];         /* set by control when the user has not; "" = none */

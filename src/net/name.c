@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HASH_BASE 0xcbf29ce484222325ULL
+
 static bool is_hex(const char *text)
 {
 	return text[0] && text[strspn(text, "0123456789abcdef")] == '\0';
@@ -53,7 +55,7 @@ bool name_is_label(const char *text)
 
 bool name_is_domain(const char *text)
 {
-	if (!text || strnlen(text, 201) > 200)
+	if (!text || strnlen(text, NAME_DOMAIN_MAX + 1) > NAME_DOMAIN_MAX)
 		return false;
 	for (;;) {
 		size_t size = label_size(text);
@@ -90,6 +92,23 @@ void name_tunnel(const char *prefix, const char *uid, char ret[IF_NAMESIZE])
 	build(prefix, 'x', uid, ret);
 }
 
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t) *text) * 0x100000001b3ULL;
+	return hash;
+}
+
+void name_gre(const char *prefix, const char *uid, const char *remote, char ret[IF_NAMESIZE])
+{
+	uint64_t hash = hash_text(hash_text(HASH_BASE, uid), remote);
+	char text[17];
+
+	/* The last character sees one multiplication only: the upper bits are spread best. */
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long) (hash ^ hash >> 32));
+	build(prefix, 'y', text + 4, ret);
+}
+
 static const char *part(const char *prefix, char mark, const char *name)
 {
 	size_t size = strlen(prefix);
@@ -112,6 +131,11 @@ const char *name_of_veth(const char *prefix, const char *name)
 const char *name_of_tunnel(const char *prefix, const char *name)
 {
 	return part(prefix, 'x', name);
+}
+
+const char *name_of_gre(const char *prefix, const char *name)
+{
+	return part(prefix, 'y', name);
 }
 
 int name_parse_mac(const char *text, uint8_t ret[6])
@@ -138,10 +162,8 @@ int name_parse_mac(const char *text, uint8_t ret[6])
 
 void name_mac(const char *uid, uint8_t ret[6])
 {
-	uint64_t hash = 0xcbf29ce484222325ULL;
+	uint64_t hash = hash_text(HASH_BASE, uid);
 
-	for (; *uid; uid++)
-		hash = (hash ^ (uint8_t) *uid) * 0x100000001b3ULL;
 	ret[0] = 0x02;
 	for (int i = 1; i < 6; i++)
 		ret[i] = (uint8_t) (hash >> (8 * i));

@@ -3,29 +3,33 @@
  * net/name.h - the names of what a node makes in the kernel, and the check of names from outside.
  *
  * Used inside net/; pure functions.  Bridges, veths and tunnels carry the node's prefix and as much
- * of the uid as 15 characters allow; the whole uid stands in the interface's alias.  Because a uid
- * is hexadecimal and '-', 'v' and 'x' are not, names of nodes with different prefixes never meet.
+ * of the uid as 15 characters allow; the whole uid stands in the interface's alias.  A GRE tunnel's
+ * has a hash of uid and remote instead.  Because these are hexadecimal and '-', 'v', 'x' and 'y'
+ * are not, names of nodes with different prefixes never meet.
  */
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { NAME_PREFIX_MAX = 8, NAME_UID_MAX = 32 };
+/* With a label of 63 in front a domain is still a name: 253 characters. */
+enum { NAME_PREFIX_MAX = 8, NAME_UID_MAX = 32, NAME_DOMAIN_MAX = 189 };
 
 bool name_is_prefix(const char *text);    /* 1..8 of [a-z0-9] */
 bool name_is_uid(const char *text);       /* 1..32 lower-case hex digits */
 bool name_is_interface(const char *text); /* 1..15 letters and digits, a letter first */
 bool name_is_label(const char *text);  /* a host name: 1..63 of [A-Za-z0-9-], no '-' at the ends */
-bool name_is_domain(const char *text); /* labels with dots between, 1..200 characters */
+bool name_is_domain(const char *text); /* labels with dots between */
 
 void name_bridge(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
 void name_veth(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
 void name_tunnel(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
+void name_gre(const char *prefix, const char *uid, const char *remote, char ret[IF_NAMESIZE]);
 
 /* The part of the uid in a name, borrowed; NULL when it is not one of ours. */
 const char *name_of_bridge(const char *prefix, const char *name);
 const char *name_of_veth(const char *prefix, const char *name);
 const char *name_of_tunnel(const char *prefix, const char *name);
+const char *name_of_gre(const char *prefix, const char *name);
 
 /* "02:00:5e:10:00:01", unicast and not zero.  0 or -EINVAL. */
 int name_parse_mac(const char *text, uint8_t ret[6]);

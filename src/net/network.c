@@ -10,6 +10,7 @@
 #include "kern/link.h"
 #include "kern/netlink.h"
 #include "net/address.h"
+#include "net/dhcp_internal.h"
 #include "net/dns_internal.h"
 #include "net/guard_internal.h"
 #include "net/network_internal.h"
@@ -21,6 +22,7 @@ enum { MTU_DEFAULT = 1500, MTU_MIN4 = 576, MTU_MIN6 = 1280, ADDRESS_MAX = 16, LI
 void bridge_status_done(struct bridge_status *status)
 {
 	strv_free(status->dns.argv);
+	strv_free(status->dhcp.argv);
 	*status = (struct bridge_status){};
 }
 
@@ -68,9 +70,33 @@ static int check_mtu(const struct network_plan *plan, struct error *err)
 	return 0;
 }
 
+static int plan_names(const struct bridge_spec *spec, struct network_plan *plan, struct error *err)
+{
+	plan->domain = is_given(spec->dns_domain) ? spec->dns_domain : "brume.internal";
+	if (!name_is_domain(plan->domain))
+		return error_say(err, -EINVAL,
+				 "dns_domain '%.64s': must be labels of letters, digits and '-' "
+				 "with dots between them, %d characters at most",
+				 plan->domain, NAME_DOMAIN_MAX);
+	if (is_given(spec->zone)) {
+		if (!name_is_domain(spec->zone) || !name_is_label(spec->project))
+			return error_say(err, -EINVAL, "zone '%.64s' of project '%.64s': no names",
+					 spec->zone, spec->project ? spec->project : "");
+		plan->zone = spec->zone;
+		plan->project = spec->project;
+	}
+	if (spec->dhcp && spec->isolated)
+		return error_say(err, -EINVAL,
+				 "dhcp: the node has no address on an isolated network to answer "
+				 "from");
+	return 0;
+}
+
 int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struct error *err)
 {
-	struct network_plan plan = { .mtu = spec->mtu };
+	struct network_plan plan = { .mtu = spec->mtu,
+				     .isolated = spec->isolated,
+				     .dhcp = spec->dhcp };
 	int r;
 
 	if (!name_is_uid(spec->uid))
@@ -95,16 +121,13 @@ int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struc
 	if (!plan.subnet4.family && !plan.subnet6.family)
 		return error_say(err, -EINVAL, "network %s: has neither an ipv4 nor an ipv6 subnet",
 				 spec->uid);
-	plan.domain = is_given(spec->dns_domain) ? spec->dns_domain : "brume.internal";
-	if (!name_is_domain(plan.domain))
-		return error_say(err, -EINVAL,
-				 "dns_domain '%.64s': must be labels of letters, digits and '-' "
-				 "with dots between them",
-				 plan.domain);
+	r = plan_names(spec, &plan, err);
+	if (r < 0)
+		return r;
 	r = tunnel_plan(&spec->tunnel, &plan.tunnel, err);
 	if (r < 0)
 		return r;
-	if (plan.mtu == 0 && plan.tunnel.vxlan.vni == 0 && plan.driver.kind == DRIVER_BRIDGE)
+	if (plan.mtu == 0 && !tunnel_is_there(&plan.tunnel) && plan.driver.kind == DRIVER_BRIDGE)
 		plan.mtu = MTU_DEFAULT;
 	if (plan.mtu)
 		r = check_mtu(&plan, err);
@@ -296,6 +319,7 @@ static void add_tunnel(struct rules_element *elements, size_t *count,
 	uint32_t vni = htonl(tunnel->vxlan.vni << 8); /* three bytes, as in the packet */
 	struct rules_element *element;
 
+	/* Packets of GRE belong to the device of their sender and key, or to nobody. */
 	if (tunnel->vxlan.vni == 0)
 		return;
 	element = element_add(elements, count, RULES_TUNNELS);
@@ -393,7 +417,7 @@ static int choose_mtu(struct net *net, struct network_plan *plan, struct error *
 	uint32_t most;
 	int r;
 
-	if (plan->tunnel.vxlan.vni == 0)
+	if (!tunnel_is_there(&plan->tunnel))
 		return 0;
 	r = tunnel_read_mtu(net, &plan->tunnel, &most, err);
 	if (r < 0)
@@ -454,8 +478,9 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 		return r;
 	status.mtu = plan.mtu;
 	memcpy(status.bridge, bridge.name, sizeof(status.bridge));
-	if (!spec->isolated)
-		r = dns_ensure(net, spec->uid, bridge.name, &plan, &status.dns, err);
+	r = dns_ensure(net, spec->uid, bridge.name, &plan, &status.dns, err);
+	if (r == 0 && plan.dhcp)
+		r = dhcp_ensure(net, spec->uid, bridge.name, &plan, &status.dhcp, err);
 	if (r < 0)
 		return r;
 	*ret = status;

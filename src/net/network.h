@@ -11,8 +11,10 @@
  * both ways;
  *   - an isolated one is the bridge alone: the node has no address there, not even a link-local
  *     one, answers nothing and forwards nothing, so its subnet may be any other's, too;
- *   - one dnsmasq that answers on the bridge only: it knows the instances by `NAME` and
- *     `NAME.DOMAIN`, and asks the host's resolvers for everything else.
+ *   - one dnsmasq that answers on the bridge only: it knows the instances by `NAME`,
+ *     `NAME.DOMAIN` and `NAME.ZONE`, those of the project's other networks by their `NAME.ZONE`,
+ *     and asks the host's resolvers for everything that does not end in `internal`;
+ *   - with `dhcp` another one, which gives each port its addresses, and nobody else any.
  * The other drivers (net/driver_internal.h) put ports on a segment that is not ours: macvlans on
  * an interface of the node, veths and taps on a bridge of it or of Open vSwitch.  There the gateway
  * is somebody else's, and there are no names, published ports, groups, walls or tunnels.
@@ -33,13 +35,15 @@ struct net;
 enum { NETWORK_BRIDGE_SIZE = 16, NETWORK_MTU_MAX = 65535 };
 
 /*
- * The same network on other nodes: frames for them travel in UDP (VXLAN).  Who sends to the port
- * and is not one of `remotes` is not heard, whatever the VNI.
+ * The same network on other nodes: frames for them travel in UDP (VXLAN) or in GRE.  Who sends such
+ * packets and is not one of `remotes` is not heard, whatever the number.
  */
 struct tunnel_spec {
-	uint32_t vni;         /* 1..16777215, the same on all nodes; 0 = no tunnel */
-	uint16_t port;        /* of UDP, the same on all nodes; 0 = 4789 */
-	const char *local;    /* the node's address for it; NULL or "" = the kernel's choice */
+	bool gre;
+	uint32_t vni;      /* 1..16777215, of GRE the key: any but 0; the same on all nodes; 0 = no
+			      tunnel */
+	uint16_t port;     /* of UDP, the same on all nodes; 0 = 4789 */
+	const char *local; /* the node's address for it; NULL or "" = the kernel's choice */
 	char *const *remotes; /* NULL-terminated addresses of one family */
 };
 
@@ -57,20 +61,26 @@ struct bridge_spec {
 	bool nat;
 	bool isolated;          /* the node has no address on it, and passes nothing in or out */
 	const char *dns_domain; /* NULL or "" = "brume.internal" */
+	/* NAME.PROJECT.internal: what its instances' full names end in; NULL or "" = they have none
+	 */
+	const char *zone;
+	const char *project; /* whose networks' names its resolver knows; goes with `zone` */
+	bool dhcp;           /* not when it is isolated */
 	/* 0 = 1500, or what a tunnel leaves of its underlay; 1280 at least when there is IPv6, else
 	 * 576 */
 	uint32_t mtu;
 	struct tunnel_spec tunnel;
 };
 
-/* How the network's name server is run; the agent hands it to the keeper. */
+/* How a server of the network is run; the agent hands it to the keeper. */
 struct network_dns {
 	/* Stays in the foreground, logs to stderr, drops root by itself; NULL: none is needed. */
 	char **argv;
 	/*
 	 * The configuration on disk is not the one of before (also on the first call): a running
 	 * dnsmasq of this network must be started again.  Instances that come and go need nothing:
-	 * it watches its hosts folder.
+	 * it watches a folder.  But of a lease that has gone or changed it hears only when it
+	 * starts.
 	 */
 	bool restart;
 };
@@ -87,6 +97,7 @@ struct bridge_status {
 	uint32_t mtu;                     /* what ports of it must have */
 	struct uplink_status uplink;
 	struct network_dns dns;
+	struct network_dns dhcp; /* another one, for leases */
 };
 
 void bridge_status_done(struct bridge_status *status);

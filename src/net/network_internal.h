@@ -12,8 +12,10 @@
 /* `family` 0 where the network has no such subnet.  Gateways carry the subnet's prefix length. */
 struct network_plan {
 	struct route_ip subnet4, gateway4, subnet6, gateway6;
-	uint32_t mtu;       /* 0 = what a tunnel leaves, 1500 at most */
-	const char *domain; /* borrowed from the spec */
+	uint32_t mtu;               /* 0 = what a tunnel leaves, 1500 at most */
+	const char *domain;         /* borrowed from the spec, as the next two */
+	const char *project, *zone; /* NULL: ports have no full names */
+	bool isolated, dhcp;
 	struct tunnel_plan tunnel;
 	struct driver_plan driver;
 };

@@ -104,9 +104,10 @@ static int list_links(struct net *net, const char *kind, struct links *links, st
 	int r = -EINTR;
 
 	links->prefix = net->prefix;
-	links->part = strcmp(kind, "bridge") == 0  ? name_of_bridge
-		      : strcmp(kind, "vxlan") == 0 ? name_of_tunnel
-						   : name_of_veth;
+	links->part = strcmp(kind, "bridge") == 0   ? name_of_bridge
+		      : strcmp(kind, "vxlan") == 0  ? name_of_tunnel
+		      : strcmp(kind, "gretap") == 0 ? name_of_gre
+						    : name_of_veth;
 	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
 		links_done(links);
 		links->names = links->uids = NULL;
@@ -144,13 +145,15 @@ static void count_element(const char *owner, const struct rules_element *element
 
 static int observe_locked(struct net *net, struct net_observed *ret, struct error *err)
 {
-	AUTO(links_done) struct links bridges = {}, tunnels = {}, veths = {}, taps = {};
+	AUTO(links_done) struct links bridges = {}, vxlans = {}, gres = {}, veths = {}, taps = {};
 	AUTO(links_done) struct links macvtaps = {};
 	AUTO(strv_free) char **owners = rules_owners(net->rules, RULES_OF_NETWORK);
 	int r = list_links(net, "bridge", &bridges, err);
 
 	if (r == 0)
-		r = list_links(net, "vxlan", &tunnels, err);
+		r = list_links(net, "vxlan", &vxlans, err);
+	if (r == 0)
+		r = list_links(net, "gretap", &gres, err);
 	if (r == 0)
 		r = list_links(net, "veth", &veths, err);
 	if (r == 0)
@@ -163,8 +166,10 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 		return r;
 	for (size_t i = 0; i < strv_count(bridges.uids); i++)
 		strv_append(&ret->networks, bridges.uids[i]);
-	for (size_t i = 0; i < strv_count(tunnels.uids); i++)
-		strv_append(&ret->networks, tunnels.uids[i]);
+	for (size_t i = 0; i < strv_count(vxlans.uids); i++)
+		strv_append(&ret->networks, vxlans.uids[i]);
+	for (size_t i = 0; i < strv_count(gres.uids); i++)
+		strv_append(&ret->networks, gres.uids[i]);
 	for (size_t i = 0; i < strv_count(owners); i++)
 		strv_append(&ret->networks, owners[i]);
 	ret->ports = TAKE_PTR(veths.uids);

@@ -13,6 +13,7 @@
 #include "kern/link.h"
 #include "kern/netlink.h"
 #include "net/address.h"
+#include "net/dhcp_internal.h"
 #include "net/dns_internal.h"
 #include "net/guard.h"
 #include "net/network_internal.h"
@@ -200,11 +201,14 @@ int port_guard(struct net *net, const struct port_spec *spec, const struct port_
 int port_publish_name(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 		      struct error *err)
 {
-	/* There the node has no address to answer from. */
-	if (spec->network->isolated || plan->network.driver.kind != DRIVER_BRIDGE)
+	int r = 0;
+
+	/* There somebody else gives names and addresses. */
+	if (plan->network.driver.kind != DRIVER_BRIDGE)
 		return 0;
-	return dns_set_name(net, spec->network->uid, spec->uid, spec->name, plan->network.domain,
-			    &plan->ipv4, &plan->ipv6, err);
+	r = dns_set_name(net, spec->network->uid, spec->uid, spec->name, &plan->network,
+			 &plan->ipv4, &plan->ipv6, err);
+	return r < 0 || !plan->network.dhcp ? r : dhcp_set_port(net, spec, plan, err);
 }
 
 int port_join(struct net *net, const struct link *interface, const struct link *bridge,

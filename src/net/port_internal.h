@@ -29,7 +29,7 @@ int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error 
 int port_guard(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 	       struct error *err);
 
-/* Publishes the name, in a network that has somebody to answer for it. */
+/* Publishes its names, and its lease in a network that serves DHCP. */
 int port_publish_name(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
 		      struct error *err);
 

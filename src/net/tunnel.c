@@ -10,8 +10,13 @@
 #include "net/address.h"
 #include "net/node_internal.h"
 
-/* Ethernet, VXLAN, UDP and IP around each frame. */
-enum { OVERHEAD4 = 14 + 8 + 8 + 20, OVERHEAD6 = 14 + 8 + 8 + 40, LIST_ATTEMPTS = 20 };
+/* Ethernet, VXLAN, UDP and IP around each frame; or GRE with its key. */
+enum {
+	OVERHEAD4 = 14 + 8 + 8 + 20,
+	OVERHEAD6 = 14 + 8 + 8 + 40,
+	OVERHEAD_GRE = 14 + 8 + 20,
+	LIST_ATTEMPTS = 20,
+};
 
 static int plan_remotes(const struct tunnel_spec *spec, struct tunnel_plan *plan, struct error *err)
 {
@@ -34,6 +39,27 @@ static int plan_remotes(const struct tunnel_spec *spec, struct tunnel_plan *plan
 	return 0;
 }
 
+static int plan_gre(const struct tunnel_spec *spec, struct tunnel_plan *ret, struct error *err)
+{
+	struct tunnel_plan plan = { .gre_key = spec->vni };
+	int r = plan_remotes(spec, &plan, err);
+
+	if (r < 0)
+		return r;
+	if (plan.remote_count > 0 && plan.remotes[0].family != AF_INET)
+		return error_say(err, -EINVAL,
+				 "peer '%.64s': GRE goes over IPv4 only, VXLAN over IPv6, too",
+				 spec->remotes[0]);
+	if (spec->local && spec->local[0] &&
+	    (address_parse(spec->local, &plan.gre_local) < 0 || plan.gre_local.family != AF_INET))
+		return error_say(err, -EINVAL, "tunnel address '%.64s': must be an IPv4 address",
+				 spec->local);
+	if (spec->port)
+		return error_say(err, -EINVAL, "port %u: GRE has no ports", spec->port);
+	*ret = plan;
+	return 0;
+}
+
 int tunnel_plan(const struct tunnel_spec *spec, struct tunnel_plan *ret, struct error *err)
 {
 	struct tunnel_plan plan = { .vxlan = { .vni = spec->vni,
@@ -46,6 +72,8 @@ int tunnel_plan(const struct tunnel_spec *spec, struct tunnel_plan *ret, struct 
 		*ret = (struct tunnel_plan){};
 		return 0;
 	}
+	if (spec->gre)
+		return plan_gre(spec, ret, err);
 	if (spec->vni > LINK_VNI_MAX)
 		return error_say(err, -EINVAL, "vni %u: must be 1 to %d", spec->vni, LINK_VNI_MAX);
 	r = plan_remotes(spec, &plan, err);
@@ -69,7 +97,8 @@ int tunnel_plan(const struct tunnel_spec *spec, struct tunnel_plan *ret, struct 
 int tunnel_read_mtu(struct net *net, const struct tunnel_plan *plan, uint32_t *ret,
 		    struct error *err)
 {
-	uint32_t overhead = plan->vxlan.ipv6 ? OVERHEAD6 : OVERHEAD4, mtu = NETWORK_MTU_MAX;
+	uint32_t overhead = plan->gre_key ? OVERHEAD_GRE : plan->vxlan.ipv6 ? OVERHEAD6 : OVERHEAD4;
+	uint32_t mtu = NETWORK_MTU_MAX;
 	char text[ADDRESS_TEXT_SIZE];
 
 	for (size_t i = 0; i < plan->remote_count; i++) {
@@ -209,8 +238,8 @@ static int ensure_lines(struct net *net, const char *name, int index,
 		     : 0;
 }
 
-int tunnel_ensure(struct net *net, const char *network_uid, int bridge_index,
-		  const struct tunnel_plan *plan, uint32_t mtu, struct error *err)
+static int ensure_vxlan(struct net *net, const char *network_uid, int bridge_index,
+			const struct tunnel_plan *plan, uint32_t mtu, struct error *err)
 {
 	char name[IF_NAMESIZE];
 	int index, r;
@@ -235,4 +264,12 @@ int tunnel_ensure(struct net *net, const char *network_uid, int bridge_index,
 					    .up = true });
 	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))
 		     : 0;
+}
+
+int tunnel_ensure(struct net *net, const char *network_uid, int bridge_index,
+		  const struct tunnel_plan *plan, uint32_t mtu, struct error *err)
+{
+	int r = ensure_vxlan(net, network_uid, bridge_index, plan, mtu, err);
+
+	return r < 0 ? r : tunnel_ensure_gre(net, network_uid, bridge_index, plan, mtu, err);
 }

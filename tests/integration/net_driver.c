@@ -40,6 +40,8 @@ struct driver {
 	uint32_t mtu;                            /* of the network that was made last */
 	char *driver, *mode, *uplink, *gateway4; /* see do_via() */
 	int tap_fd;
+	char *zone, *project; /* see do_zone() */
+	bool gre, dhcp;
 };
 
 static const char *word(const struct driver *driver, size_t i)
@@ -60,7 +62,11 @@ static struct bridge_spec network_words(const struct driver *driver, size_t at)
 				     .isolated = strcmp(word(driver, at + 3), "isolated") == 0,
 				     .mtu = (uint32_t) atoi(word(driver, at + 4)),
 				     .dns_domain = word(driver, at + 5),
-				     .tunnel = { .vni = driver->vni,
+				     .zone = driver->zone,
+				     .project = driver->project,
+				     .dhcp = driver->dhcp,
+				     .tunnel = { .gre = driver->gre,
+						 .vni = driver->vni,
 						 .port = driver->udp_port,
 						 .local = driver->local,
 						 .remotes = driver->remotes } };
@@ -73,14 +79,16 @@ static void print_strv(const char *name, char **strv)
 		printf("%s%s", i ? "," : "", strv[i]);
 }
 
-/* tunnel VNI PORT LOCAL REMOTE..: of the networks that are made from here on; VNI 0: none */
+/* tunnel VNI|gre:KEY PORT LOCAL REMOTE..: of the networks that are made from here on; VNI 0: none
+ */
 static int do_tunnel(struct driver *driver, struct error *err)
 {
 	(void) err;
 	strv_free(driver->remotes);
 	free(driver->local);
 	driver->remotes = NULL;
-	driver->vni = (uint32_t) atoi(word(driver, 1));
+	driver->gre = strncmp(word(driver, 1), "gre:", 4) == 0;
+	driver->vni = (uint32_t) strtoul(word(driver, 1) + (driver->gre ? 4 : 0), NULL, 10);
 	driver->udp_port = (uint16_t) atoi(word(driver, 2));
 	driver->local = mem_strdup(word(driver, 3));
 	for (size_t i = 4; i < driver->count; i++)
@@ -96,6 +104,16 @@ static int do_via(struct driver *driver, struct error *err)
 	mem_replace(&driver->mode, word(driver, 2));
 	mem_replace(&driver->uplink, word(driver, 3));
 	mem_replace(&driver->gateway4, word(driver, 4));
+	return 0;
+}
+
+/* zone ZONE PROJECT dhcp|-: of the networks from here on */
+static int do_zone(struct driver *driver, struct error *err)
+{
+	(void) err;
+	mem_replace(&driver->zone, word(driver, 1));
+	mem_replace(&driver->project, word(driver, 2));
+	driver->dhcp = strcmp(word(driver, 3), "dhcp") == 0;
 	return 0;
 }
 
@@ -436,6 +454,8 @@ static int run(struct driver *driver, struct error *err)
 
 	if (strcmp(verb, "network") == 0)
 		return do_network(driver, err);
+	if (strcmp(verb, "zone") == 0)
+		return do_zone(driver, err);
 	if (strcmp(verb, "tunnel") == 0)
 		return do_tunnel(driver, err);
 	if (strcmp(verb, "via") == 0)

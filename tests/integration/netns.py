@@ -8,6 +8,7 @@ instances are bare network namespaces.
 """
 import contextlib
 import ctypes
+import ipaddress
 import os
 import pathlib
 import re
@@ -144,6 +145,33 @@ def resolve(side, server, name, kind="A"):
             found.append(socket.inet_ntop(family, answer[at:at + size]))
         at += size
     return found
+
+
+def read_name(packet, at):
+    """A name of a DNS answer, and where it ends."""
+    labels, end = [], None
+    while packet[at]:
+        if packet[at] >= 0xc0:
+            end = end or at + 2
+            at = struct.unpack(">H", packet[at:at + 2])[0] & 0x3fff
+            continue
+        labels.append(packet[at + 1:at + 1 + packet[at]].decode())
+        at += 1 + packet[at]
+    return ".".join(labels), end or at + 1
+
+
+def reverse(side, server, address):
+    """The name that a DNS server has for an address, or None."""
+    question = b"".join(bytes([len(part)]) + part.encode()
+                        for part in ipaddress.ip_address(address).reverse_pointer.split(".")) + b"\0"
+    with side.open(server, socket.SOCK_DGRAM) as client:
+        client.connect((server, 53))
+        client.send(struct.pack(">6H", 0x1234, 0x0100, 1, 0, 0, 0) + question + struct.pack(">2H", 12, 1))
+        answer = client.recv(4096)
+    if struct.unpack(">H", answer[6:8])[0] == 0:
+        return None
+    _, at = read_name(answer, 12 + len(question) + 4)
+    return read_name(answer, at + 10)[0]
 
 
 HOST4, HOST6, OUT4, OUT6 = "192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2"

@@ -391,7 +391,8 @@ class Node:
                 mine["cgroup"].add(str(path.relative_to(CGROUPS)))
         for place, pattern in ((self.run_folder, "instances/*"), (self.run_folder, "oci/*"),
                                (self.run_folder, "fifo/*"), (self.run_folder, "keeper/*"),
-                               (self.run_folder, "networks/*/hosts/*"),
+                               (self.run_folder, "networks/*/hosts/*"), (self.run_folder, "networks/*/dhcp/*"),
+                               (self.run_folder, "networks/projects/*/*"),
                                (self.state, "instances/*"), (self.state, "images/jobs/*")):
             mine["file"] |= {str(p.relative_to(self.folder)) for p in place.glob(pattern)
                              if not p.name.startswith(".")}

@@ -78,3 +78,26 @@ def test_what_cannot_be_changes_nothing(wired):
     assert "1450" in done.stderr
     node.cli("network", "delete", "big")
     node.check_clean()
+
+
+def test_gre_is_there_or_refused(wired):
+    node = wired
+    node.cli("network", "create", "--isolated", "one")
+    for words, text in ((["--key", "7"], "tunnel.key"), (["--kind", "gre"], "tunnel.key"),
+                        (["--kind", "gre", "--vni", "7"], "belongs to vxlan"), (["--kind", "ipip", "--key", "7"], "--kind"),
+                        (["--kind", "gre", "--key", "0"], "--key"), (["--kind", "gre", "--key", "7", "--port", "9"], "tunnel.port")):
+        done = node.cli("network", "peer", "add", "one", "--remote", REMOTE, *words, code=None)
+        assert done.returncode in (1, 2) and text in done.stderr, done.stderr
+    done = node.cli("network", "peer", "add", "one", "--remote", REMOTE, "--kind", "gre", "--key", "7", code=None)
+    if done.returncode == 0:  # the lab's kernel has it
+        assert "1458" in done.stdout
+        done = node.cli("network", "peer", "add", "one", "--remote", "198.51.100.3", "--vni", "9", code=1)
+        assert "one kind of tunnel" in done.stderr
+    else:
+        assert "this kernel has no GRE tunnels" in done.stderr and "--kind vxlan" in done.stderr
+        assert "tunnel" not in node.json("network", "info", "one")["spec"]
+        node.cli("network", "peer", "add", "one", "--remote", REMOTE, "--vni", "9")
+        done = node.cli("network", "peer", "add", "one", "--remote", "198.51.100.3", "--kind", "gre", "--key", "9", code=1)
+        assert "one kind of tunnel" in done.stderr
+    node.cli("network", "delete", "one")
+    node.check_clean()

@@ -77,8 +77,9 @@ static void names_follow_the_ports(void **state)
 	expect("resolv.conf", "search brume.internal\nnameserver 10.1.0.1\n");
 	/* What we have written is no change of theirs. */
 	bundle.nameserver4 = "10.1.0.9";
+	bundle.zone = "web.default.internal";
 	assert_int_equal(bundle_refresh_names(&bundle, &err), 0);
-	expect("resolv.conf", "search brume.internal\nnameserver 10.1.0.9\n");
+	expect("resolv.conf", "search web.default.internal brume.internal\nnameserver 10.1.0.9\n");
 	/* Theirs stays; a host name that is none is written nowhere. */
 	put("resolv.conf", "nameserver 192.0.2.53\n", 51);
 	put("hostname", "evil\tname\n", 51);

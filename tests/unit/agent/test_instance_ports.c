@@ -72,9 +72,11 @@ static void the_first_with_a_gateway_leads_out(void **state)
 	assert_int_equal(instance_networks_outlet(&instance.spec, &networks), 2);
 	networks.list[2].args.named = true;
 	strcpy(networks.list[2].args.dns_domain, "brume.internal");
+	strcpy(networks.list[2].args.zone, "n.p.internal");
 	instance_networks_names(&instance.spec, &networks, &names);
 	assert_string_equal(names.server6, "fd00::1");
 	assert_string_equal(names.domain, "brume.internal");
+	assert_string_equal(names.zone, "n.p.internal");
 	/* One whose gateway is somebody else's may lead out; who knows the names is the node. */
 	strcpy(networks.list[1].args.gateway4, "192.168.1.1");
 	assert_int_equal(instance_networks_outlet(&instance.spec, &networks), 1);

@@ -48,6 +48,22 @@ static void patches_add_and_take_away(void **state)
 	expect(network, "{'tunnel':{'peers':{'192.0.2.1':null},'local':'192.0.2.9','port':4000}}",
 	       "{'vni':7,'port':4000,'local':'192.0.2.9','peers':{'192.0.2.2':{}}}");
 	expect(network, "{'tunnel':null}", "");
+	expect(network, "{'tunnel':{'kind':'gre','key':4000000000,'peers':{'192.0.2.1':{}}}}",
+	       "{'kind':'gre','key':4000000000,'peers':{'192.0.2.1':{}}}");
+	expect(network, "{'tunnel':{'peers':{'192.0.2.2':{}}}}",
+	       "{'kind':'gre','key':4000000000,'peers':{'192.0.2.1':{},'192.0.2.2':{}}}");
+	expect(network, "{'tunnel':{'kind':'vxlan','key':null,'vni':7}}",
+	       "{'vni':7,'peers':{'192.0.2.1':{},'192.0.2.2':{}}}");
+}
+
+static void full_names_have_a_zone(void **state)
+{
+	AUTO(network_free) struct network *network = make();
+	char zone[NETWORK_ZONE_SIZE];
+
+	(void) state;
+	network_zone(network, zone);
+	assert_string_equal(zone, "n.default.internal");
 }
 
 static void an_undo_gives_back(void **state)
@@ -97,6 +113,16 @@ static void says_what_is_wrong(void **state)
 		{ "{'tunnel':{'vni':7,'local':'eth0'}}", "\"eth0\" is not an IP address" },
 		{ "{'tunnel':{'vni':7,'speed':1}}", "speed" },
 		{ "{'nat':false}", "nat" },
+		{ "{'tunnel':{'kind':'ipip','vni':7}}", "kind" },
+		{ "{'tunnel':{'kind':'gre'}}", "tunnel.key: a gre tunnel needs one" },
+		{ "{'tunnel':{'kind':'gre','key':0}}", "tunnel.key" },
+		{ "{'tunnel':{'kind':'gre','key':4294967296}}", "tunnel.key" },
+		{ "{'tunnel':{'kind':'gre','vni':7}}", "tunnel.vni: belongs to vxlan" },
+		{ "{'tunnel':{'kind':'gre','key':7,'vni':7}}", "one kind of tunnel" },
+		{ "{'tunnel':{'kind':'gre','key':7,'port':7}}", "tunnel.port: belongs to vxlan" },
+		{ "{'tunnel':{'vni':7,'key':7}}", "tunnel.key: belongs to gre" },
+		{ "{'tunnel':{'kind':'gre','key':7,'peers':{'2001:db8::1':{}}}}", "IPv4 only" },
+		{ "{'tunnel':{'kind':'gre','key':7,'local':'2001:db8::1'}}", "IPv4 only" },
 	};
 
 	(void) state;
@@ -116,6 +142,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(patches_add_and_take_away),
 		cmocka_unit_test(an_undo_gives_back),
+		cmocka_unit_test(full_names_have_a_zone),
 		cmocka_unit_test(says_what_is_wrong),
 	};
 

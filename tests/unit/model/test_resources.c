@@ -134,12 +134,24 @@ static void test_network(void **state)
 		{ "{'ipv4':'10.0.0.0/24','driver':'magic'}", "spec.driver" },
 		{ "{'ipv4':'10.0.0.0/24','dns_domain':'a b'}", "spec.dns_domain" },
 		{ "{'ipv4':'10.0.0.0/24','dns_domain':''}", "spec.dns_domain" },
+		{ "{'ipv4':'10.0.0.0/24','dns_domain':'a..b'}", "spec.dns_domain" },
+		{ "{'ipv4':'10.0.0.0/24','dns_domain':'.a'}", "spec.dns_domain" },
+		{ "{'ipv4':'10.0.0.0/24','dns_domain':'a.'}", "spec.dns_domain" },
+		{ "{'ipv4':'10.0.0.0/24','dns_domain':'a.-b'}", "spec.dns_domain" },
+		{ "{'ipv4':'10.0.0.0/24','dns_domain':'a-.b'}", "spec.dns_domain" },
+		{ "{'ipv4':'10.0.0.0/24','dns_domain':'"
+		  "0123456789012345678901234567890123456789012345678901234567890123.b'}",
+		  "1 to 63" },
+		{ "{'ipv4':'10.0.0.0/24','dhcp':1}", "spec.dhcp" },
+		{ "{'ipv4':'10.0.0.0/24','dhcp':true,'isolated':true,'nat':false}",
+		  "spec.dhcp: the node has no address" },
 	};
 	AUTO(json_decref)
 	json_t *doc = parse(
 		"{'kind':'network'," META ",'spec':{'driver':'bridge','ipv4':'10.90.0.0/24','ipv6':"
 		"'fd00::/64','gateway4':'10.90.0.1','gateway6':'fd00::1','nat':false,'dns_domain':"
-		"'x.internal','mtu':1400,'node':'local'},'status':{'generation':1,'state':'ready',"
+		"'x.internal','dhcp':true,'mtu':1400,'node':'local'},'status':{'generation':1,'"
+		"state':'ready',"
 		"'bridge':'brume-1','error':'e'}}");
 	AUTO(network_free) struct network *network = NULL;
 	AUTO(network_free) struct network *copy = NULL;

@@ -12,7 +12,8 @@
 
 static void checks_names(void **state)
 {
-	char label[65] = {};
+	char label[65] = {}, domain[NAME_DOMAIN_MAX + 2];
+	char name[IF_NAMESIZE], other[IF_NAMESIZE];
 
 	(void) state;
 	memset(label, 'a', 63);
@@ -24,6 +25,20 @@ static void checks_names(void **state)
 		     name_is_label("a.b") || name_is_label("a b") ||
 		     name_is_label("a\n10.0.0.1 b") || name_is_label("\xc3\xa4") ||
 		     name_is_label(NULL));
+	memset(domain, 'a', sizeof(domain));
+	for (size_t i = 40; i < sizeof(domain); i += 40)
+		domain[i] = '.';
+	domain[NAME_DOMAIN_MAX + 1] = '\0';
+	assert_false(name_is_domain(domain));
+	domain[NAME_DOMAIN_MAX] = '\0';
+	assert_true(name_is_domain(domain));
+	name_gre("brume", "ab", "192.0.2.1", name);
+	name_gre("brume", "ab", "192.0.2.2", other);
+	assert_string_not_equal(name, other);
+	assert_int_equal(strlen(name), IF_NAMESIZE - 1);
+	assert_string_equal(name_of_gre("brume", name), name + 6);
+	assert_null(name_of_gre("brum", name));
+	assert_null(name_of_gre("brume", "gretap0"));
 	assert_true(name_is_domain("brume.internal") && name_is_domain("x"));
 	assert_false(name_is_domain("") || name_is_domain(".x") || name_is_domain("x.") ||
 		     name_is_domain("x..y") || name_is_domain("x/y") || name_is_domain(NULL));

@@ -41,6 +41,9 @@ static void checks_what_is_asked_for(void **state)
 	spec.gateway6 = "fd00:90::ffff";
 	spec.mtu = 9000;
 	spec.dns_domain = "cloud.example";
+	spec.zone = "web.default.internal";
+	spec.project = "default";
+	spec.dhcp = true;
 	accepts(&spec);
 	spec.ipv6 = spec.gateway6 = NULL;
 	spec.mtu = 576;
@@ -73,6 +76,12 @@ static void refuses_what_cannot_be(void **state)
 	refuses(CHANGED(mtu, 65536), "1280 to 65535");
 	refuses(CHANGED(dns_domain, "a b"), "dns_domain");
 	refuses(CHANGED(dns_domain, "x/\nuser=root"), "dns_domain");
+	refuses(CHANGED(zone, "x/\nuser=root"), "no names");
+	refuses(CHANGED(zone, "web.default.internal"), "of project ''");
+	none.isolated = none.dhcp = true;
+	none.ipv4 = "10.0.0.0/24";
+	refuses(none, "dhcp");
+	none = (struct bridge_spec){ .uid = "a" };
 	refuses(none, "neither");
 	none.gateway4 = "10.0.0.1";
 	refuses(none, "without a subnet");
@@ -84,6 +93,25 @@ static struct bridge_spec tunnelled(uint32_t vni, const char *local, char *const
 
 	spec.tunnel = (struct tunnel_spec){ .vni = vni, .local = local, .remotes = remotes };
 	return spec;
+}
+
+static void checks_gre(void **state)
+{
+	char *four[] = { (char *) "192.0.2.1", (char *) "192.0.2.2", NULL };
+	char *six[] = { (char *) "2001:db8::1", NULL };
+	struct bridge_spec spec = tunnelled(4000000000, "192.0.2.9", four);
+
+	(void) state;
+	spec.tunnel.gre = true;
+	accepts(&spec);
+	spec.tunnel.port = 4789;
+	refuses(spec, "no ports");
+	spec = tunnelled(7, "2001:db8::9", four);
+	spec.tunnel.gre = true;
+	refuses(spec, "must be an IPv4 address");
+	spec = tunnelled(7, NULL, six);
+	spec.tunnel.gre = true;
+	refuses(spec, "IPv4 only");
 }
 
 static void checks_tunnels(void **state)
@@ -115,6 +143,7 @@ int main(void)
 		cmocka_unit_test(checks_what_is_asked_for),
 		cmocka_unit_test(refuses_what_cannot_be),
 		cmocka_unit_test(checks_tunnels),
+		cmocka_unit_test(checks_gre),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

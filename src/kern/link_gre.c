@@ -1,0 +1,128 @@
+#include "kern/link_gre.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/if_tunnel.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "kern/netlink.h"
+
+enum { TTL = 64, IPV4_SIZE = 4 };
+
+int link_add_gre(struct netlink *nl, const char *name, int master, const struct link_gre *gre)
+{
+	struct nlmsghdr *message = netlink_begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+	struct nlattr *info, *options;
+
+	mnl_nlmsg_put_extra_header(message, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(message, IFLA_IFNAME, name);
+	mnl_attr_put_u32(message, IFLA_MASTER, (uint32_t) master);
+	info = mnl_attr_nest_start(message, IFLA_LINKINFO);
+	mnl_attr_put_strz(message, IFLA_INFO_KIND, "gretap");
+	options = mnl_attr_nest_start(message, IFLA_INFO_DATA);
+	mnl_attr_put_u16(message, IFLA_GRE_IFLAGS, GRE_KEY);
+	mnl_attr_put_u16(message, IFLA_GRE_OFLAGS, GRE_KEY);
+	mnl_attr_put_u32(message, IFLA_GRE_IKEY, htonl(gre->key));
+	mnl_attr_put_u32(message, IFLA_GRE_OKEY, htonl(gre->key));
+	if (gre->local.family == AF_INET)
+		mnl_attr_put(message, IFLA_GRE_LOCAL, IPV4_SIZE, gre->local.bytes);
+	mnl_attr_put(message, IFLA_GRE_REMOTE, IPV4_SIZE, gre->remote.bytes);
+	mnl_attr_put_u8(message, IFLA_GRE_TTL, TTL);
+	mnl_attr_put_u8(message, IFLA_GRE_PMTUDISC, 1);
+	mnl_attr_nest_end(message, options);
+	mnl_attr_nest_end(message, info);
+	return netlink_call(nl, message);
+}
+
+static void take_ip(struct route_ip *ret, const struct nlattr *attribute)
+{
+	static const uint8_t any[IPV4_SIZE];
+
+	if (mnl_attr_get_payload_len(attribute) != IPV4_SIZE ||
+	    memcmp(mnl_attr_get_payload(attribute), any, IPV4_SIZE) == 0)
+		return;
+	*ret = (struct route_ip){ .family = AF_INET, .prefix = 32 };
+	memcpy(ret->bytes, mnl_attr_get_payload(attribute), IPV4_SIZE);
+}
+
+static void take_options(struct link_gre *gre, const struct nlattr *options)
+{
+	const struct nlattr *attribute;
+
+	mnl_attr_for_each_nested(attribute, options)
+	{
+		uint16_t type = mnl_attr_get_type(attribute);
+
+		if (type == IFLA_GRE_IKEY &&
+		    mnl_attr_get_payload_len(attribute) == sizeof(uint32_t))
+			gre->key = ntohl(mnl_attr_get_u32(attribute));
+		else if (type == IFLA_GRE_LOCAL)
+			take_ip(&gre->local, attribute);
+		else if (type == IFLA_GRE_REMOTE)
+			take_ip(&gre->remote, attribute);
+	}
+}
+
+static int take_gre(const struct nlmsghdr *message, void *data)
+{
+	const struct nlattr *attribute, *part, *options = NULL;
+	bool kind = false;
+
+	if (message->nlmsg_type != RTM_NEWLINK ||
+	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct ifinfomsg))
+		return 0;
+	mnl_attr_for_each(attribute, message, sizeof(struct ifinfomsg))
+	{
+		if (mnl_attr_get_type(attribute) != IFLA_LINKINFO)
+			continue;
+		mnl_attr_for_each_nested(part, attribute)
+		{
+			if (mnl_attr_get_type(part) == IFLA_INFO_KIND &&
+			    mnl_attr_validate(part, MNL_TYPE_STRING) >= 0)
+				kind = strncmp(mnl_attr_get_str(part), "gretap",
+					       mnl_attr_get_payload_len(part)) == 0;
+			else if (mnl_attr_get_type(part) == IFLA_INFO_DATA)
+				options = part;
+		}
+	}
+	if (kind && options)
+		take_options(data, options);
+	return 0;
+}
+
+int link_read_gre(struct netlink *nl, const char *name, struct link_gre *ret)
+{
+	struct nlmsghdr *message = netlink_begin(nl, RTM_GETLINK, 0);
+	struct link_gre gre = {};
+	int r;
+
+	mnl_nlmsg_put_extra_header(message, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(message, IFLA_IFNAME, name);
+	mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	r = netlink_query(nl, message, take_gre, &gre);
+	if (r < 0)
+		return r;
+	if (!gre.remote.family)
+		return -ENODEV;
+	*ret = gre;
+	return 0;
+}
+
+int link_split_port(struct netlink *nl, int index)
+{
+	struct nlmsghdr *message = netlink_begin(nl, RTM_NEWLINK, 0);
+	struct ifinfomsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+	struct nlattr *info, *data;
+
+	header->ifi_index = index;
+	info = mnl_attr_nest_start(message, IFLA_LINKINFO);
+	mnl_attr_put_strz(message, IFLA_INFO_SLAVE_KIND, "bridge");
+	data = mnl_attr_nest_start(message, IFLA_INFO_SLAVE_DATA);
+	mnl_attr_put_u8(message, IFLA_BRPORT_ISOLATED, 1);
+	mnl_attr_nest_end(message, data);
+	mnl_attr_nest_end(message, info);
+	return netlink_call(nl, message);
+}
