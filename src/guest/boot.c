@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +23,9 @@
 #include "kern/mount.h"
 
 enum { ORDER_MAX = 64 << 10, SERIAL_MAX = 64, WHY_SIZE = 128 };
+enum { SYSLOG_CONSOLE_LEVEL = 8, LEVEL_INFO = 7 }; /* of syslog(2) */
+
+#define CONSOLE_MODULE "virtio_console"
 
 static int mount_early(const char *type, const char *target, struct error *err)
 {
@@ -64,6 +68,15 @@ static int load_module(const char *name, struct error *err)
 	return error_set(err, -errno, "load %s", name);
 }
 
+/*
+ * Before hvc0 there may be a console on which each letter is dear, so the kernel may have been told
+ * to be quiet.  A console that comes is given everything from the beginning.
+ */
+static void let_the_kernel_speak(void)
+{
+	(void) klogctl(SYSLOG_CONSOLE_LEVEL, NULL, LEVEL_INFO);
+}
+
 int boot_modules(struct error *err)
 {
 	AUTO(free) char *order = NULL;
@@ -71,18 +84,23 @@ int boot_modules(struct error *err)
 	int r = file_read(AT_FDCWD, "/modules/order", ORDER_MAX, &order, NULL);
 
 	/* A kernel that has everything built in. */
-	if (r == -ENOENT)
+	if (r == -ENOENT) {
+		let_the_kernel_speak();
 		return 0;
+	}
 	if (r < 0)
 		return error_set(err, r, "read /modules/order");
 	rest = order;
 	while ((name = strsep(&rest, "\n"))) {
 		struct error why = {};
 
+		if (strncmp(name, CONSOLE_MODULE, strlen(CONSOLE_MODULE)) == 0)
+			let_the_kernel_speak();
 		/* One that does not load is missed where it is needed, with a better reason. */
 		if (name[0] && load_module(name, &why) < 0)
 			fprintf(stderr, "brume-init: %s\n", why.msg);
 	}
+	let_the_kernel_speak();
 	return 0;
 }
 

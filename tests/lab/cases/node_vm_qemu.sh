@@ -38,6 +38,7 @@ same() { # WHAT WANTED GOT
 is_up() { python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8080/", timeout=20).read()'; }
 balloon() { brume stats --machine vm -f json | get balloon balloon_bytes; }
 has_given() { same balloon $((64 << 20)) "$(balloon)"; }
+no_qemu() { if pgrep -ax qemu-system-x86; then return 1; fi; }
 
 lab-kvm
 modprobe tun
@@ -65,6 +66,6 @@ code=0
 said=$(brume launch -a --rm --vm -m 128M $HELLO one -- sh -c 'echo told; exit 7' 2>&1) || code=$?
 same "a command's end" "7 told" "$code $said"
 brume delete --force vm
-node_until 20 test -z "$(pgrep -x qemu-system-x86)"
-[ -z "$(ls run/instances state/instances 2>/dev/null | grep -v :)" ]
+node_until 20 no_qemu
+same "folders of instances" "" "$(find run/instances state/instances -mindepth 1 -maxdepth 1)"
 say "nothing is left"

@@ -131,6 +131,8 @@ static void qemu_with_input_and_kvm(void **state)
 	assert_words(text, "\n--input\n--\n");
 	assert_words(text, "\nvirtserialport,id=in,chardev=in,name=brume.in\n");
 	assert_words(text, "\n-accel\nkvm\n-cpu\nhost\n");
+	/* Letters on the serial line are exits. */
+	assert_words(text, "earlyprintk=ttyS0 console=hvc0 panic=-1 quiet\n");
 	assert_words(text, "path=/run/a,,b/guest.sock,server=on");
 	assert_null(strstr(text, "mitigations"));
 	machine_command_done(&command);
