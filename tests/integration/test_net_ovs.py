@@ -2,79 +2,27 @@
 
 A bridge that is there works with its datapath in user space; one of brume's own needs the kernel's (the lab has it).
 """
-import contextlib
 import errno
 import json
-import os
 import pathlib
-import select
 import shutil
-import signal
 import subprocess
-import time
 
 import pytest
-
 from conftest import need
 from netns import Refused, World
+from open_vswitch import OpenVSwitch
 
-SHARE = pathlib.Path(os.environ.get("OVS_PKGDATADIR", "/usr/share/openvswitch"))
-PROGRAMS = {"ovs-vswitchd": "/usr/lib/openvswitch-switch/ovs-vswitchd", "ovsdb-server": "/usr/sbin/ovsdb-server",
-            "ovsdb-tool": "/usr/bin/ovsdb-tool", "ovs-vsctl": "/usr/bin/ovs-vsctl"}
 UID, SUBNET = "aa11", "10.60.0.0/24"
 
 
-def program(name):
-    found = shutil.which(name) or PROGRAMS[name]
-    if not pathlib.Path(found).exists():
-        pytest.skip(f"{name} is not there")
-    return found
-
-
-class Switch:
+class Switch(OpenVSwitch):
     def __init__(self, net_driver, folder):
-        programs = {name: program(name) for name in PROGRAMS}
-        self.programs, self.folder = programs, folder
         self.world = World(net_driver, folder)
-        self.host, self.net = self.world.host, self.world.net
+        self.host, self.net, self.words = self.world.host, self.world.net, None
         self.host.run("mount", "-t", "tmpfs", "tmpfs", "/run")
         self.host.run("mkdir", "-m", "755", "/run/openvswitch")
-        self.host.run(programs["ovsdb-tool"], "create", str(folder / "conf.db"), str(SHARE / "vswitch.ovsschema"))
-        self.pids = {}
-        self.start_database()
-        self.vsctl("--no-wait", "init")
-        self.start_switch()
-        self.words = None
-
-    def daemon(self, name, *args):
-        pidfile = self.folder / f"{name}.pid"
-        self.host.run(self.programs[name], *args, "--detach", f"--pidfile={pidfile}", "--no-chdir", "-vsyslog:off",
-                      f"--log-file={self.folder / name}.log", f"--unixctl={self.folder / name}.ctl")
-        self.pids[name] = int(pidfile.read_text())
-
-    def start_database(self):
-        self.daemon("ovsdb-server", "--remote=punix:/run/openvswitch/db.sock", str(self.folder / "conf.db"))
-
-    def start_switch(self):
-        self.daemon("ovs-vswitchd", "unix:/run/openvswitch/db.sock")
-
-    def stop(self, name):
-        pid = self.pids.pop(name)
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        with contextlib.suppress(OSError):
-            # Its parent may be slow to notice; a dead one holds nothing.
-            while time.monotonic() < deadline:
-                if pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                    break
-                select.select([], [], [], 0.01)
-
-    def vsctl(self, *args):
-        return self.host.run(self.programs["ovs-vsctl"], "--db=unix:/run/openvswitch/db.sock", "-t", "10", *args)
-
-    def rows(self, table):
-        listed = json.loads(self.vsctl("-f", "json", "--columns=name,external_ids", "list", table))
-        return {name: dict(ids[1]) for name, ids in listed["data"]}
+        super().__init__(self.host.run, folder)
 
     def network(self, uplink="", mtu=0, uid=UID, gateway=""):
         self.net("via", "ovs", "", uplink, gateway)
@@ -82,8 +30,7 @@ class Switch:
         return self.net("network", *self.words)[0]
 
     def close(self):
-        for name in list(self.pids):
-            self.stop(name)
+        super().close()
         self.world.close()
 
 
@@ -114,12 +61,8 @@ def switch(build, scratch):
     made.close()
 
 
-def add_bridge(switch, name="br-ex"):
-    switch.vsctl("add-br", name, "--", "set", "Bridge", name, "datapath_type=netdev")
-
-
 def test_a_bridge_that_is_there(switch):
-    add_bridge(switch)
+    switch.add_bridge()
     before = switch.vsctl("show")
     assert switch.network("br-ex") == "br-ex"
     one, two = Instance(switch, "1111", 5).attach(), Instance(switch, "2222", 6).attach()
@@ -137,7 +80,7 @@ def test_a_bridge_that_is_there(switch):
 
 
 def test_what_a_crash_has_left_is_found(switch):
-    add_bridge(switch)
+    switch.add_bridge()
     switch.network("br-ex")
     Instance(switch, "1111", 5).attach()
     Instance(switch, "2222", 6).attach()
@@ -156,7 +99,7 @@ def test_what_a_crash_has_left_is_found(switch):
 
 
 def test_what_cannot_be_says_why(switch):
-    add_bridge(switch)
+    switch.add_bridge()
     with pytest.raises(Refused) as refused:
         switch.network("br-no")
     assert refused.value.args[0] == errno.ENODEV and "Open vSwitch has no such bridge" in refused.value.args[1]
@@ -176,13 +119,13 @@ def test_what_cannot_be_says_why(switch):
     with pytest.raises(Refused) as refused:
         one.attach()
     assert "Open vSwitch has no bridge br-ex" in refused.value.args[1]
-    add_bridge(switch)
+    switch.add_bridge()
     two = Instance(switch, "2222", 6).attach()
     assert one.attach().reaches(two.address)
 
 
 def test_a_switch_that_does_not_run(switch):
-    add_bridge(switch)
+    switch.add_bridge()
     switch.network("br-ex")
     Instance(switch, "1111", 5).attach()
     switch.stop("ovs-vswitchd")
@@ -196,7 +139,6 @@ def test_a_switch_that_does_not_run(switch):
     # What ends is not held up by it.
     switch.net("detach", UID, "1111")
     assert switch.net.fields("gc", "", "", "")["networks"] == 1
-    (switch.folder / "ovsdb-server.pid").unlink(missing_ok=True)
     switch.start_database()
     switch.start_switch()
     switch.net.fields("gc", "", "", "")
