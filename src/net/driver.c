@@ -118,6 +118,10 @@ static int check_macvlan(const struct link *uplink, struct error *err)
 {
 	if (uplink->flags & IFF_LOOPBACK)
 		return error_say(err, -EINVAL, "uplink %s leads nowhere", uplink->name);
+	if (strcmp(uplink->kind, "macvlan") == 0 || strcmp(uplink->kind, "macvtap") == 0)
+		return error_say(err, -EINVAL,
+				 "uplink %s is a macvlan itself: name the interface below it",
+				 uplink->name);
 	if (uplink->master)
 		return error_say(err, -EBUSY,
 				 "uplink %s is a port of a bridge or a bond, which has it to "

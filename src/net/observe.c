@@ -201,10 +201,11 @@ int net_observe(struct net *net, struct net_observed *ret, struct error *err)
 {
 	AUTO(net_observed_done) struct net_observed observed = {};
 	AUTO(ovs_things_done) struct ovs_things things = {};
-	int r = ovs_list(net, &things, err);
+	int r;
 
-	if (r < 0)
-		return r;
+	/* A switch that hangs is no reason to know nothing: what of it is not seen is not garbage.
+	 */
+	(void) ovs_list(net, &things, NULL);
 	NET_LOCKED(net);
 	r = observe_locked(net, &observed, err);
 	if (r < 0)
@@ -498,12 +499,14 @@ int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_repor
 		r = check_uids(gc.instances, "instance", err);
 	if (r == 0)
 		r = check_uids(gc.groups, "group", err);
-	if (r == 0)
-		r = remove_ovs(net, &gc, err);
 	if (r < 0)
 		return r;
-	NET_LOCKED(net);
+	net_lock(net);
 	r = gc_locked(net, &gc, err);
+	net_unlock(net);
+	/* Last, for it may hang. */
+	if (r == 0)
+		r = remove_ovs(net, &gc, err);
 	if (r == 0 && ret)
 		*ret = gc.report;
 	return r;

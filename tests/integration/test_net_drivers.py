@@ -263,12 +263,14 @@ def test_what_cannot_be_says_why(lan):
     host.ip("link", "add", "br0", "type", "bridge")
     host.ip("link", "add", "in0", "type", "veth", "peer", "name", "in1")
     host.ip("link", "set", "in0", "master", "br0", "up")
+    host.ip("link", "add", "mac0", "link", "eth0", "type", "macvlan")
     before = set(links(host))
     for driver, mode, uplink, mtu, text in (
             ("macvlan", "", "nowhere0", 0, "uplink nowhere0: the node has no such interface"),
             ("physical", "", "nowhere0", 0, "uplink nowhere0: the node has no such interface"),
             ("macvlan", "loud", "eth0", 0, "must be private, vepa, bridge or passthru"),
             ("macvlan", "", "lo", 0, "leads nowhere"),
+            ("macvlan", "", "mac0", 0, "is a macvlan itself"),
             ("macvlan", "", "off0", 0, "off0 is down; 'ip link set off0 up'"),
             ("macvlan", "", "in0", 0, "is a port of a bridge"),
             ("macvlan", "", "eth0", 9000, "mtu 9000: uplink eth0 has 1500"),
