@@ -150,7 +150,7 @@ static int do_attach(struct driver *driver, struct error *err)
 	if (fd < 0)
 		return error_set(err, -errno, "%s", path);
 	/* Ports know nothing of tunnels and uplinks, only what these leave. */
-	if (network.tunnel.vni || (network.uplink && network.uplink[0]))
+	if (network.tunnel.vni || (network.driver && network.driver[0]))
 		network.mtu = driver->mtu;
 	network.tunnel = (struct tunnel_spec){};
 	return port_attach(driver->net, &spec, fd, err);
