@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
+#include "cli/balancer.h"
 #include "cli/batch.h"
 #include "cli/cli.h"
 #include "cli/listing.h"
@@ -243,50 +244,6 @@ static int finish(struct cli *cli, const char *doing, const char *name, const js
 	return r < 0 ? r : listing_get(cli, "balancers", name, ret, err);
 }
 
-static void put_listens(struct strbuf *out, const json_t *balancer)
-{
-	const json_t *one;
-	size_t i;
-
-	json_array_foreach(resource_at(balancer, "spec.listen"), i, one)
-	{
-		const char *address = resource_text(one, "address");
-		const char *protocol = resource_text(one, "protocol");
-
-		strbuf_puts(out, i > 0 ? ", " : "");
-		if (address)
-			strbuf_printf(out, strchr(address, ':') ? "[%s]:" : "%s:", address);
-		strbuf_printf(out, "%lld->%lld", (long long) resource_int(one, "port", 0),
-			      (long long) resource_int(one, "target_port", 0));
-		if (protocol && strcmp(protocol, "tcp") != 0)
-			strbuf_printf(out, "/%s", protocol);
-	}
-}
-
-static void put_vip(struct strbuf *out, const json_t *balancer)
-{
-	const char *ipv4 = resource_text(balancer, "spec.vip.ipv4");
-	const char *ipv6 = resource_text(balancer, "spec.vip.ipv6");
-
-	strbuf_printf(out, "%s%s%s", ipv4 ? ipv4 : "", ipv4 && ipv6 ? ", " : "", ipv6 ? ipv6 : "");
-}
-
-/* How many members take connections, of how many. */
-static void put_up(struct strbuf *out, const json_t *balancer)
-{
-	const json_t *list = resource_at(balancer, "status.members"), *one;
-	size_t up = 0, i;
-
-	json_array_foreach(list, i, one)
-	{
-		const char *health = resource_text(one, "health");
-
-		up += !json_is_true(resource_at(one, "draining")) && health &&
-		      (strcmp(health, "none") == 0 || strcmp(health, "healthy") == 0);
-	}
-	strbuf_printf(out, "%zu/%zu", up, json_array_size(list));
-}
-
 static void show_changed(struct cli *cli, const char *name, const char *did, const json_t *balancer)
 {
 	AUTO(strbuf_done) struct strbuf listens = {}, vip = {}, up = {};
@@ -300,9 +257,9 @@ static void show_changed(struct cli *cli, const char *name, const char *did, con
 		fprintf(cli->out, "%s\n", name);
 		return;
 	}
-	put_listens(&listens, balancer);
-	put_vip(&vip, balancer);
-	put_up(&up, balancer);
+	balancer_put_listens(&listens, balancer);
+	balancer_put_vip(&vip, balancer);
+	balancer_put_up(&up, balancer);
 	fprintf(cli->out, "%s %s  %s%s%s  members %s%s%s\n", name, did, strbuf_str(&listens),
 		vip.size > 0 ? "  vip " : "", strbuf_str(&vip), strbuf_str(&up), error ? ": " : "",
 		error ? error : "");
@@ -469,124 +426,7 @@ static int drain_run(struct cli *cli, const void *userdata, const struct argumen
 	return 0;
 }
 
-/* ---- list, show, delete ---- */
-
-static const struct column balancer_columns[] = {
-	{ .title = "NAME" },      { .title = "STATE", .state = true },
-	{ .title = "LISTEN" },    { .title = "VIP", .wide = true },
-	{ .title = "MEMBERS" },   { .title = "SELECTOR", .elastic = true },
-	{ .title = "ALGORITHM" }, {},
-};
-
-static void balancer_row(struct cli *cli, struct table *table, const json_t *balancer)
-{
-	AUTO(strbuf_done) struct strbuf listens = {}, vip = {}, up = {};
-
-	(void) cli;
-	put_listens(&listens, balancer);
-	put_vip(&vip, balancer);
-	put_up(&up, balancer);
-	table_cell(table, resource_text(balancer, "meta.name"));
-	table_cell(table, resource_text(balancer, "status.state"));
-	table_cell(table, strbuf_str(&listens));
-	table_cell(table, vip.size > 0 ? strbuf_str(&vip) : NULL);
-	table_cell(table, strbuf_str(&up));
-	table_cell(table, resource_text(balancer, "spec.selector"));
-	table_cell(table, resource_text(balancer, "spec.algorithm"));
-}
-
-static int list_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
-		    struct error *err)
-{
-	(void) userdata;
-	(void) arguments;
-	return listing_print(cli, "/balancers?recursion=1", balancer_columns, balancer_row, false,
-			     err);
-}
-
-static void put_check(struct strbuf *out, const json_t *balancer)
-{
-	const char *type = resource_text(balancer, "spec.check.type");
-	const char *path = resource_text(balancer, "spec.check.path");
-	int64_t port = resource_int(balancer, "spec.check.port", 0);
-
-	strbuf_puts(out, type ? type : "none");
-	if (!type || strcmp(type, "none") == 0)
-		return;
-	if (port)
-		strbuf_printf(out, ":%lld", (long long) port);
-	strbuf_printf(out, "%s%s, every %lld ms, rise %lld, fall %lld", path ? " " : "",
-		      path ? path : "",
-		      (long long) resource_int(balancer, "spec.check.interval_ms", 0),
-		      (long long) resource_int(balancer, "spec.check.rise", 0),
-		      (long long) resource_int(balancer, "spec.check.fall", 0));
-}
-
-static void put_members(struct strbuf *out, const json_t *balancer)
-{
-	const json_t *one;
-	size_t i;
-
-	json_array_foreach(resource_at(balancer, "status.members"), i, one)
-	{
-		AUTO(strbuf_done) struct strbuf text = {};
-		const char *name = resource_text(one, "instance"), *why = resource_text(one, "why");
-		const char *health = resource_text(one, "health");
-		const char *address = resource_text(one, "address");
-		int64_t connections = resource_int(one, "connections", -1);
-
-		strbuf_printf(&text, "%s %s", name ? name : "?", address ? address : "");
-		if (health && strcmp(health, "none") != 0)
-			strbuf_printf(&text, " %s", health);
-		if (json_is_true(resource_at(one, "drained")))
-			strbuf_puts(&text, " drained");
-		else if (json_is_true(resource_at(one, "draining")))
-			strbuf_puts(&text, " draining");
-		if (connections >= 0)
-			strbuf_printf(&text, " %lld connections", (long long) connections);
-		if (why)
-			strbuf_printf(&text, " (%s)", why);
-		listing_fact(out, i == 0 ? "members" : "", strbuf_str(&text));
-	}
-}
-
-static int show_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
-		    struct error *err)
-{
-	AUTO(strbuf_done) struct strbuf out = {}, listens = {}, vip = {}, check = {};
-	AUTO(json_decref) json_t *balancer = NULL;
-	AUTO(free) char *drain = NULL;
-	int r = listing_get(cli, "balancers", arguments->words[0], &balancer, err);
-
-	(void) userdata;
-	if (r < 0)
-		return r;
-	if (cli->style.format == FORMAT_JSON) {
-		cli_print_json(cli, balancer);
-		return 0;
-	}
-	put_listens(&listens, balancer);
-	put_vip(&vip, balancer);
-	put_check(&check, balancer);
-	drain = mem_printf("%lld s", (long long) resource_int(balancer, "spec.drain_s", 0));
-	listing_fact(&out, "name", resource_name(balancer));
-	listing_fact(&out, "uid", resource_text(balancer, "meta.uid"));
-	listing_fact(&out, "project", resource_text(balancer, "meta.project"));
-	listing_fact(&out, "state", resource_text(balancer, "status.state"));
-	listing_fact(&out, "error", resource_text(balancer, "status.error"));
-	listing_fact_time(&out, "created", balancer, "meta.created");
-	listing_fact(&out, "listens at", strbuf_str(&listens));
-	listing_fact(&out, "vip", strbuf_str(&vip));
-	listing_fact(&out, "network", resource_text(balancer, "spec.network"));
-	listing_fact(&out, "selector", resource_text(balancer, "spec.selector"));
-	listing_fact(&out, "algorithm", resource_text(balancer, "spec.algorithm"));
-	listing_fact(&out, "check", strbuf_str(&check));
-	listing_fact(&out, "drain", drain);
-	put_members(&out, balancer);
-	listing_fact_map(&out, "labels", resource_at(balancer, "meta.labels"));
-	fputs(strbuf_str(&out), cli->out);
-	return 0;
-}
+/* ---- delete ---- */
 
 static int delete_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		      struct error *err)
@@ -653,25 +493,6 @@ static const struct verb balancer_verb_drain = {
 	.completion = COMPLETE_BALANCER,
 	.completion2 = COMPLETE_INSTANCE,
 	.run = drain_run,
-};
-
-static const struct verb balancer_verb_list = {
-	.name = "list",
-	.alias = "ls",
-	.synopsis = "",
-	.summary = "List the load balancers",
-	.run = list_run,
-};
-
-static const struct verb balancer_verb_show = {
-	.name = "show",
-	.alias = "info",
-	.synopsis = "NAME",
-	.summary = "Show all about a load balancer, and its members",
-	.words_min = 1,
-	.words_max = 1,
-	.completion = COMPLETE_BALANCER,
-	.run = show_run,
 };
 
 static const struct verb balancer_verb_delete = {
