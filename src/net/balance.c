@@ -26,8 +26,8 @@
 
 struct entry {
 	char uid[NAME_UID_MAX + 1];
-	struct balance_wish plan;
-	bool known; /* what the kernel has of it is what `plan` says */
+	struct balance_wish wish;
+	bool known; /* what the kernel has of it is what `wish` says */
 	UT_hash_handle hh;
 };
 
@@ -40,7 +40,7 @@ struct balance {
 static void entry_free(struct balance *balance, struct entry *entry)
 {
 	HASH_DEL(balance->entries, entry);
-	balance_wish_done(&entry->plan);
+	balance_wish_done(&entry->wish);
 	free(entry);
 }
 
@@ -118,7 +118,7 @@ static int take_fingerprint(struct net *net, uint64_t *ret)
 
 /* ---- the script that changes one balancer ---- */
 
-static int put_elements(struct net *net, const char *uid, const struct balance_wish *plan,
+static int put_elements(struct net *net, const char *uid, const struct balance_wish *wish,
 			struct strbuf *script, struct error *err)
 {
 	AUTO(balance_elements_done) struct balance_elements there = { .uid = uid }, wanted = {};
@@ -130,8 +130,8 @@ static int put_elements(struct net *net, const char *uid, const struct balance_w
 		r = balance_read_chains(net, start, &chains, err);
 	if (r < 0)
 		return r;
-	if (plan)
-		balance_wish_elements(uid, plan, &wanted);
+	if (wish)
+		balance_wish_elements(uid, wish, &wanted);
 	for (size_t i = 0; i < there.count; i++)
 		if (!balance_elements_have(&wanted, &there.list[i]))
 			balance_put_element(script, net->prefix, false, &there.list[i], NULL);
@@ -141,10 +141,10 @@ static int put_elements(struct net *net, const char *uid, const struct balance_w
 	for (size_t i = 0; chains && chains[i]; i++) {
 		bool used = false;
 
-		for (size_t k = 0; plan && k < plan->place_count && !used; k++) {
+		for (size_t k = 0; wish && k < wish->place_count && !used; k++) {
 			char name[BALANCE_CHAIN_SIZE];
 
-			balance_chain_name(uid, &plan->places[k], name);
+			balance_chain_name(uid, &wish->places[k], name);
 			used = strcmp(name, chains[i]) == 0;
 		}
 		if (!used)
@@ -155,33 +155,33 @@ static int put_elements(struct net *net, const char *uid, const struct balance_w
 	return 0;
 }
 
-static void put_maps(struct net *net, const char *uid, const struct balance_wish *plan,
+static void put_maps(struct net *net, const char *uid, const struct balance_wish *wish,
 		     struct strbuf *script)
 {
 	balance_put_map(
 		script, net->prefix, uid, false,
-		&(struct balance_choice){ plan->members4, plan->slots4, plan->slot_count4 });
+		&(struct balance_choice){ wish->members4, wish->slots4, wish->slot_count4 });
 	if (net->ipv6)
 		balance_put_map(script, net->prefix, uid, true,
-				&(struct balance_choice){ plan->members6, plan->slots6,
-							  plan->slot_count6 });
+				&(struct balance_choice){ wish->members6, wish->slots6,
+							  wish->slot_count6 });
 }
 
 /* The whole balancer, whatever there is of it; `old`: that is in force, NULL = not known. */
 static int put_balancer(struct net *net, const char *uid, const struct balance_wish *old,
-			const struct balance_wish *plan, struct strbuf *script, struct error *err)
+			const struct balance_wish *wish, struct strbuf *script, struct error *err)
 {
 	bool same_chains =
-		old && balance_wish_same_places(old, plan) && old->algorithm == plan->algorithm &&
-		old->slot_count4 == plan->slot_count4 && old->slot_count6 == plan->slot_count6;
+		old && balance_wish_same_places(old, wish) && old->algorithm == wish->algorithm &&
+		old->slot_count4 == wish->slot_count4 && old->slot_count6 == wish->slot_count6;
 
-	put_maps(net, uid, plan, script);
-	for (size_t i = 0; !same_chains && i < plan->place_count; i++)
-		balance_put_chain(script, net->prefix, uid, &plan->places[i], plan->algorithm,
-				  plan->slot_count4, plan->slot_count6);
-	if (old && balance_wish_same_places(old, plan))
+	put_maps(net, uid, wish, script);
+	for (size_t i = 0; !same_chains && i < wish->place_count; i++)
+		balance_put_chain(script, net->prefix, uid, &wish->places[i], wish->algorithm,
+				  wish->slot_count4, wish->slot_count6);
+	if (old && balance_wish_same_places(old, wish))
 		return 0;
-	return put_elements(net, uid, plan, script, err);
+	return put_elements(net, uid, wish, script, err);
 }
 
 /* Runs a script about our table, and remembers how that is now. */
@@ -203,25 +203,25 @@ static int run(struct net *net, const struct strbuf *script, struct error *err)
 
 /* ---- the addresses of balancers ---- */
 
-static int ensure_vips(struct net *net, const struct balance_wish *plan, struct error *err)
+static int ensure_vips(struct net *net, const struct balance_wish *wish, struct error *err)
 {
-	const struct route_ip *vips[] = { &plan->vip4, &plan->vip6 };
+	const struct route_ip *vips[] = { &wish->vip4, &wish->vip6 };
 	char text[ADDRESS_TEXT_SIZE];
 	struct link bridge;
 	int r;
 
-	if (!plan->vip4.family && !plan->vip6.family)
+	if (!wish->vip4.family && !wish->vip6.family)
 		return 0;
-	r = link_find(net->nl, plan->bridge, &bridge);
+	r = link_find(net->nl, wish->bridge, &bridge);
 	if (r < 0)
 		return error_set(err, r, "cannot find bridge %s of the balancer's network",
-				 plan->bridge);
+				 wish->bridge);
 	for (size_t i = 0; i < ARRAY_COUNT(vips); i++) {
 		if (!vips[i]->family)
 			continue;
 		r = route_add_alias(net->nl, bridge.index, vips[i]);
 		if (r < 0)
-			return error_set(err, r, "cannot give %s the address %s%s", plan->bridge,
+			return error_set(err, r, "cannot give %s the address %s%s", wish->bridge,
 					 address_text(vips[i], text), net_detail(net->nl));
 	}
 	return 0;
@@ -261,14 +261,14 @@ static int check_bind(const struct balance_place *place, const struct route_ip *
 }
 
 /* What we do not have yet must be nobody's. */
-static int check_free(struct net *net, const char *uid, struct balance_wish *plan,
+static int check_free(struct net *net, const char *uid, struct balance_wish *wish,
 		      struct error *err)
 {
 	AUTO(balance_elements_done) struct balance_elements there = { .uid = uid };
 	int r = balance_read_elements(net, &there, err);
 
-	for (size_t i = 0; r == 0 && i < plan->place_count; i++) {
-		struct balance_place *place = &plan->places[i];
+	for (size_t i = 0; r == 0 && i < wish->place_count; i++) {
+		struct balance_place *place = &wish->places[i];
 		struct balance_element element;
 		enum balance_set set = !place->address.family              ? BALANCE_ANY
 				       : place->address.family == AF_INET6 ? BALANCE_NODE6
@@ -276,7 +276,7 @@ static int check_free(struct net *net, const char *uid, struct balance_wish *pla
 
 		if (place->vip)
 			continue;
-		balance_element_make(&element, set, plan->bridge, &place->address, place);
+		balance_element_make(&element, set, wish->bridge, &place->address, place);
 		place->fresh = !balance_elements_have(&there, &element);
 		if (!place->fresh)
 			continue;
@@ -292,16 +292,16 @@ static int check_free(struct net *net, const char *uid, struct balance_wish *pla
 }
 
 /* UDP flows that began before anybody listened go nowhere. */
-static void forget_old_flows(struct net *net, const struct balance_wish *plan)
+static void forget_old_flows(struct net *net, const struct balance_wish *wish)
 {
 	struct netlink *nl = nft_netlink(rules_nft(net->rules));
 
-	for (size_t i = 0; i < plan->place_count; i++) {
-		if (plan->places[i].protocol != IPPROTO_UDP || !plan->places[i].fresh)
+	for (size_t i = 0; i < wish->place_count; i++) {
+		if (wish->places[i].protocol != IPPROTO_UDP || !wish->places[i].fresh)
 			continue;
-		(void) nft_flow_forget(nl, AF_INET, IPPROTO_UDP, plan->places[i].port);
+		(void) nft_flow_forget(nl, AF_INET, IPPROTO_UDP, wish->places[i].port);
 		if (net->ipv6)
-			(void) nft_flow_forget(nl, AF_INET6, IPPROTO_UDP, plan->places[i].port);
+			(void) nft_flow_forget(nl, AF_INET6, IPPROTO_UDP, wish->places[i].port);
 	}
 }
 
@@ -318,7 +318,7 @@ static struct entry *entry_find_or_new(struct balance *balance, const char *uid)
 	return entry;
 }
 
-static int commit(struct net *net, struct entry *entry, const struct balance_wish *plan,
+static int commit(struct net *net, struct entry *entry, const struct balance_wish *wish,
 		  struct error *err)
 {
 	int r = 0;
@@ -329,7 +329,7 @@ static int commit(struct net *net, struct entry *entry, const struct balance_wis
 
 		if (!net->balance->skeleton)
 			balance_put_skeleton(&script, net->prefix, net->ipv6);
-		r = put_balancer(net, entry->uid, entry->known ? &entry->plan : NULL, plan, &script,
+		r = put_balancer(net, entry->uid, entry->known ? &entry->wish : NULL, wish, &script,
 				 err);
 		if (r == 0)
 			r = run(net, &script, err);
@@ -342,30 +342,30 @@ static int commit(struct net *net, struct entry *entry, const struct balance_wis
 
 int balance_ensure(struct net *net, const struct balance_spec *spec, struct error *err)
 {
-	AUTO(balance_wish_done) struct balance_wish plan = {};
+	AUTO(balance_wish_done) struct balance_wish wish = {};
 	struct entry *entry;
-	int r = balance_wish_make(spec, net->prefix, net->ipv6, &plan, err);
+	int r = balance_wish_make(spec, net->prefix, net->ipv6, &wish, err);
 
 	if (r < 0)
 		return r;
 	NET_LOCKED(net);
 	entry = entry_find_or_new(net->balance, spec->uid);
-	if (!entry->known || !balance_wish_same_places(&entry->plan, &plan))
-		r = check_free(net, spec->uid, &plan, err);
+	if (!entry->known || !balance_wish_same_places(&entry->wish, &wish))
+		r = check_free(net, spec->uid, &wish, err);
 	if (r == 0)
-		r = ensure_vips(net, &plan, err);
+		r = ensure_vips(net, &wish, err);
 	if (r == 0)
-		r = commit(net, entry, &plan, err);
+		r = commit(net, entry, &wish, err);
 	if (r < 0) {
 		/* Nothing of it is in the kernel: there is nothing to be repaired. */
-		if (!entry->plan.places)
+		if (!entry->wish.places)
 			entry_free(net->balance, entry);
 		return r;
 	}
-	forget_old_flows(net, &plan);
-	balance_wish_done(&entry->plan);
-	entry->plan = plan;
-	plan = (struct balance_wish){};
+	forget_old_flows(net, &wish);
+	balance_wish_done(&entry->wish);
+	entry->wish = wish;
+	wish = (struct balance_wish){};
 	return 0;
 }
 
@@ -455,9 +455,9 @@ int balance_repair(struct net *net, bool *ret_damaged, struct error *err)
 	HASH_ITER(hh, net->balance->entries, entry, next)
 	{
 		if (r == 0)
-			r = ensure_vips(net, &entry->plan, err);
+			r = ensure_vips(net, &entry->wish, err);
 		if (r == 0)
-			r = put_balancer(net, entry->uid, NULL, &entry->plan, &script, err);
+			r = put_balancer(net, entry->uid, NULL, &entry->wish, &script, err);
 	}
 	return r < 0 ? r : run(net, &script, err);
 }

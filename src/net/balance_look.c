@@ -21,14 +21,12 @@ void balance_table_name(const struct net *net, char ret[BALANCE_TABLE_SIZE])
 	snprintf(ret, BALANCE_TABLE_SIZE, "%s-b", net->prefix);
 }
 
-/* Elements of the shared sets: those of one balancer, or of all (uid NULL). */
-
 static void take_element(const struct nft_element *element, void *data)
 {
 	struct balance_elements *elements = data;
 	struct balance_element *added;
 
-	if (elements->uid && strcmp(element->comment, elements->uid) != 0)
+	if (strcmp(element->comment, elements->uid) != 0)
 		return;
 	added = balance_elements_add(elements);
 	*added = (struct balance_element){ .set = elements->set, .key_size = element->key_size };

@@ -10,14 +10,14 @@
 #include "base/mem.h"
 #include "net/address.h"
 
-void balance_wish_done(struct balance_wish *plan)
+void balance_wish_done(struct balance_wish *wish)
 {
-	free(plan->places);
-	free(plan->members4);
-	free(plan->members6);
-	free(plan->slots4);
-	free(plan->slots6);
-	*plan = (struct balance_wish){};
+	free(wish->places);
+	free(wish->members4);
+	free(wish->members6);
+	free(wish->slots4);
+	free(wish->slots6);
+	*wish = (struct balance_wish){};
 }
 static int parse_ip(const char *text, int family, const char *what, struct route_ip *ret,
 		    struct error *err)
@@ -56,20 +56,20 @@ static int parse_place(const struct balance_listen *listen, struct balance_place
 	return 0;
 }
 
-static int parse_places(const struct balance_spec *spec, struct balance_wish *plan,
+static int parse_places(const struct balance_spec *spec, struct balance_wish *wish,
 			struct error *err)
 {
 	if (spec->listen_count == 0 || spec->listen_count > BALANCE_LISTEN_MAX)
 		return error_say(err, -EINVAL, "a balancer listens at 1 to %d ports",
 				 BALANCE_LISTEN_MAX);
-	plan->places = mem_new0_array(struct balance_place, spec->listen_count);
-	plan->place_count = spec->listen_count;
+	wish->places = mem_new0_array(struct balance_place, spec->listen_count);
+	wish->place_count = spec->listen_count;
 	for (size_t i = 0; i < spec->listen_count; i++) {
-		int r = parse_place(&spec->listens[i], &plan->places[i], err);
+		int r = parse_place(&spec->listens[i], &wish->places[i], err);
 
 		if (r < 0)
 			return r;
-		if (plan->places[i].vip && !plan->vip4.family && !plan->vip6.family)
+		if (wish->places[i].vip && !wish->vip4.family && !wish->vip6.family)
 			return error_say(err, -EINVAL, "the balancer has no address of its own");
 	}
 	return 0;
@@ -106,7 +106,7 @@ static int parse_members(const struct balance_spec *spec, int family, struct rou
 }
 
 int balance_wish_make(const struct balance_spec *spec, const char *prefix, bool ipv6,
-		      struct balance_wish *plan, struct error *err)
+		      struct balance_wish *wish, struct error *err)
 {
 	int r = 0;
 
@@ -115,28 +115,28 @@ int balance_wish_make(const struct balance_spec *spec, const char *prefix, bool 
 	if (spec->member_count > BALANCE_MEMBER_MAX)
 		return error_say(err, -E2BIG, "a balancer has %d members at most",
 				 BALANCE_MEMBER_MAX);
-	plan->routed = spec->routed;
-	plan->algorithm = spec->algorithm;
-	name_bridge(prefix, spec->network_uid, plan->bridge);
-	r = parse_ip(spec->vip4, AF_INET, "vip", &plan->vip4, err);
+	wish->routed = spec->routed;
+	wish->algorithm = spec->algorithm;
+	name_bridge(prefix, spec->network_uid, wish->bridge);
+	r = parse_ip(spec->vip4, AF_INET, "vip", &wish->vip4, err);
 	if (r == 0)
-		r = parse_ip(spec->vip6, AF_INET6, "vip", &plan->vip6, err);
+		r = parse_ip(spec->vip6, AF_INET6, "vip", &wish->vip6, err);
 	if (r == 0)
-		r = parse_places(spec, plan, err);
+		r = parse_places(spec, wish, err);
 	if (r == 0)
-		r = parse_members(spec, AF_INET, &plan->members4, &plan->slots4, &plan->slot_count4,
+		r = parse_members(spec, AF_INET, &wish->members4, &wish->slots4, &wish->slot_count4,
 				  err);
 	if (r == 0 && ipv6)
-		r = parse_members(spec, AF_INET6, &plan->members6, &plan->slots6,
-				  &plan->slot_count6, err);
+		r = parse_members(spec, AF_INET6, &wish->members6, &wish->slots6,
+				  &wish->slot_count6, err);
 	return r;
 }
 
 int balance_check(const struct balance_spec *spec, struct error *err)
 {
-	AUTO(balance_wish_done) struct balance_wish plan = {};
+	AUTO(balance_wish_done) struct balance_wish wish = {};
 
-	return balance_wish_make(spec, "check", true, &plan, err);
+	return balance_wish_make(spec, "check", true, &wish, err);
 }
 
 static bool same_place(const struct balance_place *a, const struct balance_place *b)
@@ -172,17 +172,17 @@ struct balance_element *balance_elements_add(struct balance_elements *elements)
 }
 
 static void want_element(struct balance_elements *wanted, enum balance_set set,
-			 const struct balance_wish *plan, const struct route_ip *ip,
+			 const struct balance_wish *wish, const struct route_ip *ip,
 			 const struct balance_place *place, const char *chain)
 {
 	struct balance_element *element = balance_elements_add(wanted);
 
-	balance_element_make(element, set, plan->bridge, ip, place);
+	balance_element_make(element, set, wish->bridge, ip, place);
 	if (chain)
 		memcpy(element->chain, chain, strlen(chain) + 1);
 }
 
-static void want_vip(struct balance_elements *wanted, const struct balance_wish *plan,
+static void want_vip(struct balance_elements *wanted, const struct balance_wish *wish,
 		     const struct route_ip *vip, const struct balance_place *place,
 		     const char *chain)
 {
@@ -190,16 +190,16 @@ static void want_vip(struct balance_elements *wanted, const struct balance_wish 
 
 	if (!vip->family)
 		return;
-	want_element(wanted, ipv6 ? BALANCE_VIP6 : BALANCE_VIP4, plan, vip, place, chain);
-	want_element(wanted, ipv6 ? BALANCE_OWN6 : BALANCE_OWN4, plan, vip, place, chain);
-	if (plan->routed)
-		want_element(wanted, ipv6 ? BALANCE_FAR6 : BALANCE_FAR4, plan, vip, place, chain);
+	want_element(wanted, ipv6 ? BALANCE_VIP6 : BALANCE_VIP4, wish, vip, place, chain);
+	want_element(wanted, ipv6 ? BALANCE_OWN6 : BALANCE_OWN4, wish, vip, place, chain);
+	if (wish->routed)
+		want_element(wanted, ipv6 ? BALANCE_FAR6 : BALANCE_FAR4, wish, vip, place, chain);
 }
 
-void balance_wish_elements(const char *uid, const struct balance_wish *plan,
+void balance_wish_elements(const char *uid, const struct balance_wish *wish,
 			   struct balance_elements *wanted)
 {
-	const struct route_ip *vips[] = { &plan->vip4, &plan->vip6 };
+	const struct route_ip *vips[] = { &wish->vip4, &wish->vip6 };
 	char chain[BALANCE_CHAIN_SIZE];
 
 	for (size_t i = 0; i < ARRAY_COUNT(vips); i++) {
@@ -207,25 +207,25 @@ void balance_wish_elements(const char *uid, const struct balance_wish *plan,
 
 		if (!vips[i]->family)
 			continue;
-		want_element(wanted, ipv6 ? BALANCE_VIPS6 : BALANCE_VIPS4, plan, vips[i], NULL,
+		want_element(wanted, ipv6 ? BALANCE_VIPS6 : BALANCE_VIPS4, wish, vips[i], NULL,
 			     NULL);
-		want_element(wanted, ipv6 ? BALANCE_HOME6 : BALANCE_HOME4, plan, vips[i], NULL,
+		want_element(wanted, ipv6 ? BALANCE_HOME6 : BALANCE_HOME4, wish, vips[i], NULL,
 			     NULL);
 	}
-	for (size_t i = 0; i < plan->place_count; i++) {
-		const struct balance_place *place = &plan->places[i];
+	for (size_t i = 0; i < wish->place_count; i++) {
+		const struct balance_place *place = &wish->places[i];
 
 		balance_chain_name(uid, place, chain);
 		if (place->vip) {
-			want_vip(wanted, plan, &plan->vip4, place, chain);
-			want_vip(wanted, plan, &plan->vip6, place, chain);
+			want_vip(wanted, wish, &wish->vip4, place, chain);
+			want_vip(wanted, wish, &wish->vip6, place, chain);
 		} else if (place->address.family) {
 			want_element(wanted,
 				     place->address.family == AF_INET6 ? BALANCE_NODE6
 								       : BALANCE_NODE4,
-				     plan, &place->address, place, chain);
+				     wish, &place->address, place, chain);
 		} else {
-			want_element(wanted, BALANCE_ANY, plan, NULL, place, chain);
+			want_element(wanted, BALANCE_ANY, wish, NULL, place, chain);
 		}
 	}
 }

@@ -302,7 +302,7 @@ static int do_guard(struct driver *driver, struct error *err)
 struct balancer {
 	struct balance_spec spec;
 	struct balance_listen listens[WORDS_MAX];
-	struct balance_member members[WORDS_MAX];
+	struct balance_member members[BALANCE_MEMBER_MAX + 1];
 };
 
 /* UID NETWORK routed|- VIP4 VIP6 rr|lc|sh LISTEN;.. MEMBER;..: a LISTEN is PROTOCOL,ADDRESS,PORT,
@@ -336,7 +336,7 @@ static void balancer_words(struct driver *driver, struct balancer *ret)
 		if (listen->vip)
 			listen->address = NULL;
 	}
-	while ((one = strsep(&members, ";")) && spec->member_count < WORDS_MAX) {
+	while ((one = strsep(&members, ";")) && spec->member_count <= BALANCE_MEMBER_MAX) {
 		struct balance_member *member = &ret->members[spec->member_count];
 
 		member->ipv4 = strsep(&one, ",");
@@ -366,7 +366,7 @@ static int do_balance_forget(struct driver *driver, struct error *err)
 static int do_balance_count(struct driver *driver, struct error *err)
 {
 	struct balancer balancer;
-	uint32_t counts[WORDS_MAX];
+	uint32_t counts[BALANCE_MEMBER_MAX + 1];
 	int r;
 
 	balancer_words(driver, &balancer);

@@ -309,6 +309,24 @@ def test_many_balancers_stand_apart_and_leave_nothing(world):
     assert world.host.run("nft", "-a", "list", "ruleset") == rules
 
 
+@pytest.mark.parametrize("algorithm", ["rr", "lc", "sh"])
+def test_a_thousand_members(world, algorithm):
+    it = Balanced(world, count=1)
+    real, listens = it.members[0], ";".join(f"tcp,,{80 + n},8080" for n in range(20))
+    words = list(it.words(algorithm=algorithm, listen=listens))
+    others = [f"10.90.1.{n % 200 + 20},fd00:90:1::{n + 1000:x},0" for n in range(1000)]
+    words[7] = ";".join(others[:-1] + [f"{real.ipv4},{real.ipv6},0"])
+    world.net("balance", *words)
+    assert real.ipv4 in world.net("balance-members", UID)
+    assert world.net("repair") == ["fine"]
+    words[7] = ";".join([*others, others[0]])
+    with pytest.raises(Refused) as refused:
+        world.net("balance", *words)
+    assert refused.value.args == (errno.E2BIG, "a balancer has 1000 members at most")
+    it.ensure(algorithm=algorithm, listen=listens)
+    assert sum(it.spread(world.outside, HOST4, 3, port=99)[0].values()) == 3
+
+
 def test_takes_over_what_another_life_has_left(world):
     it = Balanced(world)
     it.ensure(listen="tcp,,80,8080;tcp,,81,8080")
