@@ -23,6 +23,7 @@
 #include "agent/network_actor.h"
 #include "agent/probe.h"
 #include "agent/stream.h"
+#include "agent/traffic.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -370,6 +371,7 @@ static void agent_free(struct agent *agent)
 	pool_free(agent->pool);
 	pool_free(agent->slow_pool);
 	pool_free(agent->files_pool);
+	traffic_keeper_free(agent->traffic);
 	instance_actors_free(agent);
 	probes_free(agent);
 	balancer_actors_free(agent);
@@ -453,6 +455,7 @@ int agent_run(const struct agent_options *options, struct error *err)
 		return r;
 	agent_scan(agent);
 	freeze_undo_all(agent);
+	agent->traffic = traffic_keeper_new(agent);
 	r = net_watch_new(agent, &agent->net_watch, err);
 	if (r == 0)
 		r = keeper_watch_new(agent, &agent->keeper, err);

@@ -2,8 +2,9 @@
 /*
  * agent/agent_internal.h - what the actors share: the agent itself.
  *
- * All of it belongs to the loop's thread, except `options`, `images`, `net`, `cgroups` and
- * the ids, which never change after the start and may be used by steps on worker threads.
+ * All of it belongs to the loop's thread, except `options`, `images`, `net`, `cgroups`,
+ * `traffic` and the ids, which never change after the start and may be used by steps on worker
+ * threads.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +32,7 @@ struct network_actor;
 struct pool;
 struct probe;
 struct stream;
+struct traffic_keeper;
 
 enum { BOOT_ID_SIZE = 37 };
 
@@ -50,6 +52,7 @@ struct agent {
 	struct link *link;
 	struct keeper_watch *keeper;
 	struct net_watch *net_watch;
+	struct traffic_keeper *traffic;
 
 	struct instance_actor *instances; /* hash by uid */
 	struct network_actor *network_actors;

@@ -387,6 +387,17 @@ void instance_actors_each_running(struct agent *agent, instance_running_fn fn, v
 	}
 }
 
+void instance_actors_each(struct agent *agent, instance_fn fn, void *data)
+{
+	struct instance_actor *actor, *next;
+
+	HASH_ITER(hh, agent->instances, actor, next)
+	{
+		if (actor->want)
+			fn(actor->want->instance, is_running(actor), data);
+	}
+}
+
 int instance_find_stdio(struct agent *agent, const char *uid, struct instance_stdio *ret)
 {
 	struct instance_actor *actor = actor_find(agent, uid);

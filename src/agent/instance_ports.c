@@ -8,6 +8,7 @@
 
 #include "agent/agent_internal.h"
 #include "agent/instance_task.h"
+#include "agent/traffic.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -120,7 +121,8 @@ bool instance_ports_same(const struct instance_spec *a, const struct instance_sp
 	size_t i = next_wanted(a, 0), k = next_wanted(b, 0);
 
 	while (i < a->port_count && k < b->port_count) {
-		if (strcmp(a->ports[i].uid, b->ports[k].uid) != 0)
+		if (strcmp(a->ports[i].uid, b->ports[k].uid) != 0 ||
+		    !port_limits_equal(&a->ports[i].limits, &b->ports[k].limits))
 			return false;
 		i = next_wanted(a, i + 1);
 		k = next_wanted(b, k + 1);
@@ -164,6 +166,9 @@ struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
 		.leads_out = (int) i == instance_networks_outlet(spec, &task->networks),
 		.groups = NULL,
 		.spoofing = port->spoofing,
+		.limits = { .ingress_bps = port->limits.ingress_bps,
+			    .egress_bps = port->limits.egress_bps,
+			    .burst_bytes = port->limits.burst_bytes },
 	};
 }
 
@@ -232,6 +237,8 @@ static int remove_leaving(struct instance_task *task, int netns_fd)
 		if (r == 0 && netns_fd >= 0)
 			r = port_remove_inside(task->agent->net, port->interface, port->mac,
 					       netns_fd, &task->err);
+		if (r == 0)
+			r = traffic_save_gone(task->agent, task->uid, port, 1, &task->err);
 	}
 	task->stuck = r < 0;
 	return r;
@@ -288,5 +295,8 @@ int instance_ports_detach(struct instance_task *task)
 	for (size_t i = 0; r == 0 && i < spec->port_count; i++)
 		r = port_detach(task->agent->net, spec->ports[i].network_uid, spec->ports[i].uid,
 				&task->err);
+	if (r == 0)
+		r = traffic_save_gone(task->agent, task->uid, spec->ports, spec->port_count,
+				      &task->err);
 	return r;
 }

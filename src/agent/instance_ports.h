@@ -50,7 +50,7 @@ struct instance_names {
 void instance_networks_names(const struct instance_spec *spec,
 			     const struct instance_networks *networks, struct instance_names *ret);
 
-/* Do both want the same ports to be there? */
+/* Do both want the same ports to be there, as fast as each other? */
 bool instance_ports_same(const struct instance_spec *a, const struct instance_spec *b);
 
 /* For net/; the texts are borrowed, and `bridge` is, too. */
@@ -61,5 +61,6 @@ struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
 /* ATTACH */
 int instance_ports_attach(struct instance_task *task);
 
-/* CLEAN: names and published ports; the interfaces end with the run. */
+/* CLEAN: names and published ports, and what they have carried is put down; the interfaces end with
+ * the run. */
 int instance_ports_detach(struct instance_task *task);

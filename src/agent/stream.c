@@ -107,19 +107,20 @@ static int open_kind(struct stream *stream, const json_t *arguments, struct erro
 		const char *name;
 		int (*open)(struct stream *, const json_t *, const struct stream_ops **, void **,
 			    struct error *);
-	} kinds[] = { { "exec", exec_open },       { "logs", logs_open },
-		      { "attach", attach_open },   { "import", import_open },
-		      { "export", export_open },   { "stats", stats_open },
-		      { "top", top_open },         { "files", files_open },
-		      { "changes", changes_open }, { "kernels", kernels_open } };
+	} kinds[] = { { "exec", exec_open },      { "logs", logs_open },
+		      { "attach", attach_open },  { "import", import_open },
+		      { "export", export_open },  { "stats", stats_open },
+		      { "top", top_open },        { "usage", usage_open_stream },
+		      { "files", files_open },    { "changes", changes_open },
+		      { "kernels", kernels_open } };
 	const char *kind = json_string_value(json_object_get(arguments, "kind"));
 
 	for (size_t i = 0; kind && i < ARRAY_COUNT(kinds); i++)
 		if (strcmp(kinds[i].name, kind) == 0)
 			return kinds[i].open(stream, arguments, &stream->ops, &stream->data, err);
 	return error_say(err, -EINVAL,
-			 "kind: must be exec, logs, attach, import, export, stats, top, files, "
-			 "changes or kernels");
+			 "kind: must be exec, logs, attach, import, export, stats, top, usage, "
+			 "files, changes or kernels");
 }
 
 void stream_open(struct agent *agent, uint64_t id, const json_t *arguments)

@@ -3,8 +3,8 @@
  * agent/stream.h - streams over the link: exec, logs, import, export, stats, top.
  *
  * stream.c keeps the table, the credits and the two closes of the protocol; what a stream does is
- * in changes.c, exec.c, files.c, logs.c, transfer.c, stats.c and top.c.  Used by agent/ on the
- * loop's thread. When the link breaks all streams end.
+ * in changes.c, exec.c, files.c, logs.c, transfer.c, stats.c, top.c and traffic_stream.c.  Used by
+ * agent/ on the loop's thread. When the link breaks all streams end.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -74,6 +74,9 @@ int stats_open(struct stream *stream, const json_t *arguments, const struct stre
 	       void **ret_data, struct error *err);
 int top_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	     void **ret_data, struct error *err);
+
+int usage_open_stream(struct stream *stream, const json_t *arguments,
+		      const struct stream_ops **ret_ops, void **ret_data, struct error *err);
 
 int changes_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 		 void **ret_data, struct error *err);

@@ -58,12 +58,12 @@ void usage_read_ports(const struct agent *agent, struct usage_port *ports, size_
 		port->there = port_read_counters(agent->net, port->uid, &counters) == 0;
 		if (!port->there)
 			continue;
-		port->rx_bytes = counters.rx_bytes;
-		port->rx_packets = counters.rx_packets;
-		port->rx_dropped = counters.rx_dropped;
-		port->tx_bytes = counters.tx_bytes;
-		port->tx_packets = counters.tx_packets;
-		port->tx_dropped = counters.tx_dropped;
-		usage_add_port(usage, port);
+		port->traffic = (struct usage_traffic){ .rx_bytes = counters.rx_bytes,
+							.rx_packets = counters.rx_packets,
+							.rx_dropped = counters.rx_dropped,
+							.tx_bytes = counters.tx_bytes,
+							.tx_packets = counters.tx_packets,
+							.tx_dropped = counters.tx_dropped };
+		usage_add_traffic(usage, &port->traffic);
 	}
 }

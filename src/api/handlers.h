@@ -40,6 +40,9 @@ int stats_follow(struct request *req, struct error *err);
 int instance_stats(struct request *req, struct error *err);
 int instance_processes(struct request *req, struct error *err);
 
+/* usage.c */
+int usage_show(struct request *req, struct error *err);
+
 /* files.c */
 int instance_file_stat(struct request *req, struct error *err);
 int instance_files_get(struct request *req, struct error *err);

@@ -70,6 +70,7 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/events", "cursor kind name", ROUTE_WEBSOCKET, events_follow },
 
 	{ "GET", "/1.0/stats", "instance interval_ms", ROUTE_WEBSOCKET, stats_follow },
+	{ "GET", "/1.0/usage", "instance network", ROUTE_PLAIN, usage_show },
 
 	{ "GET", "/1.0/projects", "recursion", ROUTE_PLAIN, projects_list },
 	{ "GET", "/1.0/projects/{name}", NULL, ROUTE_PLAIN, project_show },

@@ -197,6 +197,15 @@ static void info_instance_usage(struct cli *cli, struct strbuf *out, const json_
 	info_interfaces(out, resource_at(usage, "network.interfaces"));
 }
 
+/* "  receives 50 Mbit/s" */
+static void info_limit(struct strbuf *text, const json_t *port, const char *path, const char *what)
+{
+	double bps = json_number_value(resource_at(port, path));
+
+	if (bps > 0)
+		strbuf_printf(text, "  %s %.4g Mbit/s", what, bps / 1e6);
+}
+
 /* "default  eth0  10.90.0.2, fd00::2, 02:62:0a:5a:00:02", one for each port. */
 static void info_networks(struct strbuf *out, const json_t *instance)
 {
@@ -221,6 +230,8 @@ static void info_networks(struct strbuf *out, const json_t *instance)
 			strbuf_printf(&text, "%s%s", before, value);
 			before = ", ";
 		}
+		info_limit(&text, port, "limits.ingress_bps", "receives");
+		info_limit(&text, port, "limits.egress_bps", "sends");
 		if (json_is_true(resource_at(port, "leaving")))
 			strbuf_puts(&text, "  (is being detached)");
 		listing_fact(out, i == 0 ? "networks" : "", strbuf_str(&text));

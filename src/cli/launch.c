@@ -39,7 +39,8 @@ static const struct option_def launch_options[] = {
 	{ 0, "pids", "COUNT", OPTION_STRING, LAUNCH(pids), "processes and threads it may have" },
 	{ 0, "hostname", "NAME", OPTION_STRING, LAUNCH(hostname), "its own name for itself" },
 	{ 0, "network", "NAME[,ip=...]", OPTION_LIST, LAUNCH(networks),
-	  "a network it joins; NAME[,ip=ADDRESS][,ip6=ADDRESS][,mac=ADDRESS], or none",
+	  "a network it joins; NAME[,ip=ADDRESS][,ip6=ADDRESS][,mac=ADDRESS]"
+	  "[,ingress=RATE][,egress=RATE][,burst=SIZE], or none",
 	  COMPLETE_NETWORK },
 	{ 0, "rm", NULL, OPTION_FLAG, LAUNCH(remove_on_exit), "delete it when it ends" },
 	{ 0, "pull", "WHEN", OPTION_STRING, LAUNCH(pull), "missing (default), always or never",

@@ -311,6 +311,10 @@ int image_for_launch(struct draft *draft, const char *project, const struct laun
 /* Joins a new instance to its networks: completes its ports and takes their addresses. */
 int ports_take(struct draft *draft, struct instance *instance, struct error *err);
 
+/* Whether the networks of its ports can do what the limits say. */
+int ports_check_limits(struct control *control, const struct instance_spec *spec,
+		       struct error *err);
+
 /*
  * The node has carried out the present generation: what was to leave is not there any more, and its
  * addresses are free.  True when something has changed.

@@ -222,6 +222,8 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	r = instance_patch(instance, patch, err);
 	if (r == 0)
 		r = check_image(work->control, instance, err);
+	if (r == 0)
+		r = ports_check_limits(work->control, &instance->spec, err);
 	if (r < 0)
 		return r;
 	after = instance_spec_encode(&instance->spec);

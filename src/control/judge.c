@@ -127,6 +127,8 @@ static void judge_other(const struct operation *operation, const struct instance
 	case OPERATION_UPDATE:
 		if (instance->status.update_error)
 			say(ret, OPERATION_FAILED, instance->status.update_error);
+		else if (instance->status.ports_error && json_object_get(operation->undo, "ports"))
+			say(ret, OPERATION_FAILED, instance->status.ports_error);
 		else
 			ret->state = OPERATION_DONE;
 		break;

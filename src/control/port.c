@@ -295,6 +295,12 @@ static int check_driver(struct control *control, const struct item *network,
 		if (r < 0)
 			return r;
 	}
+	if (port_limits_any(&port->limits)) {
+		int r = network_require(spec, network->meta->name, NETWORK_CAN_LIMIT, err);
+
+		if (r < 0)
+			return r;
+	}
 	if (spec->driver != NETWORK_DRIVER_MACVLAN || spec->mode != MACVLAN_PASSTHRU)
 		return 0;
 	HASH_ITER(by_key, control->items, item, next)
@@ -391,6 +397,21 @@ int ports_take(struct draft *draft, struct instance *instance, struct error *err
 		r = complete(draft, instance, &spec->ports[i], err);
 	if (r == 0 && spec->publish_count > 0)
 		r = check_publish(draft->control, spec, err);
+	return r;
+}
+
+int ports_check_limits(struct control *control, const struct instance_spec *spec, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < spec->port_count && r == 0; i++) {
+		const struct port *port = &spec->ports[i];
+		const struct item *network = mirror_find_uid(control, port->network_uid);
+
+		if (network && port_limits_any(&port->limits))
+			r = network_require(&item_network(network)->spec, network->meta->name,
+					    NETWORK_CAN_LIMIT, err);
+	}
 	return r;
 }
 

@@ -7,9 +7,14 @@
 
 int module_load(const char *name)
 {
+	return module_load_with(name, NULL);
+}
+
+int module_load_with(const char *name, const char *parameter)
+{
 	/* Also where PATH has no sbin; -q: a kernel without the module is none of its business. */
 	static const char *const programs[] = { "/sbin/modprobe", "/usr/sbin/modprobe" };
-	char *argv[] = { "modprobe", "-q", "--", (char *) name, NULL };
+	char *argv[] = { "modprobe", "-q", "--", (char *) name, (char *) parameter, NULL };
 	char *environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 	int status, r = ENOENT;
 	pid_t pid;

@@ -8,3 +8,6 @@
  */
 
 int module_load(const char *name);
+
+/* With a parameter, "numifbs=0"; it has no effect on one that is loaded already. */
+int module_load_with(const char *name, const char *parameter);

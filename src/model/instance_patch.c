@@ -75,10 +75,39 @@ static void patch_stop(struct json_reader *in, const json_t *patch, struct insta
 	json_read_uint32(in, patch, "stop_timeout_s", STOP_TIMEOUT_MAX_S, &spec->stop_timeout_s);
 }
 
+/* {"ports": {NETWORK: {"limits": {..}}}} */
+static void patch_ports(struct json_reader *in, const json_t *patch, struct instance_spec *spec)
+{
+	json_t *ports = NULL, *value;
+	const char *network;
+
+	json_read_object(in, patch, "ports", &ports);
+	json_object_foreach(ports, network, value)
+	{
+		struct port *port = ports_find(spec->ports, spec->port_count, network);
+		struct json_reader inner = { .err = in->err, .where = "ports" };
+
+		if (!port || port->leaving) {
+			member_fail(in, "ports", "it is not attached to network \"%.64s\"",
+				    network);
+			return;
+		}
+		if (!json_is_object(value)) {
+			member_fail(in, "ports", "\"%.64s\" must be an object", network);
+			return;
+		}
+		port_limits_read(&inner, value, &port->limits);
+		if (json_reader_finish(&inner, value) < 0) {
+			in->result = inner.result;
+			return;
+		}
+	}
+}
+
 static int refuse_others(const json_t *patch, struct error *err)
 {
-	static const char *const known[] = { "limits", "restart",     "labels",
-					     "env",    "stop_signal", "stop_timeout_s" };
+	static const char *const known[] = { "limits",      "restart",        "labels", "env",
+					     "stop_signal", "stop_timeout_s", "ports" };
 	const char *key;
 	json_t *value;
 
@@ -88,10 +117,11 @@ static int refuse_others(const json_t *patch, struct error *err)
 
 		for (size_t i = 0; i < ARRAY_COUNT(known); i++)
 			found |= strcmp(known[i], key) == 0;
-		if (strcmp(key, "ports") == 0)
+		if (strcmp(key, "ports") == 0 && !json_is_object(value))
 			return error_say(err, -EINVAL,
 					 "ports: are added and removed one by one, with POST and "
-					 "DELETE of the instance's ports");
+					 "DELETE of the instance's ports; what can be changed is "
+					 "{\"ports\": {NETWORK: {\"limits\": {..}}}}");
 		if (!found)
 			return error_say(err, -EINVAL,
 					 "%.64s: cannot be changed after the launch, only limits, "
@@ -113,10 +143,30 @@ int instance_patch(struct instance *instance, const json_t *patch, struct error 
 	patch_map(&in, patch, "labels", &instance->meta.labels);
 	patch_map(&in, patch, "env", &instance->spec.env);
 	patch_stop(&in, patch, &instance->spec);
+	patch_ports(&in, patch, &instance->spec);
 	r = json_reader_finish(&in, patch);
 	if (r == 0)
 		r = instance_type_check(&instance->spec, err);
 	return r < 0 ? r : labels_check(instance->meta.labels, err);
+}
+
+/* Those of every port, whichever the patch is about. */
+static json_t *ports_now(const struct instance_spec *spec)
+{
+	json_t *ports = json_object();
+
+	for (size_t i = 0; i < spec->port_count; i++) {
+		const struct port *port = &spec->ports[i];
+		json_t *member;
+
+		if (port->leaving)
+			continue;
+		member = json_object();
+		json_object_set_new(member, "limits", json_null());
+		port_limits_put(member, &port->limits);
+		json_object_set_new(ports, port->network, member);
+	}
+	return ports;
 }
 
 json_t *instance_patch_undo(const struct instance *instance, const json_t *patch)
@@ -129,6 +179,10 @@ json_t *instance_patch_undo(const struct instance *instance, const json_t *patch
 	member_put_map(before, "labels", instance->meta.labels);
 	json_object_foreach((json_t *) patch, key, value)
 	{
+		if (strcmp(key, "ports") == 0) {
+			json_object_set_new(undo, key, ports_now(&instance->spec));
+			continue;
+		}
 		old = json_object_get(before, key);
 		/* A restart policy is replaced as a whole. */
 		if (!json_is_object(value) || strcmp(key, "restart") == 0) {

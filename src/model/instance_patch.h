@@ -3,7 +3,8 @@
  * model/instance_patch.h - what of an instance may be changed after its launch.
  *
  * A change is a JSON merge patch (RFC 7396) of the members `limits`, `restart`, `labels`, `env`,
- * `stop_signal` and `stop_timeout_s`: null takes a value away.  Used by control/.  No state,
+ * `stop_signal` and `stop_timeout_s`, and of `ports` {NETWORK: {`limits`}}: null takes a value
+ * away.  Used by control/.  No state,
  * thread-safe.
  */
 #include <jansson.h>

@@ -36,9 +36,8 @@ static const struct {
 	[NETWORK_CAN_TRANSLATE] = { 0, "address translation" },
 	[NETWORK_CAN_ROUTE] = { 0, "routers" },
 	[NETWORK_CAN_BALANCE] = { 0, "load balancers" },
-	[NETWORK_CAN_COUNT] = { 0, "accounting by rules" },
-	[NETWORK_CAN_LIMIT] = { 1 << NETWORK_DRIVER_PHYSICAL | 1 << NETWORK_DRIVER_OVS,
-				"rate limits" },
+	[NETWORK_CAN_COUNT] = { 0, "accounting" },
+	[NETWORK_CAN_LIMIT] = { 1 << NETWORK_DRIVER_PHYSICAL, "rate limits" },
 	[NETWORK_CAN_GUARD] = { 1 << NETWORK_DRIVER_PHYSICAL, "protection from forged addresses" },
 };
 

@@ -54,6 +54,8 @@ static int parse_member(const char *member, struct port *port, struct error *err
 	bool twice = false, good = false;
 
 	value = value ? value + 1 : "";
+	if (port_limits_knows(member, size))
+		return port_limits_parse(member, value, &port->limits, err);
 	if (size == 2 && memcmp(member, "ip", size) == 0) {
 		twice = port->ipv4[0];
 		good = set_ip(value, 4, port->ipv4) == 0;
@@ -66,7 +68,7 @@ static int parse_member(const char *member, struct port *port, struct error *err
 	} else {
 		return error_say(err, -EINVAL,
 				 "\"%.64s\" is not known, use NETWORK[,ip=ADDRESS][,ip6=ADDRESS]"
-				 "[,mac=ADDRESS]",
+				 "[,mac=ADDRESS][,ingress=RATE][,egress=RATE][,burst=SIZE]",
 				 member);
 	}
 	if (twice)
@@ -90,6 +92,8 @@ int port_parse(const char *text, struct port *ret, struct error *err)
 	snprintf(port.network, sizeof(port.network), "%s", member);
 	while (r == 0 && (member = strsep(&rest, ",")))
 		r = parse_member(member, &port, err);
+	if (r == 0)
+		r = port_limits_check(&port.limits, "burst", err);
 	if (r < 0)
 		return r;
 	*ret = port;
@@ -175,6 +179,7 @@ static int decode(const json_t *object, const char *where, bool user, struct por
 	read_mac(&in, object, port.mac);
 	read_groups(&in, object, &port);
 	json_read_bool(&in, object, "spoofing", &port.spoofing);
+	port_limits_read(&in, object, &port.limits);
 	if (!user) {
 		member_read_uid(&in, object, "uid", port.uid);
 		member_read_uid(&in, object, "network_uid", port.network_uid);
@@ -207,6 +212,7 @@ json_t *port_encode(const struct port *port)
 	json_put_strv(object, "groups", port->groups);
 	if (port->spoofing)
 		json_object_set_new(object, "spoofing", json_true());
+	port_limits_put(object, &port->limits);
 	json_put_string(object, "uid", port->uid);
 	json_put_string(object, "network_uid", port->network_uid);
 	json_put_string(object, "interface", port->interface);

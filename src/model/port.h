@@ -4,7 +4,7 @@
  *
  * The user names the network and may say which addresses it shall have; control/ completes it,
  * agent/ and net/ make it.  The text form is what people type: NETWORK[,ip=ADDRESS][,ip6=ADDRESS]
- * [,mac=ADDRESS].  No state, thread-safe.
+ * [,mac=ADDRESS][,ingress=RATE][,egress=RATE][,burst=SIZE].  No state, thread-safe.
  */
 #include <jansson.h>
 #include <stdbool.h>
@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "model/address.h"
+#include "model/port_limits.h"
 
 struct error;
 struct json_reader;
@@ -33,6 +34,7 @@ struct port {
 	char mac[MAC_TEXT_SIZE]; /* likewise */
 	char **groups;           /* names of security groups; NULL = absent: the default one */
 	bool spoofing;           /* may send with any address */
+	struct port_limits limits;
 
 	/* Set by control. */
 	char uid[UID_SIZE];

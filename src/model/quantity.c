@@ -63,6 +63,32 @@ int memory_parse(const char *text, const char *what, uint64_t *ret_bytes, struct
 			 what, text);
 }
 
+int rate_parse(const char *text, const char *what, uint64_t *ret_bps, struct error *err)
+{
+	static const char units[] = "kmgt";
+	const char *rest;
+	double value;
+
+	if (decimal_parse(text, &value, &rest) == 0) {
+		const char *unit = *rest ? strchr(units, tolower((unsigned char) *rest)) : NULL;
+
+		if (unit) {
+			value *= pow(1000, (double) (unit - units + 1));
+			rest++;
+		}
+		if (strcasecmp(rest, "bit") == 0 || strcasecmp(rest, "bps") == 0)
+			rest += strlen(rest);
+		if (!*rest && value < 0x1p62) {
+			*ret_bps = (uint64_t) llround(value);
+			return 0;
+		}
+	}
+	return error_say(err, -EINVAL,
+			 "%s: \"%.64s\" is not a rate: use bits a second or a number with K, M, G "
+			 "or T, for example 100M",
+			 what, text);
+}
+
 int cpus_parse(const char *text, const char *what, double *ret, struct error *err)
 {
 	const char *rest;

@@ -12,6 +12,9 @@ struct error;
 /* "512M", "1.5G", "65536", "64KiB": powers of 1024.  `what` names the place in messages. */
 int memory_parse(const char *text, const char *what, uint64_t *ret_bytes, struct error *err);
 
+/* "100M", "1.5G", "64kbit", "9600": bits a second, powers of 1000. */
+int rate_parse(const char *text, const char *what, uint64_t *ret_bps, struct error *err);
+
 /* "2", "0.5"; at least 0.01. */
 int cpus_parse(const char *text, const char *what, double *ret, struct error *err);
 

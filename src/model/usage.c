@@ -1,5 +1,8 @@
 #include "model/usage.h"
 
+#include <stddef.h>
+
+#include "base/cleanup.h"
 #include "base/strbuf.h"
 
 double usage_cpu_percent(const struct usage *before, const struct usage *now, uint64_t elapsed_us)
@@ -20,27 +23,35 @@ static void put_last(struct strbuf *out, const char *name, uint64_t value)
 	strbuf_printf(out, "\"%s\":%llu}", name, (unsigned long long) value);
 }
 
-void usage_add_port(struct usage *usage, const struct usage_port *port)
+static const struct {
+	const char *name;
+	size_t offset;
+} traffic_members[] = {
+	{ "rx_bytes", offsetof(struct usage_traffic, rx_bytes) },
+	{ "rx_packets", offsetof(struct usage_traffic, rx_packets) },
+	{ "rx_dropped", offsetof(struct usage_traffic, rx_dropped) },
+	{ "tx_bytes", offsetof(struct usage_traffic, tx_bytes) },
+	{ "tx_packets", offsetof(struct usage_traffic, tx_packets) },
+	{ "tx_dropped", offsetof(struct usage_traffic, tx_dropped) },
+};
+
+static uint64_t *traffic_member(const struct usage_traffic *traffic, size_t i)
 {
-	usage->networked = true;
-	usage->rx_bytes += port->rx_bytes;
-	usage->rx_packets += port->rx_packets;
-	usage->rx_dropped += port->rx_dropped;
-	usage->tx_bytes += port->tx_bytes;
-	usage->tx_packets += port->tx_packets;
-	usage->tx_dropped += port->tx_dropped;
+	return (uint64_t *) (void *) ((char *) traffic + traffic_members[i].offset);
 }
 
-static void put_port(struct strbuf *out, const struct usage_port *port)
+void usage_add_traffic(struct usage *usage, const struct usage_traffic *traffic)
 {
-	strbuf_printf(out, "{\"interface\":\"%s\",\"network\":\"%s\",", port->interface,
-		      port->network);
-	put(out, "rx_bytes", port->rx_bytes);
-	put(out, "rx_packets", port->rx_packets);
-	put(out, "rx_dropped", port->rx_dropped);
-	put(out, "tx_bytes", port->tx_bytes);
-	put(out, "tx_packets", port->tx_packets);
-	put_last(out, "tx_dropped", port->tx_dropped);
+	usage->networked = true;
+	for (size_t i = 0; i < ARRAY_COUNT(traffic_members); i++)
+		*traffic_member(&usage->traffic, i) += *traffic_member(traffic, i);
+}
+
+/* More members follow. */
+static void put_traffic(struct strbuf *out, const struct usage_traffic *traffic)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(traffic_members); i++)
+		put(out, traffic_members[i].name, *traffic_member(traffic, i));
 }
 
 static void put_network(struct strbuf *out, const struct usage *usage,
@@ -49,18 +60,15 @@ static void put_network(struct strbuf *out, const struct usage *usage,
 	const char *before = "";
 
 	strbuf_puts(out, ",\"network\":{");
-	put(out, "rx_bytes", usage->rx_bytes);
-	put(out, "rx_packets", usage->rx_packets);
-	put(out, "rx_dropped", usage->rx_dropped);
-	put(out, "tx_bytes", usage->tx_bytes);
-	put(out, "tx_packets", usage->tx_packets);
-	put(out, "tx_dropped", usage->tx_dropped);
+	put_traffic(out, &usage->traffic);
 	strbuf_puts(out, "\"interfaces\":[");
 	for (size_t i = 0; i < port_count; i++) {
 		if (!ports[i].there)
 			continue;
-		strbuf_puts(out, before);
-		put_port(out, &ports[i]);
+		strbuf_printf(out, "%s{", before);
+		put_traffic(out, &ports[i].traffic);
+		strbuf_printf(out, "\"interface\":\"%s\",\"network\":\"%s\"}", ports[i].interface,
+			      ports[i].network);
 		before = ",";
 	}
 	strbuf_puts(out, "]}");

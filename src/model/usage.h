@@ -15,14 +15,19 @@
 
 struct strbuf;
 
-/* What one of its ports has carried; the instance's view: `rx` is what it has received. */
+/* The instance's view: `rx` is what it has received. */
+struct usage_traffic {
+	uint64_t rx_bytes, rx_packets, rx_dropped;
+	uint64_t tx_bytes, tx_packets, tx_dropped;
+};
+
+/* What one of its ports has carried since it was made. */
 struct usage_port {
 	char uid[UID_SIZE];
 	char interface[PORT_INTERFACE_SIZE];
 	char network[PORT_NETWORK_SIZE];
-	bool there; /* the rest means something */
-	uint64_t rx_bytes, rx_packets, rx_dropped;
-	uint64_t tx_bytes, tx_packets, tx_dropped;
+	bool there; /* the next ones mean something */
+	struct usage_traffic traffic;
 };
 
 struct usage {
@@ -40,8 +45,7 @@ struct usage {
 	uint64_t read_bytes, write_bytes, read_ops, write_ops;
 	uint64_t pids, pids_limit; /* limit 0 = none */
 	bool networked;            /* the next ones mean something: the sum over its ports */
-	uint64_t rx_bytes, rx_packets, rx_dropped;
-	uint64_t tx_bytes, tx_packets, tx_dropped;
+	struct usage_traffic traffic;
 };
 
 enum { USAGE_PERCENT_UNKNOWN = -1 };
@@ -53,7 +57,7 @@ enum { USAGE_PERCENT_UNKNOWN = -1 };
 double usage_cpu_percent(const struct usage *before, const struct usage *now, uint64_t elapsed_us);
 
 /* Adds a port's counters to the sum. */
-void usage_add_port(struct usage *usage, const struct usage_port *port);
+void usage_add_traffic(struct usage *usage, const struct usage_traffic *traffic);
 
 /*
  * Appends a sample as a JSON object.  Written as text, because a node has hundreds of them every

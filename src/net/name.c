@@ -109,6 +109,11 @@ void name_gre(const char *prefix, const char *uid, const char *remote, char ret[
 	build(prefix, 'y', text + 4, ret);
 }
 
+void name_queue(const char *prefix, const char *uid, char ret[IF_NAMESIZE])
+{
+	build(prefix, 'q', uid, ret);
+}
+
 static const char *part(const char *prefix, char mark, const char *name)
 {
 	size_t size = strlen(prefix);
@@ -136,6 +141,11 @@ const char *name_of_tunnel(const char *prefix, const char *name)
 const char *name_of_gre(const char *prefix, const char *name)
 {
 	return part(prefix, 'y', name);
+}
+
+const char *name_of_queue(const char *prefix, const char *name)
+{
+	return part(prefix, 'q', name);
 }
 
 int name_parse_mac(const char *text, uint8_t ret[6])

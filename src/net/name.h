@@ -4,8 +4,8 @@
  *
  * Used inside net/; pure functions.  Bridges, veths and tunnels carry the node's prefix and as much
  * of the uid as 15 characters allow; the whole uid stands in the interface's alias.  A GRE tunnel's
- * has a hash of uid and remote instead.  Because these are hexadecimal and '-', 'v', 'x' and 'y'
- * are not, names of nodes with different prefixes never meet.
+ * has a hash of uid and remote instead.  Because these are hexadecimal and '-', 'q', 'v',
+ * 'x' and 'y' are not, names of nodes with different prefixes never meet.
  */
 #include <net/if.h>
 #include <stdbool.h>
@@ -25,11 +25,15 @@ void name_veth(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
 void name_tunnel(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
 void name_gre(const char *prefix, const char *uid, const char *remote, char ret[IF_NAMESIZE]);
 
+/* Where what a port sends waits when it is limited. */
+void name_queue(const char *prefix, const char *uid, char ret[IF_NAMESIZE]);
+
 /* The part of the uid in a name, borrowed; NULL when it is not one of ours. */
 const char *name_of_bridge(const char *prefix, const char *name);
 const char *name_of_veth(const char *prefix, const char *name);
 const char *name_of_tunnel(const char *prefix, const char *name);
 const char *name_of_gre(const char *prefix, const char *name);
+const char *name_of_queue(const char *prefix, const char *name);
 
 /* "02:00:5e:10:00:01", unicast and not zero.  0 or -EINVAL. */
 int name_parse_mac(const char *text, uint8_t ret[6]);

@@ -23,7 +23,8 @@ struct net {
 	bool filter;       /* our bridges hand what they forward to the rules (br_netfilter) */
 	int self_netns_fd; /* the way back from a container's namespace */
 	int networks_dir_fd;
-	int watch_fd; /* see net_watch_fd() */
+	int watch_fd;       /* see net_watch_fd() */
+	bool count_refused; /* see there */
 	struct netlink *nl;
 	struct rules *rules;
 	struct balance *balance;

@@ -12,6 +12,7 @@
 #include "kern/netlink.h"
 #include "net/balance_internal.h"
 #include "net/chains_internal.h"
+#include "net/count_internal.h"
 #include "net/dns_internal.h"
 #include "net/group_internal.h"
 #include "net/network_internal.h"
@@ -29,6 +30,7 @@ void net_observed_done(struct net_observed *observed)
 	strv_free(observed->names);
 	strv_free(observed->published);
 	strv_free(observed->guarded);
+	strv_free(observed->counted);
 	strv_free(observed->groups);
 	strv_free(observed->balancers);
 	*observed = (struct net_observed){};
@@ -107,6 +109,7 @@ static int list_links(struct net *net, const char *kind, struct links *links, st
 	links->part = strcmp(kind, "bridge") == 0   ? name_of_bridge
 		      : strcmp(kind, "vxlan") == 0  ? name_of_tunnel
 		      : strcmp(kind, "gretap") == 0 ? name_of_gre
+		      : strcmp(kind, "ifb") == 0    ? name_of_queue
 						    : name_of_veth;
 	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
 		links_done(links);
@@ -143,10 +146,16 @@ static void count_element(const char *owner, const struct rules_element *element
 	++*(size_t *) data;
 }
 
+static void take_counted(const char *port_uid, const struct count *count, void *data)
+{
+	(void) count;
+	strv_append(data, port_uid);
+}
+
 static int observe_locked(struct net *net, struct net_observed *ret, struct error *err)
 {
 	AUTO(links_done) struct links bridges = {}, vxlans = {}, gres = {}, veths = {}, taps = {};
-	AUTO(links_done) struct links macvtaps = {};
+	AUTO(links_done) struct links macvtaps = {}, queues = {};
 	AUTO(strv_free) char **owners = rules_owners(net->rules, RULES_OF_NETWORK);
 	int r = list_links(net, "bridge", &bridges, err);
 
@@ -160,6 +169,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 		r = list_links(net, "tun", &taps, err);
 	if (r == 0)
 		r = list_links(net, "macvtap", &macvtaps, err);
+	if (r == 0)
+		r = list_links(net, "ifb", &queues, err);
 	if (r == 0)
 		r = list_folder(net, ".", &ret->networks, err);
 	if (r < 0)
@@ -177,6 +188,14 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 		strv_append(&ret->ports, taps.uids[i]);
 	for (size_t i = 0; i < strv_count(macvtaps.uids); i++)
 		strv_append(&ret->ports, macvtaps.uids[i]);
+	for (size_t i = 0; i < strv_count(queues.uids); i++)
+		strv_append(&ret->ports, queues.uids[i]);
+	for (size_t i = 0; i < strv_count(bridges.uids); i++) {
+		r = count_each_locked(net, bridges.uids[i], take_counted, &ret->counted, err);
+		if (r < 0)
+			return r;
+	}
+	tidy(ret->counted);
 	ret->published = rules_owners(net->rules, RULES_OF_PUBLISH);
 	ret->guarded = rules_owners(net->rules, RULES_OF_GUARD);
 	ret->groups = chains_groups(rules_chains(net->rules));
@@ -304,6 +323,7 @@ static int remove_all_links(struct net *net, struct gc *gc, struct error *err)
 {
 	const struct net_observed none = {}, *before = gc->before ? gc->before : &none;
 	AUTO(strv_free) char **ports = link_names(net, gc->ports, name_veth);
+	AUTO(strv_free) char **queues = link_names(net, gc->ports, name_queue);
 	AUTO(strv_free) char **bridges = link_names(net, gc->networks, name_bridge);
 	size_t bridge_count = 0;
 	int r = remove_links(net, "veth", ports, before->ports, gc, &gc->report.ports, err);
@@ -312,6 +332,8 @@ static int remove_all_links(struct net *net, struct gc *gc, struct error *err)
 		r = remove_links(net, "tun", ports, before->ports, gc, &gc->report.ports, err);
 	if (r == 0)
 		r = remove_links(net, "macvtap", ports, before->ports, gc, &gc->report.ports, err);
+	if (r == 0)
+		r = remove_links(net, "ifb", queues, before->ports, gc, &gc->report.ports, err);
 	if (r == 0)
 		r = remove_links(net, "bridge", bridges, before->networks, gc, &bridge_count, err);
 	return r;
@@ -437,6 +459,23 @@ static int remove_guards(struct net *net, char *const *owners, struct gc *gc, st
 	return 0;
 }
 
+/* Of a network that is gone they are gone, too. */
+static int remove_counts(struct net *net, char *const *owners, struct gc *gc, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(owners); i++) {
+		if (!is_garbage(owners[i], gc->ports, gc->before ? gc->before->counted : NULL, gc))
+			continue;
+		for (size_t n = 0; n < strv_count(gc->networks); n++) {
+			int r = count_forget_locked(net, gc->networks[n], owners[i], err);
+
+			if (r < 0)
+				return r;
+		}
+		gc->report.counts++;
+	}
+	return 0;
+}
+
 /* One that has ports is somebody's who came since. */
 static int remove_groups(struct net *net, char *const *there, struct gc *gc, struct error *err)
 {
@@ -471,6 +510,8 @@ static int gc_locked(struct net *net, struct gc *gc, struct error *err)
 	/* Behind the interfaces: none is ever without its guard. */
 	if (r == 0)
 		r = remove_guards(net, there.guarded, gc, err);
+	if (r == 0)
+		r = remove_counts(net, there.counted, gc, err);
 	if (r == 0)
 		r = remove_groups(net, there.groups, gc, err);
 	return r;

@@ -15,9 +15,10 @@ struct net;
 /* All lists are NULL-terminated and sorted, see base/strv.h. */
 struct net_observed {
 	char **networks;  /* uids of bridges and of folders in RUN/networks */
-	char **ports;     /* uids of ports that have a veth or a tap */
+	char **ports;     /* uids of ports that have a veth, a tap, or a queue */
 	char **names;     /* uids of ports that have a name in a network */
 	char **guarded;   /* uids of ports that have a guard */
+	char **counted;   /* uids of ports that have counts */
 	char **groups;    /* uids of security groups */
 	char **balancers; /* uids of load balancers */
 	char **published; /* instance uids that have published ports */
@@ -34,7 +35,7 @@ int net_observe(struct net *net, struct net_observed *ret, struct error *err);
 
 /* How many things were removed. */
 struct net_gc_report {
-	size_t networks, ports, published, names, guards, groups;
+	size_t networks, ports, published, names, guards, groups, counts;
 };
 
 /* Uids in NULL-terminated lists; NULL is an empty one. */
@@ -48,8 +49,8 @@ struct net_wanted {
 };
 
 /*
- * Removes every network and group of ours that is not wanted, every veth, tap, guard and DNS name
- * of ports, and every published port of instances that are not.
+ * Removes every network and group of ours that is not wanted, every veth, tap, queue, guard, DNS
+ * name and count of ports, and every published port of instances that are not.
  */
 int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_report *ret,
 	   struct error *err);

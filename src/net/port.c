@@ -13,9 +13,11 @@
 #include "kern/link.h"
 #include "kern/netlink.h"
 #include "net/address.h"
+#include "net/count_internal.h"
 #include "net/dhcp_internal.h"
 #include "net/dns_internal.h"
 #include "net/guard.h"
+#include "net/limit_internal.h"
 #include "net/network_internal.h"
 #include "net/node_internal.h"
 #include "net/port_internal.h"
@@ -224,6 +226,27 @@ int port_join(struct net *net, const struct link *interface, const struct link *
 		     : 0;
 }
 
+int port_measure(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		 const struct link *bridge, const struct link *port, struct error *err)
+{
+	enum driver_kind driver = plan->network.driver.kind;
+	uint32_t mtu = bridge->mtu > port->mtu ? bridge->mtu : port->mtu;
+	struct error why = {};
+	int r = 0;
+
+	/* Open vSwitch sets up the queues of its ports itself; counts lie on bridges of ours. */
+	if (driver == DRIVER_OVS)
+		return limit_refuse(&spec->limits, spec->network->driver, err);
+	if (driver == DRIVER_BRIDGE)
+		r = count_ensure(net, &plan->network, bridge, port, spec->uid, &why);
+	/* An instance that is not counted is better than none; count_refused() tells. */
+	if (r == -EOPNOTSUPP)
+		net->count_refused = true;
+	else if (r < 0)
+		return error_say(err, r, "%s", why.msg);
+	return limit_ensure(net, spec->uid, port, mtu, &spec->limits, err);
+}
+
 static int ensure_outside(struct net *net, const struct port_spec *spec,
 			  const struct port_plan *plan, int netns_fd, struct error *err)
 {
@@ -268,6 +291,9 @@ static int ensure_outside(struct net *net, const struct port_spec *spec,
 			return error_set(err, r, "cannot connect port %s to %s%s", spec->uid,
 					 bridge.name, net_detail(net->nl));
 	}
+	r = port_measure(net, spec, plan, &bridge, &veth, err);
+	if (r < 0)
+		return r;
 	r = link_set(net->nl, veth.index, &change);
 	return r < 0 ? error_set(err, r, "cannot set up interface %s%s", name, net_detail(net->nl))
 		     : 0;
@@ -483,6 +509,11 @@ int port_detach(struct net *net, const char *network_uid, const char *port_uid, 
 		r = driver_detach(net, network_uid, port_uid, err);
 	if (r == 0)
 		r = guard_remove_port(net, port_uid, err);
+	if (r < 0)
+		return r;
+	net_lock(net);
+	r = limit_remove(net, port_uid, err);
+	net_unlock(net);
 	return r < 0 ? r : dns_remove_name(net, network_uid, port_uid, err);
 }
 

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/limit.h"
 #include "net/network.h"
 
 enum { PORT_NAME_MAX = 63 };
@@ -30,6 +31,7 @@ struct port_spec {
 	bool leads_out;      /* the network's gateways, if it has some, are the instance's */
 	char *const *groups; /* uids of its security groups */
 	bool spoofing;       /* may send with any address */
+	struct limit_spec limits;
 };
 
 /*
@@ -41,7 +43,7 @@ int port_attach(struct net *net, const struct port_spec *spec, int netns_fd, str
 /*
  * The instance has ended: its name is gone from that network.  The veth goes with its namespace;
  * call this when the last process in it has died or is about to.  Missing parts are fine.
- * Published ports are publish_remove()'s.
+ * Published ports are publish_remove()'s, and what it has carried is count_forget()'s.
  */
 int port_detach(struct net *net, const char *network_uid, const char *port_uid, struct error *err);
 

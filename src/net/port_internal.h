@@ -53,6 +53,10 @@ uint32_t port_outside_mtu(const struct port_plan *plan, const struct link *bridg
 int port_enter(int netns_fd, const char *what, struct error *err);
 void port_leave(struct net *net);
 
+/* Has the interface limited and counted, as the spec has it: before it is up. */
+int port_measure(struct net *net, const struct port_spec *spec, const struct port_plan *plan,
+		 const struct link *bridge, const struct link *port, struct error *err);
+
 /* Puts the interface on the bridge, if it is not there. */
 int port_join(struct net *net, const struct link *interface, const struct link *bridge,
 	      struct error *err);

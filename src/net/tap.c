@@ -68,6 +68,8 @@ static int join(struct net *net, const struct port_spec *spec, const struct port
 	if (r < 0)
 		return error_set(err, r, "the machine's interface %s%s", name, net_detail(net->nl));
 	r = port_join(net, &tap, &bridge, err);
+	if (r == 0)
+		r = port_measure(net, spec, plan, &bridge, &tap, err);
 	if (r < 0)
 		return r;
 	/* Only a port of a bridge can have this. */

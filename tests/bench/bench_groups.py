@@ -80,13 +80,13 @@ def pair_of_ports(world):
     return (ours[0].side, ours[1].side, ours[1].ipv4), (*bare, "10.50.0.2")
 
 
-def throughput(client, server, address):
+def throughput(client, server, address, *options):
     listening = subprocess.Popen(server.command("iperf3", "-s", "-1", "--forceflush"),
                                  stdout=subprocess.PIPE, text=True)
     for line in listening.stdout:
         if "listening" in line:
             break
-    done = json.loads(client.run("iperf3", "-c", address, "-t", "1", "-J", timeout=30))
+    done = json.loads(client.run("iperf3", "-c", address, *(options or ("-t", "1")), "-J", timeout=30))
     listening.communicate(timeout=30)
     return done["end"]["sum_received"]["bits_per_second"] / 1e9
 

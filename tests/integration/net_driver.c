@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/strv.h"
 #include "net/balance.h"
+#include "net/count.h"
 #include "net/group.h"
 #include "net/guard.h"
 #include "net/name.h"
@@ -42,6 +43,7 @@ struct driver {
 	int tap_fd;
 	char *zone, *project; /* see do_zone() */
 	bool gre, dhcp;
+	struct limit_spec limits;
 };
 
 static const char *word(const struct driver *driver, size_t i)
@@ -143,7 +145,8 @@ static int do_attach(struct driver *driver, struct error *err)
 				  .mac = word(driver, 4),
 				  .ipv4 = word(driver, 5),
 				  .ipv6 = word(driver, 6),
-				  .leads_out = true };
+				  .leads_out = true,
+				  .limits = driver->limits };
 	AUTO(free) char *path = mem_printf("/proc/%s/ns/net", word(driver, 1));
 	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -188,6 +191,41 @@ static int do_remove_inside(struct driver *driver, struct error *err)
 	if (fd < 0)
 		return error_set(err, -errno, "%s", path);
 	return port_remove_inside(driver->net, word(driver, 2), word(driver, 3), fd, err);
+}
+
+/* limit INGRESS EGRESS BURST: of the ports that are attached from here on */
+static int do_limit(struct driver *driver, struct error *err)
+{
+	(void) err;
+	driver->limits = (struct limit_spec){ .ingress_bps = strtoull(word(driver, 1), NULL, 10),
+					      .egress_bps = strtoull(word(driver, 2), NULL, 10),
+					      .burst_bytes = strtoull(word(driver, 3), NULL, 10) };
+	return 0;
+}
+
+static void print_way(const struct count_way *way)
+{
+	printf(",%llu,%llu,%llu,%llu", (unsigned long long) way->inside.bytes,
+	       (unsigned long long) way->inside.packets, (unsigned long long) way->outside.bytes,
+	       (unsigned long long) way->outside.packets);
+}
+
+static void print_count(const char *port_uid, const struct count *count, void *data)
+{
+	(void) data;
+	printf(" %s=%llx", port_uid, (unsigned long long) count->serial);
+	print_way(&count->in);
+	print_way(&count->out);
+}
+
+/* counts NETWORK -> ok PORT=SERIAL,then in inside bytes, packets, outside .., out .. */
+static int do_counts(struct driver *driver, struct error *err)
+{
+	int r;
+
+	printf("ok");
+	r = count_each(driver->net, word(driver, 1), print_count, NULL, err);
+	return r < 0 ? r : 1;
 }
 
 /* publish INSTANCE IPV4 IPV6 HOST_IP,HOST_PORT,PORT,PROTOCOL.. */
@@ -472,6 +510,12 @@ static int run(struct driver *driver, struct error *err)
 		return port_remove(driver->net, word(driver, 1), word(driver, 2), err);
 	if (strcmp(verb, "detach") == 0)
 		return port_detach(driver->net, word(driver, 1), word(driver, 2), err);
+	if (strcmp(verb, "limit") == 0)
+		return do_limit(driver, err);
+	if (strcmp(verb, "counts") == 0)
+		return do_counts(driver, err);
+	if (strcmp(verb, "forget") == 0)
+		return count_forget(driver->net, word(driver, 1), word(driver, 2), err);
 	if (strcmp(verb, "publish") == 0)
 		return do_publish(driver, err);
 	if (strcmp(verb, "unpublish") == 0)

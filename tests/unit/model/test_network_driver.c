@@ -121,7 +121,7 @@ static void abilities(void **state)
 	(void) state;
 	assert_true(network_can(&bridge, NETWORK_CAN_GROUPS));
 	assert_false(network_can(&macvlan, NETWORK_CAN_LIMIT));
-	assert_true(network_can(&ovs, NETWORK_CAN_LIMIT));
+	assert_false(network_can(&ovs, NETWORK_CAN_LIMIT));
 	assert_int_equal(network_require(&bridge, "n", NETWORK_CAN_PUBLISH, &err), 0);
 	assert_int_equal(network_require(&macvlan, "n", NETWORK_CAN_PUBLISH, &err), -EINVAL);
 	assert_string_equal(err.msg, "network \"n\" has driver macvlan, which has no published "

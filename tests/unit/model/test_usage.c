@@ -34,7 +34,7 @@ static json_t *put(const struct usage *usage, double percent)
 
 	struct usage_port ports[] = {
 		{ .interface = "eth0", .network = "default" },
-		{ .interface = "eth1", .network = "back", .there = true, .tx_packets = 4 }
+		{ .interface = "eth1", .network = "back", .there = true, .traffic.tx_packets = 4 }
 	};
 
 	usage_put(&out, "web", "0123456789abcdef0123456789abcdef", usage, ports, ARRAY_COUNT(ports),
@@ -58,7 +58,7 @@ static void sample_is_json(void **state)
 			       .write_ops = 7,
 			       .pids = 3,
 			       .networked = true,
-			       .tx_packets = 9 };
+			       .traffic.tx_packets = 9 };
 	AUTO(json_decref) json_t *sample = put(&usage, 12.345);
 	AUTO(json_decref) json_t *bare = put(&(struct usage){}, USAGE_PERCENT_UNKNOWN);
 
@@ -100,16 +100,16 @@ static void sample_is_json(void **state)
 static void ports_make_the_sum(void **state)
 {
 	struct usage usage = {};
-	const struct usage_port ports[] = { { .rx_bytes = 1, .tx_dropped = 5 },
-					    { .rx_bytes = 2, .tx_packets = 7 } };
+	const struct usage_traffic ports[] = { { .rx_bytes = 1, .tx_dropped = 5 },
+					       { .rx_bytes = 2, .tx_packets = 7 } };
 
 	(void) state;
 	for (size_t i = 0; i < ARRAY_COUNT(ports); i++)
-		usage_add_port(&usage, &ports[i]);
+		usage_add_traffic(&usage, &ports[i]);
 	assert_true(usage.networked);
-	assert_int_equal(usage.rx_bytes, 3);
-	assert_int_equal(usage.tx_packets, 7);
-	assert_int_equal(usage.tx_dropped, 5);
+	assert_int_equal(usage.traffic.rx_bytes, 3);
+	assert_int_equal(usage.traffic.tx_packets, 7);
+	assert_int_equal(usage.traffic.tx_dropped, 5);
 }
 
 int main(void)

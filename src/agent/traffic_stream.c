@@ -1,0 +1,256 @@
+/*
+ * What instances have carried, over a stream: one JSON document about all of a project, some, or
+ * those on one network.
+ *
+ * The loop's thread says which ports there are, a worker brings the sums up to date and writes the
+ * answer.  Sums are put down before they are told, so nobody ever hears less than before.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/agent_internal.h"
+#include "agent/instance_actor.h"
+#include "agent/stream.h"
+#include "agent/traffic.h"
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strbuf.h"
+#include "base/strv.h"
+#include "model/instance.h"
+#include "model/member.h"
+#include "net/count.h"
+
+enum { ANSWER_MAX = 4 << 20 };
+
+struct subject {
+	char uid[UID_SIZE];
+	char *name;
+	bool runs;
+	struct port *ports;
+	size_t port_count;
+};
+
+struct usage_stream;
+
+/* The worker's, until it is done. */
+struct inquiry {
+	struct usage_stream *usage; /* NULL: the stream is gone */
+	struct agent *agent;
+	char *project;
+	char **uids;                /* NULL: all of the project */
+	char network_uid[UID_SIZE]; /* "": all networks */
+	struct subject *list;
+	size_t count, size;
+	struct strbuf answer;
+	int result;
+	struct error err;
+};
+
+struct usage_stream {
+	struct stream *stream;
+	struct inquiry *inquiry; /* NULL: it has answered */
+	struct strbuf text;      /* what is not sent yet */
+};
+
+static void inquiry_free(struct inquiry *inquiry)
+{
+	for (size_t i = 0; i < inquiry->count; i++) {
+		free(inquiry->list[i].name);
+		ports_free(inquiry->list[i].ports, inquiry->list[i].port_count);
+	}
+	free(inquiry->list);
+	free(inquiry->project);
+	strv_free(inquiry->uids);
+	strbuf_done(&inquiry->answer);
+	free(inquiry);
+}
+
+static bool is_asked_for(const struct inquiry *inquiry, const struct instance *instance)
+{
+	if (strcmp(instance->meta.project, inquiry->project) != 0)
+		return false;
+	for (size_t i = 0; inquiry->uids && inquiry->uids[i]; i++)
+		if (strcmp(inquiry->uids[i], instance->meta.uid) == 0)
+			return true;
+	return !inquiry->uids;
+}
+
+static void add_subject(const struct instance *instance, bool runs, void *data)
+{
+	struct inquiry *inquiry = data;
+	struct subject *subject;
+
+	if (!is_asked_for(inquiry, instance))
+		return;
+	if (inquiry->count == inquiry->size) {
+		inquiry->size = inquiry->size ? inquiry->size * 2 : 16;
+		inquiry->list = mem_realloc(inquiry->list, inquiry->size, sizeof(*inquiry->list));
+	}
+	subject = &inquiry->list[inquiry->count++];
+	*subject = (struct subject){ .name = mem_strdup(instance->meta.name),
+				     .runs = runs,
+				     .port_count = instance->spec.port_count,
+				     .ports = ports_copy(instance->spec.ports,
+							 instance->spec.port_count) };
+	memcpy(subject->uid, instance->meta.uid, sizeof(subject->uid));
+}
+
+/* ---- on a worker ---- */
+
+static void put(struct inquiry *inquiry, const struct subject *subject, const char *network,
+		const char *network_uid, const struct port *port, const struct traffic_port *sum)
+{
+	AUTO(json_decref)
+	json_t *object = traffic_encode(sum ? &sum->sum : &(struct traffic){});
+	AUTO(free) char *text = NULL;
+
+	if (inquiry->network_uid[0] && strcmp(inquiry->network_uid, network_uid) != 0)
+		return;
+	json_object_set_new(object, "instance", json_string(subject->name));
+	json_object_set_new(object, "instance_uid", json_string(subject->uid));
+	json_put_string(object, "network", network);
+	json_put_string(object, "network_uid", network_uid);
+	if (port) {
+		json_put_string(object, "interface", port->interface);
+		json_put_string(object, "port_uid", port->uid);
+	}
+	text = json_text(object);
+	strbuf_printf(&inquiry->answer, "%s%s", inquiry->answer.size > 0 ? "," : "", text);
+}
+
+static int tell(struct inquiry *inquiry, const struct subject *subject)
+{
+	AUTO(traffic_record_done) struct traffic_record record = {};
+	int r = traffic_save(inquiry->agent, subject->uid, subject->ports, subject->port_count,
+			     &record, &inquiry->err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < subject->port_count; i++) {
+		const struct port *port = &subject->ports[i];
+
+		if (!port->leaving)
+			put(inquiry, subject, port->network, port->network_uid, port,
+			    traffic_record_find(&record, port->network_uid));
+	}
+	/* Those that it was on. */
+	for (size_t i = 0; i < record.count; i++) {
+		const struct traffic_port *sum = &record.ports[i];
+		bool present = false;
+
+		for (size_t n = 0; n < subject->port_count; n++)
+			present |= !subject->ports[n].leaving &&
+				   strcmp(subject->ports[n].network_uid, sum->network_uid) == 0;
+		if (!present)
+			put(inquiry, subject, sum->network, sum->network_uid, NULL, sum);
+	}
+	return inquiry->answer.size <= ANSWER_MAX
+		       ? 0
+		       : error_say(&inquiry->err, -E2BIG, "usage: too many ports for one answer");
+}
+
+static void work(void *data)
+{
+	struct inquiry *inquiry = data;
+
+	for (size_t i = 0; i < inquiry->count && inquiry->result == 0; i++)
+		inquiry->result = tell(inquiry, &inquiry->list[i]);
+}
+
+/* ---- on the loop ---- */
+
+static void send_answer(struct usage_stream *usage)
+{
+	if (stream_send_text(usage->stream, FRAME_CHANNEL_OUT, &usage->text))
+		stream_close_code(usage->stream, 0);
+}
+
+static void done(void *data)
+{
+	struct inquiry *inquiry = data;
+	struct usage_stream *usage = inquiry->usage;
+
+	if (!usage) {
+		inquiry_free(inquiry);
+		return;
+	}
+	usage->inquiry = NULL;
+	if (inquiry->result < 0) {
+		stream_close_error(usage->stream, &inquiry->err);
+	} else {
+		strbuf_printf(&usage->text, "{\"counts\":%s,\"ports\":[%s]}",
+			      count_refused(inquiry->agent->net) ? "false" : "true",
+			      strbuf_str(&inquiry->answer));
+		send_answer(usage);
+	}
+	inquiry_free(inquiry);
+}
+
+static int usage_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
+			  struct error *err)
+{
+	(void) data;
+	(void) channel;
+	(void) bytes;
+	(void) size;
+	return error_say(err, -EINVAL, "usage: takes no data");
+}
+
+static void usage_writable(void *data)
+{
+	struct usage_stream *usage = data;
+
+	if (!usage->inquiry)
+		send_answer(usage);
+}
+
+static void usage_free(void *data)
+{
+	struct usage_stream *usage = data;
+
+	if (usage->inquiry)
+		usage->inquiry->usage = NULL;
+	strbuf_done(&usage->text);
+	free(usage);
+}
+
+static const struct stream_ops usage_ops = { usage_received, usage_writable, usage_free };
+
+static int read_arguments(struct inquiry *inquiry, const json_t *arguments, struct error *err)
+{
+	struct json_reader in = { .err = err, .where = "usage" };
+	int r;
+
+	json_read_any(&in, arguments, "kind", NULL);
+	json_read_string(&in, arguments, "project", &inquiry->project);
+	json_read_strv(&in, arguments, "uids", &inquiry->uids);
+	member_read_uid(&in, arguments, "network_uid", inquiry->network_uid);
+	r = json_reader_finish(&in, arguments);
+	return r == 0 && !inquiry->project ? error_say(err, -EINVAL, "usage.project: is missing")
+					   : r;
+}
+
+int usage_open_stream(struct stream *stream, const json_t *arguments,
+		      const struct stream_ops **ret_ops, void **ret_data, struct error *err)
+{
+	struct inquiry *inquiry = mem_new0(struct inquiry);
+	struct usage_stream *usage;
+	int r;
+
+	inquiry->agent = stream_agent(stream);
+	r = read_arguments(inquiry, arguments, err);
+	if (r < 0) {
+		inquiry_free(inquiry);
+		return r;
+	}
+	instance_actors_each(inquiry->agent, add_subject, inquiry);
+	usage = mem_new0(struct usage_stream);
+	usage->stream = stream;
+	usage->inquiry = inquiry;
+	inquiry->usage = usage;
+	pool_submit(inquiry->agent->slow_pool, work, done, inquiry);
+	*ret_ops = &usage_ops;
+	*ret_data = usage;
+	return 0;
+}
