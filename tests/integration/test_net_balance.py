@@ -267,6 +267,7 @@ def test_an_address_of_its_own(world, ipv6):
     assert cannot_reach(world.outside, vip, 80)
     # The network is made sure of again, by the next agent say: the address stays.
     world.net("network", *it.network.words)
+    assert f" {vip}/" in world.host.ip("addr")
     assert sum(it.spread(client.side, vip, 3)[0].values()) == 3
     world.net("remove-balance", UID)
     assert f" {vip}/" not in world.host.ip("addr")
