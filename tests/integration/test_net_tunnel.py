@@ -41,7 +41,7 @@ class Node:
         return link(self.side, "eth0")["mtu"]
 
     def device(self):
-        return self.world.host.run("sh", "-c", "ip -d link show type vxlan | grep -c vni || true").strip()
+        return self.world.host.run("sh", "-c", "ip -d link show type vxlan | grep -c 'vxlan id' || true").strip()
 
 
 class Wires:
