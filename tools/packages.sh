@@ -9,7 +9,7 @@ packages_demo="busybox-static docker-registry curl iproute2 nftables"
 packages_test="clang clang-format iperf3 mold erofs-utils python3-pytest python3-pytest-timeout
 	python3-websocket iproute2 nftables
 	util-linux zstd skopeo podman crun openssl tar e2fsprogs uidmap procps catatonit
-	qemu-system-x86 qemu-utils syslinux syslinux-common mtools qemu-system-arm qemu-efi-aarch64
+	qemu-system-x86 qemu-utils syslinux syslinux-common mtools openssh-client qemu-system-arm qemu-efi-aarch64
 	gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 # Of arm64, fetched by tools/fetch_arm64 and not installed: for the tests of emulated machines.
 packages_test_arm64="busybox-static linux-image-cloud-arm64"
