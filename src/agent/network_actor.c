@@ -94,6 +94,8 @@ static struct network_actor *find_or_new(struct agent *agent, const char *uid)
 	actor->agent = agent;
 	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
 	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
+	/* An agent of before may have died before it had the leases read again. */
+	actor->servers[NETWORK_LEASES].old = true;
 	actor->reread = (struct retry){ .fire = on_reread, .data = actor };
 	HASH_ADD_STR(agent->network_actors, uid, actor);
 	return actor;
@@ -509,8 +511,6 @@ void network_actors_keeper_listed(struct agent *agent)
 		for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
 			if (!actor->servers[i].listed)
 				actor->servers[i].state = NETWORK_SERVER_NONE;
-		/* An agent of before may have died before it had the leases read again. */
-		network_ports_changed(agent, actor->uid);
 		advance(actor);
 	}
 }

@@ -111,6 +111,7 @@ def test_it_survives(served):
     eventually(lambda: node.cli("exec", "box", "--", "test", "-e", "/tmp/renew", code=None).returncode == 0, 30,
                "a renewal by a server that has never heard of the lease")
     assert facts(node, "box", "renew")["ip"] == port["ipv4"]
+    pid = server(node, "served")
     names, inner = server(node, "served", "dnsmasq.conf"), node.instance("box")["status"]["pid"]
     for name in ("agentd", "brumed"):
         node.kill(name)
@@ -119,6 +120,8 @@ def test_it_survives(served):
         assert pathlib.Path(f"/proc/{inner}").exists()
         node.start_missing()
         node.wait_ready()
+    # What one of before has not had read any more is read now.
+    eventually(lambda: server(node, "served") not in (None, pid), 20, "a server that knows all that is")
     assert lease(node, "box")["ip"] == port["ipv4"]
     assert server(node, "served", "dnsmasq.conf") == names, "nobody disturbs who answers names"
 
