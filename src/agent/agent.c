@@ -15,6 +15,7 @@
 #include "agent/balancer_actor.h"
 #include "agent/balancer_round.h"
 #include "agent/freeze.h"
+#include "agent/group_actor.h"
 #include "agent/hold.h"
 #include "agent/image_actor.h"
 #include "agent/instance_actor.h"
@@ -124,6 +125,8 @@ void agent_assign(struct agent *agent, const json_t *resource)
 		instance_actor_assign(agent, resource);
 	else if (kind && strcmp(kind, "network") == 0)
 		network_actor_assign(agent, resource);
+	else if (kind && strcmp(kind, "group") == 0)
+		group_actor_assign(agent, resource);
 	else if (kind && strcmp(kind, "image") == 0)
 		image_actor_assign(agent, resource);
 	else if (kind && strcmp(kind, "balancer") == 0)
@@ -139,6 +142,7 @@ void agent_assigned_all(struct agent *agent)
 	agent->complete = true;
 	instance_actors_complete(agent);
 	network_actors_complete(agent);
+	group_actors_complete(agent);
 	image_actors_complete(agent);
 	balancer_actors_complete(agent);
 	/* Later the actors take away what is theirs; only an earlier life leaves more than that. */
@@ -152,6 +156,8 @@ void agent_forget(struct agent *agent, const char *kind, const char *uid)
 		instance_actor_forget(agent, uid);
 	else if (strcmp(kind, "network") == 0)
 		network_actor_forget(agent, uid);
+	else if (strcmp(kind, "group") == 0)
+		group_actor_forget(agent, uid);
 	else if (strcmp(kind, "image") == 0)
 		image_actor_forget(agent, uid);
 	else if (strcmp(kind, "balancer") == 0)
@@ -167,6 +173,7 @@ void agent_link_changed(struct agent *agent, bool connected)
 	agent->session++;
 	instance_actors_tell(agent);
 	network_actors_tell(agent);
+	group_actors_tell(agent);
 	image_actors_tell(agent);
 	balancer_actors_tell(agent);
 }
@@ -377,6 +384,7 @@ static void agent_free(struct agent *agent)
 	balancer_actors_free(agent);
 	balancer_rounds_free(agent);
 	network_actors_free(agent);
+	group_actors_free(agent);
 	image_actors_free(agent);
 	image_store_free(agent->images);
 	net_watch_free(agent->net_watch);

@@ -20,6 +20,7 @@ struct balancer_actor;
 struct balancer_round;
 struct cgroup_host;
 struct files;
+struct group_actor;
 struct hold;
 struct image_actor;
 struct image_store;
@@ -56,6 +57,7 @@ struct agent {
 
 	struct instance_actor *instances; /* hash by uid */
 	struct network_actor *network_actors;
+	struct group_actor *group_actors;
 	struct image_actor *image_actors;
 	struct balancer_actor *balancer_actors;
 	struct balancer_round *balancer_rounds; /* checks of their members under way */

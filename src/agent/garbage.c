@@ -7,6 +7,7 @@
 
 #include "agent/agent_internal.h"
 #include "agent/balancer_actor.h"
+#include "agent/group_actor.h"
 #include "agent/image_actor.h"
 #include "agent/image_task.h"
 #include "agent/instance_actor.h"
@@ -24,7 +25,7 @@
 /* One collection: what is wanted when it begins, carried out on a worker. */
 struct collection {
 	struct agent *agent;
-	char **instances, **networks, **ports, **images;
+	char **instances, **networks, **groups, **ports, **images;
 	int result;
 	struct error err;
 };
@@ -73,6 +74,8 @@ static void scan_network(struct agent *agent)
 		network_actor_found(agent, observed.networks[i]);
 	for (size_t i = 0; observed.balancers && observed.balancers[i]; i++)
 		balancer_actor_found(agent, observed.balancers[i]);
+	for (size_t i = 0; observed.groups && observed.groups[i]; i++)
+		group_actor_found(agent, observed.groups[i]);
 	agent->found = mem_new0(struct net_observed);
 	*agent->found = observed;
 }
@@ -134,6 +137,7 @@ static void work(void *data)
 	static const struct net_observed nothing;
 	const struct net_observed *found = collection->agent->found;
 	struct net_wanted wanted = { .networks = collection->networks,
+				     .groups = collection->groups,
 				     .ports = collection->ports,
 				     .instances = collection->instances,
 				     .before = found ? found : &nothing };
@@ -157,6 +161,7 @@ static void done(void *data)
 		log_error("cannot remove everything that nobody wants: %s", collection->err.msg);
 	strv_free(collection->instances);
 	strv_free(collection->networks);
+	strv_free(collection->groups);
 	strv_free(collection->ports);
 	strv_free(collection->images);
 	free(collection);
@@ -179,6 +184,7 @@ void agent_collect(struct agent *agent)
 	collection->agent = agent;
 	collection->instances = instance_actors_list(agent);
 	collection->networks = network_actors_list(agent);
+	collection->groups = group_actors_list(agent);
 	collection->ports = instance_actors_list_ports(agent);
 	collection->images = image_actors_list(agent);
 	agent->collecting = true;

@@ -7,16 +7,39 @@
 #include <sys/stat.h>
 
 #include "agent/agent_internal.h"
+#include "agent/group_actor.h"
 #include "agent/instance_task.h"
 #include "agent/traffic.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/strv.h"
 #include "net/publish.h"
 #include "net/tap.h"
 
 enum { RESOLV_MAX_BYTES = 65536 };
+
+/* What one port waits for: its network, and its groups, whose rules are there before it is. */
+static enum plan_need look_at(struct agent *agent, const struct port *port, bool runs,
+			      struct network_args *ret, bool *ret_ready,
+			      struct instance_networks *networks, const char **ret_error)
+{
+	enum plan_need need = network_need(agent, port->network_uid, ret, ret_error);
+	const char *what = "network ", *name = port->network;
+
+	*ret_ready = need == PLAN_NEED_READY;
+	if (need == PLAN_NEED_READY) {
+		need = groups_need(agent, port->group_uids, ret_error);
+		what = "security group";
+		name = "";
+	}
+	if (need != PLAN_NEED_FAILED)
+		return need;
+	snprintf(networks->error, sizeof(networks->error), "%s%s: %s", what, name,
+		 *ret_error ? *ret_error : "has failed");
+	return runs ? PLAN_NEED_READY : PLAN_NEED_FAILED;
+}
 
 enum plan_need instance_networks_look(struct agent *agent, const struct instance_spec *spec,
 				      bool runs, struct instance_networks *ret,
@@ -32,13 +55,8 @@ enum plan_need instance_networks_look(struct agent *agent, const struct instance
 		ret->list[i].ready = false;
 		if (port->leaving)
 			continue;
-		need = network_need(agent, port->network_uid, &ret->list[i].args, ret_error);
-		ret->list[i].ready = need == PLAN_NEED_READY;
-		if (need == PLAN_NEED_FAILED) {
-			snprintf(ret->error, sizeof(ret->error), "network %s: %s", port->network,
-				 *ret_error ? *ret_error : "has failed");
-			need = runs ? PLAN_NEED_READY : PLAN_NEED_FAILED;
-		}
+		need = look_at(agent, port, runs, &ret->list[i].args, &ret->list[i].ready, ret,
+			       ret_error);
 		if (need == PLAN_NEED_FAILED || all == PLAN_NEED_READY)
 			all = need;
 	}
@@ -122,6 +140,7 @@ bool instance_ports_same(const struct instance_spec *a, const struct instance_sp
 
 	while (i < a->port_count && k < b->port_count) {
 		if (strcmp(a->ports[i].uid, b->ports[k].uid) != 0 ||
+		    !strv_equal(a->ports[i].group_uids, b->ports[k].group_uids) ||
 		    !port_limits_equal(&a->ports[i].limits, &b->ports[k].limits))
 			return false;
 		i = next_wanted(a, i + 1);
@@ -164,7 +183,7 @@ struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
 		.ipv4 = port->ipv4,
 		.ipv6 = port->ipv6,
 		.leads_out = (int) i == instance_networks_outlet(spec, &task->networks),
-		.groups = NULL,
+		.groups = port->group_uids,
 		.spoofing = port->spoofing,
 		.limits = { .ingress_bps = port->limits.ingress_bps,
 			    .egress_bps = port->limits.egress_bps,

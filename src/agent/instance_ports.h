@@ -25,8 +25,8 @@ struct instance_networks {
 };
 
 /*
- * How far they are: as the least of them is.  An instance that `runs` goes on without those that
- * have failed.  *ret_error (borrowed) says why one has.
+ * How far they are, and the groups of the ports: as the least of them is.  An instance that `runs`
+ * goes on without those that have failed.  *ret_error (borrowed) says why one has.
  */
 enum plan_need instance_networks_look(struct agent *agent, const struct instance_spec *spec,
 				      bool runs, struct instance_networks *ret,
@@ -50,7 +50,7 @@ struct instance_names {
 void instance_networks_names(const struct instance_spec *spec,
 			     const struct instance_networks *networks, struct instance_names *ret);
 
-/* Do both want the same ports to be there, as fast as each other? */
+/* Do both want the same ports to be there, in the same groups, as fast as each other? */
 bool instance_ports_same(const struct instance_spec *a, const struct instance_spec *b);
 
 /* For net/; the texts are borrowed, and `bridge` is, too. */

@@ -87,6 +87,16 @@ int balancer_show(struct request *req, struct error *err)
 	return show(req, KIND_BALANCER, err);
 }
 
+int groups_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_GROUP, err);
+}
+
+int group_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_GROUP, err);
+}
+
 int operations_list(struct request *req, struct error *err)
 {
 	return list(req, KIND_OPERATION, err);

@@ -19,6 +19,8 @@ int networks_list(struct request *req, struct error *err);
 int network_show(struct request *req, struct error *err);
 int balancers_list(struct request *req, struct error *err);
 int balancer_show(struct request *req, struct error *err);
+int groups_list(struct request *req, struct error *err);
+int group_show(struct request *req, struct error *err);
 int operations_list(struct request *req, struct error *err);
 int operation_show(struct request *req, struct error *err);
 int projects_list(struct request *req, struct error *err);
@@ -75,6 +77,14 @@ int balancer_create(struct request *req, struct error *err);
 int balancer_update(struct request *req, struct error *err);
 int balancer_member_set(struct request *req, struct error *err);
 int balancer_delete(struct request *req, struct error *err);
+
+/* groups.c */
+int group_create(struct request *req, struct error *err);
+int group_replace(struct request *req, struct error *err);
+int group_update(struct request *req, struct error *err);
+int group_delete(struct request *req, struct error *err);
+int group_rule_add(struct request *req, struct error *err);
+int group_rule_remove(struct request *req, struct error *err);
 
 /* projects.c */
 int project_set(struct request *req, struct error *err);

@@ -34,6 +34,15 @@ static const struct route routes[] = {
 
 	{ "GET", "/1.0/instances/{name}/changes", NULL, ROUTE_PLAIN, instance_changes },
 
+	{ "GET", "/1.0/groups", "recursion", ROUTE_PLAIN, groups_list },
+	{ "POST", "/1.0/groups", NULL, ROUTE_PLAIN, group_create },
+	{ "GET", "/1.0/groups/{name}", NULL, ROUTE_PLAIN, group_show },
+	{ "PUT", "/1.0/groups/{name}", NULL, ROUTE_PLAIN, group_replace },
+	{ "PATCH", "/1.0/groups/{name}", NULL, ROUTE_PLAIN, group_update },
+	{ "DELETE", "/1.0/groups/{name}", NULL, ROUTE_PLAIN, group_delete },
+	{ "POST", "/1.0/groups/{name}/rules", NULL, ROUTE_PLAIN, group_rule_add },
+	{ "DELETE", "/1.0/groups/{name}/rules/{number}", NULL, ROUTE_PLAIN, group_rule_remove },
+
 	{ "GET", "/1.0/images", "recursion", ROUTE_PLAIN, images_list },
 	{ "POST", "/1.0/images", "import name platform format", ROUTE_UPLOAD, image_import,
 	  "import" },

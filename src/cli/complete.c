@@ -80,8 +80,9 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 	static const char *const policies[] = { "no", "on-failure", "always", "unless-stopped",
 						NULL };
 	static const char *const pulls[] = { "missing", "always", "never", NULL };
-	static const char *const kinds[] = { "instance", "network", "image",    "operation",
-					     "project",  "node",    "balancer", NULL };
+	static const char *const kinds[] = { "instance",  "network", "image",
+					     "operation", "project", "node",
+					     "balancer",  "group",   NULL };
 
 	static const char *const tunnels[] = { "vxlan", "gre", NULL };
 	static const char *const conditions[] = { "stopped", "running", "healthy", "deleted",
@@ -110,6 +111,9 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 		break;
 	case COMPLETE_ALGORITHM:
 		complete_offer_list(cli, balancer_algorithm_names, begin);
+		break;
+	case COMPLETE_GROUP:
+		complete_offer_resources(cli, "/groups?recursion=1", "", begin);
 		break;
 	case COMPLETE_OPERATION:
 		complete_offer_resources(cli, "/operations?recursion=1", "", begin);

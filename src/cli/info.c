@@ -206,6 +206,20 @@ static void info_limit(struct strbuf *text, const json_t *port, const char *path
 		strbuf_printf(text, "  %s %.4g Mbit/s", what, bps / 1e6);
 }
 
+/* Those that somebody has named. */
+static void put_groups(struct strbuf *text, const json_t *groups)
+{
+	const json_t *group;
+	size_t i;
+
+	json_array_foreach((json_t *) groups, i, group)
+	{
+		const char *name = json_string_value(group);
+
+		strbuf_printf(text, "%s%s", i == 0 ? "  in " : ", ", name ? name : "?");
+	}
+}
+
 /* "default  eth0  10.90.0.2, fd00::2, 02:62:0a:5a:00:02", one for each port. */
 static void info_networks(struct strbuf *out, const json_t *instance)
 {
@@ -232,6 +246,7 @@ static void info_networks(struct strbuf *out, const json_t *instance)
 		}
 		info_limit(&text, port, "limits.ingress_bps", "receives");
 		info_limit(&text, port, "limits.egress_bps", "sends");
+		put_groups(&text, resource_at(port, "groups"));
 		if (json_is_true(resource_at(port, "leaving")))
 			strbuf_puts(&text, "  (is being detached)");
 		listing_fact(out, i == 0 ? "networks" : "", strbuf_str(&text));

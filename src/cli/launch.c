@@ -39,9 +39,11 @@ static const struct option_def launch_options[] = {
 	{ 0, "pids", "COUNT", OPTION_STRING, LAUNCH(pids), "processes and threads it may have" },
 	{ 0, "hostname", "NAME", OPTION_STRING, LAUNCH(hostname), "its own name for itself" },
 	{ 0, "network", "NAME[,ip=...]", OPTION_LIST, LAUNCH(networks),
-	  "a network it joins; NAME[,ip=ADDRESS][,ip6=ADDRESS][,mac=ADDRESS]"
+	  "a network it joins; NAME[,ip=ADDRESS][,ip6=ADDRESS][,mac=ADDRESS][,group=NAME]"
 	  "[,ingress=RATE][,egress=RATE][,burst=SIZE], or none",
 	  COMPLETE_NETWORK },
+	{ 0, "group", "NAME[,NAME...]", OPTION_LIST, LAUNCH(groups),
+	  "its security groups, where --network says none; else default", COMPLETE_GROUP },
 	{ 0, "rm", NULL, OPTION_FLAG, LAUNCH(remove_on_exit), "delete it when it ends" },
 	{ 0, "pull", "WHEN", OPTION_STRING, LAUNCH(pull), "missing (default), always or never",
 	  COMPLETE_PULL },
@@ -233,6 +235,8 @@ const struct verb verb_launch = {
 		"  brume launch -i --rm postgres -- psql -h db < dump.sql\n"
 		"  brume launch -dit debian shell bash; brume attach shell\n"
 		"  brume launch web:3 two --network front --network back,ip=10.1.0.5\n"
+		"  brume launch web:3 shop --group web,monitored --network front "
+		"--network back,group=db\n"
 		"  brume launch web:3 front -p 127.0.0.1:8443:443 --restart on-failure:5\n"
 		"  brume launch web:3 safe --read-only --tmpfs /tmp:size=16M --cap-drop ALL\n"
 		"  brume launch nginx site -v /srv/site:/usr/share/nginx/html:ro\n"

@@ -136,6 +136,32 @@ static int launch_build_limits(const struct launch_options *options, struct inst
 	return r;
 }
 
+/* For the ports that name none themselves. */
+static int launch_build_groups(const struct launch_options *options, struct instance_spec *spec,
+			       struct error *err)
+{
+	AUTO(strv_free) char **groups = NULL;
+	struct port port = { .network = "default" };
+
+	for (char **p = options->groups; p && *p; p++) {
+		int r = port_groups_parse(*p, &groups, err);
+
+		if (r < 0)
+			return error_wrap(err, r, "--group");
+	}
+	if (!groups)
+		return 0;
+	if (spec->ports && spec->port_count == 0)
+		return error_say(err, -EINVAL,
+				 "--group: does not go with --network none, there is no port");
+	if (!spec->ports)
+		ports_append(&spec->ports, &spec->port_count, &port);
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (!spec->ports[i].groups)
+			spec->ports[i].groups = strv_copy(groups);
+	return 0;
+}
+
 static int launch_build_ports(const struct launch_options *options, struct instance_spec *spec,
 			      struct error *err)
 {
@@ -242,6 +268,8 @@ int launch_build(const struct launch_options *options, const struct arguments *a
 		r = launch_build_publish(options, spec, err);
 	if (r == 0)
 		r = launch_build_ports(options, spec, err);
+	if (r == 0)
+		r = launch_build_groups(options, spec, err);
 	if (r == 0)
 		r = launch_build_limits(options, spec, err);
 	if (r == 0)

@@ -10,7 +10,7 @@
 #include "model/request.h"
 
 struct launch_options {
-	char **publish, **env, **env_files, **labels, **networks;
+	char **publish, **env, **env_files, **labels, **networks, **groups;
 	const char *workdir, *user, *entrypoint, *restart, *cpus, *memory, *pids, *hostname;
 	const char *pull, *stop_signal, *stop_timeout;
 	bool remove_on_exit, insecure, no_start, detach;

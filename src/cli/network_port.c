@@ -15,6 +15,7 @@
 
 struct attach_options {
 	const char *ip, *ip6, *mac;
+	char **groups;
 };
 
 #define ATTACH(member) offsetof(struct attach_options, member)
@@ -24,6 +25,8 @@ static const struct option_def attach_options[] = {
 	{ 0, "ip6", "ADDRESS", OPTION_STRING, ATTACH(ip6), "IPv6 address; else one is chosen" },
 	{ 0, "mac", "ADDRESS", OPTION_STRING, ATTACH(mac),
 	  "hardware address, like 02:00:5e:10:00:01; else one is made" },
+	{ 0, "group", "NAME[,NAME...]", OPTION_LIST, ATTACH(groups),
+	  "security groups; else default", COMPLETE_GROUP },
 	{},
 };
 
@@ -36,7 +39,11 @@ static int build(const struct attach_options *options, const char *network, stru
 				options->ip6 ? options->ip6 : "", options->mac ? ",mac=" : "",
 				options->mac ? options->mac : "");
 
-	return port_parse(text, ret, err);
+	int r = port_parse(text, ret, err);
+
+	for (char **p = options->groups; r == 0 && p && *p; p++)
+		r = port_groups_parse(*p, &ret->groups, err);
+	return r;
 }
 
 /* Sends a request about a port, and waits until it is carried out. */
@@ -106,7 +113,8 @@ const struct verb verb_network_attach = {
 	.help = "A container that runs has the new interface at once.  A virtual machine must be "
 		"stopped.\n\n"
 		"Examples:\n  brume network attach backend web\n"
-		"  brume network attach backend web --ip 10.1.0.5\n",
+		"  brume network attach backend web --ip 10.1.0.5\n"
+		"  brume network attach backend web --group web,monitored\n",
 	.options = attach_options,
 	.options_size = sizeof(struct attach_options),
 	.words_min = 2,

@@ -12,13 +12,15 @@
 #include "cli/resource.h"
 #include "cli/verb.h"
 #include "codec/uri.h"
+#include "model/port.h"
 #include "model/quantity.h"
 
 enum { UPDATE_PIDS_MAX = 4194304, UPDATE_STOP_TIMEOUT_MAX_S = 86400 };
 
 struct update_options {
 	const char *cpus, *memory, *pids, *restart, *stop_signal, *stop_timeout;
-	char **labels, **unlabels, **env, **unenv;
+	char **labels, **unlabels, **env, **unenv, **groups;
+	const char *network;
 };
 
 #define UPDATE(member) offsetof(struct update_options, member)
@@ -38,6 +40,10 @@ static const struct option_def update_options[] = {
 	{ 0, "stop-signal", "SIGNAL", OPTION_STRING, UPDATE(stop_signal), "what asks it to end" },
 	{ 0, "stop-timeout", "SECONDS", OPTION_STRING, UPDATE(stop_timeout),
 	  "how long it may take to end before it is killed" },
+	{ 0, "group", "NAME[,NAME...]", OPTION_LIST, UPDATE(groups),
+	  "its security groups from now on, on all its networks", COMPLETE_GROUP },
+	{ 0, "network", "NAME", OPTION_STRING, UPDATE(network),
+	  "with --group: only on this network", COMPLETE_NETWORK },
 	{},
 };
 
@@ -140,6 +146,34 @@ static int update_stop(const struct update_options *options, json_t *body, struc
 	return r;
 }
 
+static int update_groups(const struct update_options *options, json_t *body, struct error *err)
+{
+	AUTO(strv_free) char **groups = NULL;
+	json_t *port;
+
+	for (char **p = options->groups; p && *p; p++) {
+		int r = port_groups_parse(*p, &groups, err);
+
+		if (r < 0)
+			return error_wrap(err, r, "--group");
+	}
+	if (options->network && !groups)
+		return error_say(err, -EINVAL,
+				 "--network: says where --group is meant, which is missing");
+	if (!groups)
+		return 0;
+	if (!options->network) {
+		json_put_strv(body, "groups", groups);
+		return 0;
+	}
+	port = json_object();
+	json_put_strv(port, "groups", groups);
+	json_object_set_new(body, "ports", json_object());
+	return json_object_set_new(json_object_get(body, "ports"), options->network, port) < 0
+		       ? error_say(err, -EINVAL, "--network: is not valid UTF-8")
+		       : 0;
+}
+
 /* What of a virtual machine's limits only a restart gives it. */
 static void update_note_pending(struct cli *cli, const struct arguments *arguments)
 {
@@ -179,6 +213,8 @@ static int update_run(struct cli *cli, const void *userdata, const struct argume
 		r = update_map(options->env, options->unenv, "env", "env", body, err);
 	if (r == 0)
 		r = update_stop(options, body, err);
+	if (r == 0)
+		r = update_groups(options, body, err);
 	if (r < 0) {
 		cli->usage = true;
 		return r;
@@ -203,10 +239,13 @@ const struct verb verb_update = {
 		"back as its guest\ncan (brume stats -w shows it); more memory or processors than "
 		"it was started with come\nwith its next start.  The environment changes at the "
 		"next "
-		"start.  What an\ninstance is made of (image, command, network, ports, ...) cannot "
-		"be changed.\n\n"
+		"start.  Security groups change at once; connections that are there go on.  What "
+		"an\ninstance is made of (image, command, ports, ...) cannot be changed; "
+		"`brume network attach`\nand `detach` change its networks.\n\n"
 		"Examples:\n  brume update --cpus 1.5 -m 1G web\n  brume update --memory none db\n"
-		"  brume update --restart always --label tier=front --remove-label test web\n",
+		"  brume update --restart always --label tier=front --remove-label test web\n"
+		"  brume update --group web,monitored shop\n"
+		"  brume update --network back --group db shop\n",
 	.options = update_options,
 	.options_size = sizeof(struct update_options),
 	.words_min = 1,

@@ -96,13 +96,13 @@ static const struct verb verb_bench = {
 };
 
 const struct verb *const verbs[] = {
-	&verb_launch,    &verb_start,  &verb_stop,    &verb_restart,  &verb_pause,
-	&verb_resume,    &verb_update, &verb_rename,  &verb_wait,     &verb_delete,
-	&verb_list,      &verb_info,   &verb_exec,    &verb_attach,   &verb_logs,
-	&verb_cp,        &verb_diff,   &verb_commit,  &verb_stats,    &verb_top,
-	&verb_image,     &verb_kernel, &verb_network, &verb_balancer, &verb_project,
-	&verb_operation, &verb_events, &verb_bench,   &verb_version,  &verb_help,
-	&verb_complete,  NULL,
+	&verb_launch,  &verb_start,     &verb_stop,    &verb_restart,  &verb_pause,
+	&verb_resume,  &verb_update,    &verb_rename,  &verb_wait,     &verb_delete,
+	&verb_list,    &verb_info,      &verb_exec,    &verb_attach,   &verb_logs,
+	&verb_cp,      &verb_diff,      &verb_commit,  &verb_stats,    &verb_top,
+	&verb_image,   &verb_kernel,    &verb_network, &verb_balancer, &verb_group,
+	&verb_project, &verb_operation, &verb_events,  &verb_bench,    &verb_version,
+	&verb_help,    &verb_complete,  NULL,
 };
 
 const struct verb *verb_find(const struct verb *const *table, const char *name)

@@ -60,7 +60,7 @@ extern const struct verb verb_kernel_delete;
 extern const struct verb verb_network_create, verb_network_list, verb_network_info;
 extern const struct verb verb_network_delete, verb_network_attach, verb_network_detach,
 	verb_network_peer;
-extern const struct verb verb_balancer;
+extern const struct verb verb_balancer, verb_group;
 extern const struct verb verb_network_limit, verb_network_usage;
 extern const struct verb verb_project_list, verb_project_info, verb_project_set;
 extern const struct verb verb_operation_list, verb_operation_info, verb_operation_wait;

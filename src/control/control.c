@@ -142,6 +142,21 @@ static void create_project(struct draft *draft)
 
 	meta_new(draft->control, &project->meta, "_", "default", NULL);
 	draft_create(draft, KIND_PROJECT, project);
+	group_create_default(draft, "default");
+}
+
+/* Those of a store that knew no groups yet. */
+static void create_groups(struct draft *draft)
+{
+	struct item *item, *next;
+
+	HASH_ITER(by_key, draft->control->items, item, next)
+	{
+		if (item->kind == KIND_PROJECT &&
+		    !mirror_find(draft->control, KIND_GROUP, item->meta->name,
+				 SECURITY_GROUP_DEFAULT))
+			group_create_default(draft, item->meta->name);
+	}
 }
 
 static int create_network(struct draft *draft, struct error *err)
@@ -205,6 +220,7 @@ static int prepare_start(struct work *work, struct draft *draft, struct error *e
 		create_project(draft);
 		r = create_network(draft, err);
 	}
+	create_groups(draft);
 	end_imports(draft);
 	return r < 0 ? r : WORK_COMMIT;
 }

@@ -199,6 +199,15 @@ void control_balancer_drain(struct control *control, const char *project, const 
 void control_balancer_delete(struct control *control, const char *project, const char *name,
 			     uint64_t if_match, control_done_fn done, void *data);
 
+void control_group_create(struct control *control, const char *project,
+			  const struct group_request *request, control_done_fn done, void *data);
+/* `body` (borrowed) as in model/group.h. */
+void control_group_change(struct control *control, const char *project, const char *name,
+			  enum security_group_change change, const json_t *body, uint64_t if_match,
+			  control_done_fn done, void *data);
+void control_group_delete(struct control *control, const char *project, const char *name,
+			  uint64_t if_match, control_done_fn done, void *data);
+
 /* Sets what a project may and is; `project` is where the operation stands.  For root only: the
  * caller has checked that. */
 void control_project_set(struct control *control, const char *project, const char *name,

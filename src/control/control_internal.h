@@ -7,7 +7,7 @@
  *	work.c		prepare a draft -> commit -> conflict? prepare again -> finish
  *	settle.c	what follows from a resource's present state: the only place where
  *operations end and keys disappear; triggered by every change, derives all from the mirror judge.c
- *has an operation reached its target?  pure launch.c instance.c port.c image.c network.c
+ *has an operation reached its target?  pure launch.c instance.c port.c image.c network.c group.c
  *operation.c
  *requests of people query.c subscribe.c node.c control.c	reading, following, the agent link,
  *start and timer
@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "control/control.h"
 #include "model/balancer.h"
+#include "model/group.h"
 #include "model/image.h"
 #include "model/instance.h"
 #include "model/network.h"
@@ -138,6 +139,10 @@ static inline struct network *item_network(const struct item *item)
 	return item->resource;
 }
 static inline struct balancer *item_balancer(const struct item *item)
+{
+	return item->resource;
+}
+static inline struct security_group *item_group(const struct item *item)
 {
 	return item->resource;
 }
@@ -286,6 +291,8 @@ void judge_network(const struct operation *operation, const struct network *netw
 
 void judge_balancer(const struct operation *operation, const struct balancer *balancer,
 		    struct verdict *ret);
+void judge_group(const struct operation *operation, const struct security_group *group,
+		 struct verdict *ret);
 
 /* Is the instance running or about to be? */
 bool instance_is_active(const struct instance *instance);
@@ -353,6 +360,41 @@ void balancers_notice(struct control *control, const struct item *instance, bool
 /* Its members become those there are; `carried_out`: the node has done what it was told. */
 void balancer_settle(struct draft *draft, struct item *item, struct balancer *balancer,
 		     bool carried_out);
+
+/* ---- group.c */
+
+/* The group that ports without groups are in, for a project that has none yet. */
+void group_create_default(struct draft *draft, const char *project);
+
+/*
+ * The groups that a port names become uids, or that of the default one, and are reserved: what is
+ * in use cannot be deleted.  `before` is the port as it was, NULL for a new one.
+ */
+int groups_take(struct draft *draft, const struct instance *instance, const struct port *before,
+		struct port *port, struct error *err);
+
+/* The same for all ports of an instance after a change; `before` is as long, in the same order. */
+int groups_update(struct draft *draft, struct instance *instance, const struct port *before,
+		  struct error *err);
+
+/* The port goes: its groups are used once less. */
+void groups_release(struct draft *draft, const struct port *port);
+
+/*
+ * Ports of a store that knew no groups yet are put into the default one.  True when something has
+ * changed.
+ */
+bool groups_settle(struct draft *draft, struct instance *instance);
+
+/*
+ * Takes the change of an instance back that the node has refused.  Ports and groups that are gone
+ * by now are left out.
+ */
+int groups_take_back(struct draft *draft, struct instance *instance, const json_t *undo,
+		     struct error *err);
+
+/* Back to the rules in `undo`, without those about groups that are gone. */
+void group_restore(struct draft *draft, struct security_group *group, const json_t *undo);
 
 /* ---- network.c */
 

@@ -224,6 +224,8 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 		r = check_image(work->control, instance, err);
 	if (r == 0)
 		r = ports_check_limits(work->control, &instance->spec, err);
+	if (r == 0)
+		r = groups_update(draft, instance, item_instance(item)->spec.ports, err);
 	if (r < 0)
 		return r;
 	after = instance_spec_encode(&instance->spec);

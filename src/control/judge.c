@@ -202,6 +202,23 @@ void judge_image(const struct operation *operation, const struct image *image, s
 	}
 }
 
+void judge_group(const struct operation *operation, const struct security_group *group,
+		 struct verdict *ret)
+{
+	const struct security_group_status *status = &group->status;
+
+	*ret = (struct verdict){ .exit_code = -1 };
+	if ((operation->action != OPERATION_CREATE && operation->action != OPERATION_UPDATE) ||
+	    status->generation < operation->generation)
+		return;
+	if (status->state == SECURITY_GROUP_READY) {
+		ret->state = OPERATION_DONE;
+	} else if (status->state == SECURITY_GROUP_FAILED) {
+		say(ret, OPERATION_FAILED, status->error ? status->error : "the group failed");
+		ret->undo = true;
+	}
+}
+
 void judge_balancer(const struct operation *operation, const struct balancer *balancer,
 		    struct verdict *ret)
 {

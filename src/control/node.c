@@ -15,7 +15,8 @@
 static bool belongs_to_node(const struct item *item)
 {
 	return item->kind == KIND_INSTANCE || item->kind == KIND_IMAGE ||
-	       item->kind == KIND_NETWORK || item->kind == KIND_BALANCER;
+	       item->kind == KIND_NETWORK || item->kind == KIND_BALANCER ||
+	       item->kind == KIND_GROUP;
 }
 
 void node_assign(struct control *control, struct item *item)
@@ -123,6 +124,7 @@ int control_node_hello(struct control *control, const json_t *body, char **ret_n
 	node_update(control, &facts);
 	/* What others need comes first. */
 	assign_kind(control, KIND_NETWORK);
+	assign_kind(control, KIND_GROUP);
 	assign_kind(control, KIND_IMAGE);
 	assign_kind(control, KIND_INSTANCE);
 	assign_kind(control, KIND_BALANCER);
@@ -197,6 +199,17 @@ static int read_balancer(const json_t *status, struct report *ret, struct error 
 	return r;
 }
 
+static int read_group(const json_t *status, struct report *ret, struct error *err)
+{
+	struct security_group_status decoded = {};
+	int r = security_group_status_decode(status, &decoded, err);
+
+	ret->gone = decoded.state == SECURITY_GROUP_GONE;
+	ret->passing = decoded.state == SECURITY_GROUP_PENDING;
+	security_group_status_done(&decoded);
+	return r;
+}
+
 static int read_report(enum kind kind, const json_t *status, struct report *ret, struct error *err)
 {
 	switch (kind) {
@@ -208,6 +221,8 @@ static int read_report(enum kind kind, const json_t *status, struct report *ret,
 		return read_network(status, ret, err);
 	case KIND_BALANCER:
 		return read_balancer(status, ret, err);
+	case KIND_GROUP:
+		return read_group(status, ret, err);
 	default:
 		return error_say(err, -EPROTO, "a node has no status for a %s", kind_name(kind));
 	}

@@ -326,14 +326,12 @@ static int complete(struct draft *draft, struct instance *instance, struct port 
 		r = check_driver(draft->control, network, port, err);
 	if (r < 0)
 		return r;
-	/* Nobody can make one so far; what would not be enforced is not taken down. */
-	if (port->groups && port->groups[0])
-		return error_say(err, -ENOENT, "security group \"%s\" does not exist",
-				 port->groups[0]);
 	rng_uid(draft->control->rng, port->uid);
 	memcpy(port->network_uid, network->meta->uid, UID_SIZE);
 	choose_interface(&instance->spec, port);
 	r = take_addresses(draft, network, instance->meta.uid, port, err);
+	if (r == 0)
+		r = groups_take(draft, instance, NULL, port, err);
 	if (r == 0)
 		draft_require(draft, network);
 	return r;
@@ -428,6 +426,7 @@ bool ports_settle(struct draft *draft, struct instance *instance)
 		release_address(draft, port, port->ipv4);
 		release_address(draft, port, port->ipv6);
 		release_address(draft, port, port->mac);
+		groups_release(draft, port);
 		ports_remove(spec->ports, &spec->port_count, i - 1);
 		changed = true;
 	}

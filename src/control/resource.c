@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "model/balancer.h"
+#include "model/group.h"
 #include "model/image.h"
 #include "model/instance.h"
 #include "model/network.h"
@@ -23,6 +24,8 @@ static int decode(enum kind kind, const json_t *doc, void **ret, struct error *e
 		return instance_decode(doc, (struct instance **) ret, err);
 	case KIND_NETWORK:
 		return network_decode(doc, (struct network **) ret, err);
+	case KIND_GROUP:
+		return security_group_decode(doc, (struct security_group **) ret, err);
 	case KIND_IMAGE:
 		return image_decode(doc, (struct image **) ret, err);
 	case KIND_OPERATION:
@@ -56,6 +59,8 @@ json_t *resource_encode(enum kind kind, const void *resource, unsigned int parts
 		return instance_encode(resource, parts);
 	case KIND_NETWORK:
 		return network_encode(resource, parts);
+	case KIND_GROUP:
+		return security_group_encode(resource, parts);
 	case KIND_IMAGE:
 		return image_encode(resource, parts);
 	case KIND_OPERATION:
@@ -98,6 +103,8 @@ struct meta *resource_meta(enum kind kind, void *resource)
 		return &((struct instance *) resource)->meta;
 	case KIND_NETWORK:
 		return &((struct network *) resource)->meta;
+	case KIND_GROUP:
+		return &((struct security_group *) resource)->meta;
 	case KIND_IMAGE:
 		return &((struct image *) resource)->meta;
 	case KIND_OPERATION:
@@ -115,6 +122,7 @@ int resource_set_status(enum kind kind, void *resource, const json_t *status, st
 {
 	struct instance *instance = resource;
 	struct network *network = resource;
+	struct security_group *group = resource;
 	struct image *image = resource;
 	struct balancer *balancer = resource;
 
@@ -128,6 +136,9 @@ int resource_set_status(enum kind kind, void *resource, const json_t *status, st
 	case KIND_NETWORK:
 		network_status_done(&network->status);
 		return network_status_decode(status, &network->status, err);
+	case KIND_GROUP:
+		security_group_status_done(&group->status);
+		return security_group_status_decode(status, &group->status, err);
 	case KIND_IMAGE:
 		image_status_done(&image->status);
 		return image_status_decode(status, &image->status, err);
@@ -140,6 +151,7 @@ bool resource_is_gone(enum kind kind, const void *resource)
 {
 	const struct instance *instance = resource;
 	const struct network *network = resource;
+	const struct security_group *group = resource;
 	const struct image *image = resource;
 	const struct balancer *balancer = resource;
 
@@ -150,6 +162,8 @@ bool resource_is_gone(enum kind kind, const void *resource)
 		return instance->meta.deleted_ms && instance->status.state == INSTANCE_GONE;
 	case KIND_NETWORK:
 		return network->meta.deleted_ms && network->status.state == NETWORK_GONE;
+	case KIND_GROUP:
+		return group->meta.deleted_ms && group->status.state == SECURITY_GROUP_GONE;
 	case KIND_IMAGE:
 		return image->meta.deleted_ms && image->status.state == IMAGE_GONE;
 	default:
@@ -165,6 +179,9 @@ void resource_free(enum kind kind, void *resource)
 		break;
 	case KIND_NETWORK:
 		network_free(resource);
+		break;
+	case KIND_GROUP:
+		security_group_free(resource);
 		break;
 	case KIND_IMAGE:
 		image_free(resource);

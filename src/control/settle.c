@@ -136,6 +136,15 @@ void settle_undo(struct draft *draft, struct operation *operation, enum operatio
 		(void) balancer_patch(balancer, operation->undo, NULL);
 		balancer->meta.generation++;
 		operation_end(draft, operation, ending, error);
+	} else if (item->kind == KIND_GROUP) {
+		struct security_group *group = draft_edit(draft, item);
+
+		if (!operation->undo) {
+			draft_mark_deleted(draft, &group->meta);
+			return;
+		}
+		group_restore(draft, group, operation->undo);
+		operation_end(draft, operation, ending, error);
 	}
 }
 
@@ -287,7 +296,7 @@ static int take_back_updates(struct draft *draft, struct instance *instance, str
 		if (operation->action == OPERATION_ATTACH)
 			ports_take_back(instance, operation->undo);
 		else
-			r = instance_patch(instance, operation->undo, err);
+			r = groups_take_back(draft, instance, operation->undo, err);
 	} while (r == 0 && running != first);
 	if (r < 0)
 		return r;
@@ -330,6 +339,8 @@ static int settle_instance(struct draft *draft, struct item *item, struct instan
 	}
 	remove_what_has_exited(draft, instance);
 	if (carried_out && ports_settle(draft, instance))
+		instance->meta.generation++;
+	if (groups_settle(draft, instance))
 		instance->meta.generation++;
 	return refused ? take_back_updates(draft, instance, err) : 0;
 }
@@ -444,6 +455,26 @@ static void settle_network(struct draft *draft, struct item *item, const struct 
 	}
 }
 
+/* ---- security groups */
+
+static void settle_group(struct draft *draft, struct item *item, const struct security_group *group)
+{
+	struct item *running;
+
+	DL_FOREACH2(draft->control->running, running, running_next)
+	{
+		const struct operation *now = item_operation(running);
+		struct verdict verdict;
+
+		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
+		    now->ending != OPERATION_RUNNING)
+			continue;
+		judge_group(now, group, &verdict);
+		if (verdict.state != OPERATION_RUNNING)
+			apply_verdict(draft, draft_edit(draft, running), &verdict);
+	}
+}
+
 /* ---- balancers */
 
 static void settle_balancer(struct draft *draft, struct item *item, struct balancer *balancer)
@@ -501,6 +532,8 @@ static int settle_resource(struct draft *draft, struct item *item, const json_t 
 		settle_image(draft, item, resource, news);
 	else if (item->kind == KIND_BALANCER)
 		settle_balancer(draft, item, resource);
+	else if (item->kind == KIND_GROUP)
+		settle_group(draft, item, resource);
 	else
 		settle_network(draft, item, resource);
 	return r < 0 ? r : WORK_COMMIT;
@@ -522,6 +555,7 @@ static int settle_prepare(struct work *work, struct draft *draft, struct error *
 	case KIND_IMAGE:
 	case KIND_NETWORK:
 	case KIND_BALANCER:
+	case KIND_GROUP:
 		return settle_resource(draft, item, settle->status, err);
 	case KIND_OPERATION:
 		return settle_operation(draft, item);

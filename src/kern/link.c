@@ -39,13 +39,29 @@ static uint32_t get_u32(const struct nlattr *attribute)
 								       : 0;
 }
 
+static void decode_bridge(const struct nlattr *data, struct link *link)
+{
+	const struct nlattr *option;
+
+	mnl_attr_for_each_nested(option,
+				 data) if (mnl_attr_get_type(option) == IFLA_BR_NF_CALL_IPTABLES &&
+					   mnl_attr_get_payload_len(option) == 1) link->filters =
+		mnl_attr_get_u8(option) != 0;
+}
+
+/* The kind stands before what only that kind has. */
 static void decode_info(const struct nlattr *info, struct link *link)
 {
 	const struct nlattr *attribute;
 
-	mnl_attr_for_each_nested(attribute,
-				 info) if (mnl_attr_get_type(attribute) == IFLA_INFO_KIND)
-		copy_text(link->kind, sizeof(link->kind), attribute);
+	mnl_attr_for_each_nested(attribute, info)
+	{
+		if (mnl_attr_get_type(attribute) == IFLA_INFO_KIND)
+			copy_text(link->kind, sizeof(link->kind), attribute);
+		else if (mnl_attr_get_type(attribute) == IFLA_INFO_DATA &&
+			 strcmp(link->kind, "bridge") == 0)
+			decode_bridge(attribute, link);
+	}
 }
 
 static void decode(const struct nlmsghdr *message, struct link *link)
@@ -198,7 +214,7 @@ static int take_listed(const struct nlmsghdr *message, void *data)
 	if (message->nlmsg_type != RTM_NEWLINK)
 		return 0;
 	decode(message, &link);
-	return strcmp(link.kind, walk->kind) == 0 ? walk->fn(&link, walk->data) : 0;
+	return !walk->kind || strcmp(link.kind, walk->kind) == 0 ? walk->fn(&link, walk->data) : 0;
 }
 
 int link_list(struct netlink *nl, const char *kind, int (*fn)(const struct link *link, void *data),
@@ -210,9 +226,11 @@ int link_list(struct netlink *nl, const char *kind, int (*fn)(const struct link 
 
 	begin(nl, RTM_GETLINK, NLM_F_DUMP, &message);
 	mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-	info = mnl_attr_nest_start(message, IFLA_LINKINFO);
-	mnl_attr_put_strz(message, IFLA_INFO_KIND, kind);
-	mnl_attr_nest_end(message, info);
+	if (kind) {
+		info = mnl_attr_nest_start(message, IFLA_LINKINFO);
+		mnl_attr_put_strz(message, IFLA_INFO_KIND, kind);
+		mnl_attr_nest_end(message, info);
+	}
 	return netlink_query(nl, message, take_listed, &walk);
 }
 
@@ -251,6 +269,22 @@ int link_guard_bridge(struct netlink *nl, int index, bool filter)
 		mnl_attr_put_u8(message, IFLA_BR_NF_CALL_IPTABLES, 1);
 		mnl_attr_put_u8(message, IFLA_BR_NF_CALL_IP6TABLES, 1);
 	}
+	mnl_attr_nest_end(message, options);
+	mnl_attr_nest_end(message, info);
+	return netlink_call(nl, message);
+}
+
+int link_filter_bridge(struct netlink *nl, int index, bool on)
+{
+	struct nlmsghdr *message;
+	struct nlattr *info, *options;
+
+	begin(nl, RTM_NEWLINK, 0, &message)->ifi_index = index;
+	info = mnl_attr_nest_start(message, IFLA_LINKINFO);
+	mnl_attr_put_strz(message, IFLA_INFO_KIND, "bridge");
+	options = mnl_attr_nest_start(message, IFLA_INFO_DATA);
+	mnl_attr_put_u8(message, IFLA_BR_NF_CALL_IPTABLES, on);
+	mnl_attr_put_u8(message, IFLA_BR_NF_CALL_IP6TABLES, on);
 	mnl_attr_nest_end(message, options);
 	mnl_attr_nest_end(message, info);
 	return netlink_call(nl, message);

@@ -25,6 +25,7 @@ struct link {
 	uint32_t mtu;
 	uint8_t mac[LINK_MAC_SIZE];
 	char name[IF_NAMESIZE];
+	bool filters;                /* a bridge: what it forwards passes the host's IP rules */
 	char kind[LINK_KIND_SIZE];   /* "bridge", "veth", "" */
 	char alias[LINK_ALIAS_SIZE]; /* cut when longer */
 };
@@ -47,8 +48,8 @@ struct link_counters {
 int link_read_counters(struct netlink *nl, const char *name, struct link_counters *ret);
 
 /*
- * Hands every interface of `kind` to `fn`, which may not use `nl`; a value < 0 ends the walk.
- * -EINTR: the list changed meanwhile, begin anew.
+ * Hands every interface of `kind` (NULL = any) to `fn`, which may not use `nl`; a value < 0 ends
+ * the walk. -EINTR: the list changed meanwhile, begin anew.
  */
 int link_list(struct netlink *nl, const char *kind, int (*fn)(const struct link *link, void *data),
 	      void *data);
@@ -63,6 +64,9 @@ int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[LINK
  * the host's IP rules too (br_netfilter), by a switch of its own, which needs no global one.
  */
 int link_guard_bridge(struct netlink *nl, int index, bool filter);
+
+/* That switch alone, on or off. */
+int link_filter_bridge(struct netlink *nl, int index, bool on);
 
 struct link_veth {
 	const char *name;

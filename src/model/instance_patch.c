@@ -75,17 +75,41 @@ static void patch_stop(struct json_reader *in, const json_t *patch, struct insta
 	json_read_uint32(in, patch, "stop_timeout_s", STOP_TIMEOUT_MAX_S, &spec->stop_timeout_s);
 }
 
-/* {"ports": {NETWORK: {"limits": {..}}}} */
+static void set_groups(struct port *port, char *const *groups)
+{
+	strv_free(port->groups);
+	port->groups = strv_copy(groups);
+}
+
+/* The member `groups` of `object`: absent, null for the default one, or names. */
+static bool read_groups(struct json_reader *in, const json_t *object, char ***ret)
+{
+	char path[MEMBER_PATH_MAX];
+
+	json_read_strv(in, object, "groups", ret);
+	if (in->result == 0)
+		in->result =
+			port_groups_check(*ret, member_path(path, in->where, "groups"), in->err);
+	return in->result == 0 && (*ret || is_null(object, "groups"));
+}
+
+/* {"groups": [..]} for all ports, {"ports": {NETWORK: {"limits": {..}, "groups": [..]}}} for one.
+ */
 static void patch_ports(struct json_reader *in, const json_t *patch, struct instance_spec *spec)
 {
+	AUTO(strv_free) char **all = NULL;
 	json_t *ports = NULL, *value;
 	const char *network;
 
+	if (read_groups(in, patch, &all))
+		for (size_t i = 0; i < spec->port_count; i++)
+			set_groups(&spec->ports[i], all);
 	json_read_object(in, patch, "ports", &ports);
 	json_object_foreach(ports, network, value)
 	{
 		struct port *port = ports_find(spec->ports, spec->port_count, network);
 		struct json_reader inner = { .err = in->err, .where = "ports" };
+		AUTO(strv_free) char **groups = NULL;
 
 		if (!port || port->leaving) {
 			member_fail(in, "ports", "it is not attached to network \"%.64s\"",
@@ -97,6 +121,8 @@ static void patch_ports(struct json_reader *in, const json_t *patch, struct inst
 			return;
 		}
 		port_limits_read(&inner, value, &port->limits);
+		if (read_groups(&inner, value, &groups))
+			set_groups(port, groups);
 		if (json_reader_finish(&inner, value) < 0) {
 			in->result = inner.result;
 			return;
@@ -106,8 +132,8 @@ static void patch_ports(struct json_reader *in, const json_t *patch, struct inst
 
 static int refuse_others(const json_t *patch, struct error *err)
 {
-	static const char *const known[] = { "limits",      "restart",        "labels", "env",
-					     "stop_signal", "stop_timeout_s", "ports" };
+	static const char *const known[] = { "limits", "restart",     "labels",         "env",
+					     "groups", "stop_signal", "stop_timeout_s", "ports" };
 	const char *key;
 	json_t *value;
 
@@ -121,11 +147,13 @@ static int refuse_others(const json_t *patch, struct error *err)
 			return error_say(err, -EINVAL,
 					 "ports: are added and removed one by one, with POST and "
 					 "DELETE of the instance's ports; what can be changed is "
-					 "{\"ports\": {NETWORK: {\"limits\": {..}}}}");
+					 "{\"ports\": {NETWORK: {\"limits\": {..}, \"groups\": "
+					 "[..]}}}");
 		if (!found)
 			return error_say(err, -EINVAL,
 					 "%.64s: cannot be changed after the launch, only limits, "
-					 "restart, labels, env, stop_signal and stop_timeout_s can",
+					 "restart, labels, env, groups, stop_signal and "
+					 "stop_timeout_s can",
 					 key);
 	}
 	return 0;
@@ -164,6 +192,8 @@ static json_t *ports_now(const struct instance_spec *spec)
 		member = json_object();
 		json_object_set_new(member, "limits", json_null());
 		port_limits_put(member, &port->limits);
+		json_object_set_new(member, "groups", json_null());
+		json_put_strv(member, "groups", port->groups);
 		json_object_set_new(ports, port->network, member);
 	}
 	return ports;
@@ -179,8 +209,8 @@ json_t *instance_patch_undo(const struct instance *instance, const json_t *patch
 	member_put_map(before, "labels", instance->meta.labels);
 	json_object_foreach((json_t *) patch, key, value)
 	{
-		if (strcmp(key, "ports") == 0) {
-			json_object_set_new(undo, key, ports_now(&instance->spec));
+		if (strcmp(key, "groups") == 0 || strcmp(key, "ports") == 0) {
+			json_object_set_new(undo, "ports", ports_now(&instance->spec));
 			continue;
 		}
 		old = json_object_get(before, key);

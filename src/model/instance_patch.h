@@ -3,9 +3,9 @@
  * model/instance_patch.h - what of an instance may be changed after its launch.
  *
  * A change is a JSON merge patch (RFC 7396) of the members `limits`, `restart`, `labels`, `env`,
- * `stop_signal` and `stop_timeout_s`, and of `ports` {NETWORK: {`limits`}}: null takes a value
- * away.  Used by control/.  No state,
- * thread-safe.
+ * `stop_signal` and `stop_timeout_s`, of `groups` (of all its ports), and of `ports` {NETWORK:
+ * {`limits`, `groups`}}: null takes a value away.  What the uids of groups are is control's to say.
+ * Used by control/.  No state, thread-safe.
  */
 #include <jansson.h>
 

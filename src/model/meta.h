@@ -22,6 +22,7 @@ enum kind {
 	KIND_PROJECT,
 	KIND_NODE,
 	KIND_BALANCER,
+	KIND_GROUP,
 	KIND_COUNT,
 };
 

@@ -45,6 +45,46 @@ static int set_ip(const char *text, int family, char ret[IP_TEXT_SIZE])
 	return 0;
 }
 
+/* ---- groups ---- */
+
+int port_groups_check(char *const *groups, const char *where, struct error *err)
+{
+	int r = 0;
+
+	if (groups && !groups[0])
+		return error_say(err, -EINVAL,
+				 "%s: must name one group at least; without the member it is "
+				 "\"default\"",
+				 where);
+	if (strv_count(groups) > PORT_GROUPS_MAX)
+		return error_say(err, -EINVAL, "%s: at most %d groups are allowed", where,
+				 PORT_GROUPS_MAX);
+	for (size_t i = 0; r == 0 && groups && groups[i]; i++) {
+		r = name_check(groups[i], where, err);
+		for (size_t k = 0; r == 0 && k < i; k++)
+			if (strcmp(groups[k], groups[i]) == 0)
+				r = error_say(err, -EINVAL, "%s: \"%s\" is given twice", where,
+					      groups[i]);
+	}
+	return r;
+}
+
+int port_groups_parse(const char *text, char ***groups, struct error *err)
+{
+	AUTO(free) char *copy = mem_strdup(text);
+	char *rest = copy, *name;
+	int r;
+
+	while ((name = strsep(&rest, ",")))
+		strv_append(groups, name);
+	r = port_groups_check(*groups, "group", err);
+	if (r < 0) {
+		strv_free(*groups);
+		*groups = NULL;
+	}
+	return r;
+}
+
 /* ---- the text form ---- */
 
 static int parse_member(const char *member, struct port *port, struct error *err)
@@ -56,6 +96,8 @@ static int parse_member(const char *member, struct port *port, struct error *err
 	value = value ? value + 1 : "";
 	if (port_limits_knows(member, size))
 		return port_limits_parse(member, value, &port->limits, err);
+	if (size == 5 && memcmp(member, "group", size) == 0)
+		return port_groups_parse(value, &port->groups, err);
 	if (size == 2 && memcmp(member, "ip", size) == 0) {
 		twice = port->ipv4[0];
 		good = set_ip(value, 4, port->ipv4) == 0;
@@ -68,7 +110,8 @@ static int parse_member(const char *member, struct port *port, struct error *err
 	} else {
 		return error_say(err, -EINVAL,
 				 "\"%.64s\" is not known, use NETWORK[,ip=ADDRESS][,ip6=ADDRESS]"
-				 "[,mac=ADDRESS][,ingress=RATE][,egress=RATE][,burst=SIZE]",
+				 "[,mac=ADDRESS][,group=NAME][,ingress=RATE][,egress=RATE]"
+				 "[,burst=SIZE]",
 				 member);
 	}
 	if (twice)
@@ -84,7 +127,7 @@ int port_parse(const char *text, struct port *ret, struct error *err)
 {
 	AUTO(free) char *copy = mem_strdup(text);
 	char *rest = copy, *member = strsep(&rest, ",");
-	struct port port = {};
+	AUTO(port_done) struct port port = {};
 	int r = name_check(member, "the network's name", err);
 
 	if (r < 0)
@@ -97,6 +140,7 @@ int port_parse(const char *text, struct port *ret, struct error *err)
 	if (r < 0)
 		return r;
 	*ret = port;
+	port = (struct port){};
 	return 0;
 }
 
@@ -142,16 +186,29 @@ static void read_network(struct json_reader *in, const json_t *object, struct po
 		snprintf(port->network, sizeof(port->network), "%s", text);
 }
 
-static void read_groups(struct json_reader *in, const json_t *object, struct port *port)
+/* Stores of earlier versions may have an empty list; that is none, too. */
+static void read_groups(struct json_reader *in, const json_t *object, bool user, struct port *port)
 {
 	char path[MEMBER_PATH_MAX];
 
 	json_read_strv(in, object, "groups", &port->groups);
-	if (in->result == 0 && strv_count(port->groups) > PORT_GROUPS_MAX)
-		member_fail(in, "groups", "at most %d groups are allowed", PORT_GROUPS_MAX);
-	for (size_t i = 0; in->result == 0 && port->groups && port->groups[i]; i++)
-		in->result = name_check(port->groups[i], member_path(path, in->where, "groups"),
-					in->err);
+	if (!user && port->groups && !port->groups[0]) {
+		strv_free(port->groups);
+		port->groups = NULL;
+	}
+	if (in->result == 0)
+		in->result = port_groups_check(port->groups, member_path(path, in->where, "groups"),
+					       in->err);
+}
+
+static void read_group_uids(struct json_reader *in, const json_t *object, struct port *port)
+{
+	json_read_strv(in, object, "group_uids", &port->group_uids);
+	if (in->result == 0 && strv_count(port->group_uids) > PORT_GROUPS_MAX)
+		member_fail(in, "group_uids", "at most %d are allowed", PORT_GROUPS_MAX);
+	for (size_t i = 0; in->result == 0 && port->group_uids && port->group_uids[i]; i++)
+		if (!uid_is_valid(port->group_uids[i]))
+			member_fail(in, "group_uids", "must be 32 of 0-9 and a-f each");
 }
 
 static void read_interface(struct json_reader *in, const json_t *object, struct port *port)
@@ -177,12 +234,13 @@ static int decode(const json_t *object, const char *where, bool user, struct por
 	read_ip(&in, object, "ipv4", 4, port.ipv4);
 	read_ip(&in, object, "ipv6", 6, port.ipv6);
 	read_mac(&in, object, port.mac);
-	read_groups(&in, object, &port);
+	read_groups(&in, object, user, &port);
 	json_read_bool(&in, object, "spoofing", &port.spoofing);
 	port_limits_read(&in, object, &port.limits);
 	if (!user) {
 		member_read_uid(&in, object, "uid", port.uid);
 		member_read_uid(&in, object, "network_uid", port.network_uid);
+		read_group_uids(&in, object, &port);
 		read_interface(&in, object, &port);
 		json_read_bool(&in, object, "leaving", &port.leaving);
 		if (in.result == 0 && (!port.uid[0] || !port.network_uid[0] || !port.interface[0]))
@@ -215,6 +273,7 @@ json_t *port_encode(const struct port *port)
 	port_limits_put(object, &port->limits);
 	json_put_string(object, "uid", port->uid);
 	json_put_string(object, "network_uid", port->network_uid);
+	json_put_strv(object, "group_uids", port->group_uids);
 	json_put_string(object, "interface", port->interface);
 	if (port->leaving)
 		json_object_set_new(object, "leaving", json_true());
@@ -225,11 +284,13 @@ void port_copy(struct port *to, const struct port *from)
 {
 	*to = *from;
 	to->groups = strv_copy(from->groups);
+	to->group_uids = strv_copy(from->group_uids);
 }
 
 void port_done(struct port *port)
 {
 	strv_free(port->groups);
+	strv_free(port->group_uids);
 	*port = (struct port){};
 }
 

@@ -4,7 +4,7 @@
  *
  * The user names the network and may say which addresses it shall have; control/ completes it,
  * agent/ and net/ make it.  The text form is what people type: NETWORK[,ip=ADDRESS][,ip6=ADDRESS]
- * [,mac=ADDRESS][,ingress=RATE][,egress=RATE][,burst=SIZE].  No state, thread-safe.
+ * [,mac=ADDRESS][,group=NAME]...[,ingress=RATE][,egress=RATE][,burst=SIZE].  No state, thread-safe.
  */
 #include <jansson.h>
 #include <stdbool.h>
@@ -39,6 +39,7 @@ struct port {
 	/* Set by control. */
 	char uid[UID_SIZE];
 	char network_uid[UID_SIZE];
+	char **group_uids; /* of `groups`, or of the default one; NULL: not known yet */
 	char interface[PORT_INTERFACE_SIZE]; /* "eth0": its name inside, as long as it lives */
 	bool leaving; /* to be taken away by the node; then control forgets it, and its addresses */
 };
@@ -48,6 +49,12 @@ int port_parse(const char *text, struct port *ret, struct error *err);
 /* One that a request is about: only what a user may set. */
 int port_request_decode(const json_t *doc, struct port *ret, struct error *err);
 json_t *port_encode(const struct port *port);
+
+/* Names of groups, as a strv, NULL for none: what `groups` may be. */
+int port_groups_check(char *const *groups, const char *where, struct error *err);
+
+/* "a,b": appended to *groups, which is freed and NULL after an error. */
+int port_groups_parse(const char *text, char ***groups, struct error *err);
 
 void port_copy(struct port *to, const struct port *from); /* `to` is overwritten */
 void port_done(struct port *port);

@@ -313,3 +313,43 @@ void network_request_free(struct network_request *request)
 	network_spec_done(&request->spec);
 	free(request);
 }
+
+int group_request_decode(const json_t *doc, struct group_request **ret, struct error *err)
+{
+	AUTO(group_request_free) struct group_request *request = mem_new0(struct group_request);
+	struct json_reader in = { .err = err };
+	int r;
+
+	member_read_text(&in, doc, "name", TEXT_MAX_BYTES, &request->name);
+	member_read_map(&in, doc, "labels", &request->labels);
+	security_group_spec_read_user(&in, doc, &request->spec);
+	r = json_reader_finish(&in, doc);
+	if (r == 0)
+		r = name_check(request->name, "name", err);
+	if (r == 0)
+		r = labels_check(request->labels, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(request);
+	return 0;
+}
+
+json_t *group_request_encode(const struct group_request *request)
+{
+	json_t *doc = json_object();
+
+	json_put_string(doc, "name", request->name);
+	member_put_map(doc, "labels", request->labels);
+	security_group_spec_put_user(doc, &request->spec);
+	return doc;
+}
+
+void group_request_free(struct group_request *request)
+{
+	if (!request)
+		return;
+	free(request->name);
+	strv_free(request->labels);
+	security_group_spec_done(&request->spec);
+	free(request);
+}

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/cleanup.h"
+#include "model/group.h"
 #include "model/image.h"
 #include "model/instance.h"
 #include "model/network.h"
@@ -107,3 +108,15 @@ int network_request_decode(const json_t *doc, struct network_request **ret, stru
 json_t *network_request_encode(const struct network_request *request);
 void network_request_free(struct network_request *request);
 DEFINE_AUTO(struct network_request *, network_request_free)
+
+/* POST /1.0/groups */
+struct group_request {
+	char *name;
+	char **labels;
+	struct security_group_spec spec; /* only the members a user may set */
+};
+
+int group_request_decode(const json_t *doc, struct group_request **ret, struct error *err);
+json_t *group_request_encode(const struct group_request *request);
+void group_request_free(struct group_request *request);
+DEFINE_AUTO(struct group_request *, group_request_free)

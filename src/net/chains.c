@@ -49,6 +49,8 @@ struct group {
 	uint32_t number;
 	bool set;
 	bool loud, was_loud;
+	bool open, was_open;
+	bool told; /* what it lets through is known, not only in force */
 	struct chain *in, *out;
 	UT_hash_handle hh;
 };
@@ -292,6 +294,14 @@ static struct group *group_find(const struct chains *chains, const char *uid)
 	return group;
 }
 
+static struct combination *combination_find(const struct chains *chains, uint32_t number)
+{
+	struct combination *combination;
+
+	HASH_FIND(hh, chains->combinations, &number, sizeof(number), combination);
+	return combination;
+}
+
 static struct group *group_add(struct chains *chains, const char *uid, uint32_t number)
 {
 	struct group *group = mem_new0(struct group);
@@ -346,7 +356,7 @@ static void chain_set(struct chains *chains, struct chain *chain, const struct s
 }
 
 void chains_set_group(struct chains *chains, const char *uid, const struct strbuf *in,
-		      const struct strbuf *out, bool loud)
+		      const struct strbuf *out, bool loud, bool open)
 {
 	struct group *group = group_get(chains, uid);
 
@@ -355,6 +365,9 @@ void chains_set_group(struct chains *chains, const char *uid, const struct strbu
 	group->set = true;
 	group->was_loud = group->loud;
 	group->loud = loud;
+	group->was_open = group->open;
+	group->open = open;
+	group->told = true;
 	chains->pending = chains->pending || group->loud != group->was_loud;
 }
 
@@ -379,6 +392,60 @@ int chains_remove_group(struct chains *chains, const char *uid)
 	group->in->ending = group->out->ending = true;
 	chains->pending = true;
 	return 0;
+}
+
+void chains_close_group(struct chains *chains, const char *uid)
+{
+	struct group *group = group_find(chains, uid);
+
+	if (!group)
+		return;
+	group->told = true;
+	group->open = group->was_open = false;
+}
+
+static bool is_open(const struct group *group, bool unknown)
+{
+	return group && (group->told ? group->open : unknown);
+}
+
+bool chains_share_open(const struct chains *chains, const uint32_t *numbers, size_t number_count,
+		       const char *const *uids, size_t uid_count, bool unknown)
+{
+	const struct combination *combination, *first;
+	const struct group *group;
+	bool shared;
+
+	first = number_count > 0 ? combination_find(chains, numbers[0]) : NULL;
+	for (size_t i = 0; i < (uid_count ? uid_count : first ? first->count : 0); i++) {
+		group = uid_count ? group_find(chains, uids[i]) : first->groups[i];
+		shared = is_open(group, unknown);
+		for (size_t k = 0; k < number_count && shared; k++) {
+			combination = combination_find(chains, numbers[k]);
+			shared = combination && is_member(combination, group);
+		}
+		if (shared)
+			return true;
+	}
+	return false;
+}
+
+size_t chains_combinations_of(const struct chains *chains, const char *uid, uint32_t **ret)
+{
+	const struct group *group = group_find(chains, uid);
+	const struct combination *combination;
+	uint32_t *list = NULL;
+	size_t count = 0;
+
+	for (combination = chains->combinations; group && combination;
+	     combination = combination->hh.next) {
+		if (!is_member(combination, group))
+			continue;
+		list = mem_realloc(list, count + 1, sizeof(*list));
+		list[count++] = combination->number;
+	}
+	*ret = list;
+	return count;
 }
 
 static int compare(const void *a, const void *b)
@@ -466,14 +533,6 @@ uint32_t chains_combination(struct chains *chains, const char *const *uids, size
 	chain_mark(chains, combination->in);
 	chain_mark(chains, combination->out);
 	return combination->number;
-}
-
-static struct combination *combination_find(const struct chains *chains, uint32_t number)
-{
-	struct combination *combination;
-
-	HASH_FIND(hh, chains->combinations, &number, sizeof(number), combination);
-	return combination;
 }
 
 void chains_use(struct chains *chains, uint32_t number, int change)
@@ -636,8 +695,10 @@ static int written(struct chains *chains)
 	for (combination = chains->combinations; combination; combination = combination->hh.next)
 		for (int i = 0; i < WHERE_COUNT; i++)
 			combination->mapped[i] = is_wanted(chains, combination, i);
-	for (group = chains->groups; group; group = group->hh.next)
+	for (group = chains->groups; group; group = group->hh.next) {
 		group->was_loud = group->loud;
+		group->was_open = group->open;
+	}
 	return r;
 }
 
@@ -659,8 +720,10 @@ static void undo(struct chains *chains)
 			chain->known = chain->known && chain->rules.size > 0;
 		}
 	}
-	for (group = chains->groups; group; group = group->hh.next)
+	for (group = chains->groups; group; group = group->hh.next) {
 		group->loud = group->was_loud;
+		group->open = group->was_open;
+	}
 	/* What is new and was not written is of no use to anybody. */
 	for (combination = chains->combinations; combination; combination = combination->hh.next)
 		if (!combination->in->exists)

@@ -50,9 +50,23 @@ uint32_t chains_group_number(struct chains *chains, const char *uid);
 /* Whether chains_set_group() was called for it, by us or before a crash. */
 bool chains_has_group(const struct chains *chains, const char *uid);
 
-/* `loud`: broadcasts may reach its members. */
+/* `loud`: broadcasts may reach its members; `open`: these may do everything among themselves. */
 void chains_set_group(struct chains *chains, const char *uid, const struct strbuf *in,
-		      const struct strbuf *out, bool loud);
+		      const struct strbuf *out, bool loud, bool open);
+
+/* From now on it is not open, whatever its rules in force are. */
+void chains_close_group(struct chains *chains, const char *uid);
+
+/*
+ * Whether all these combinations have a group in common that is open; when `uids` are given, one of
+ * these (then `numbers` may be none).  What a new agent has not been told yet is as good as
+ * `unknown` says.
+ */
+bool chains_share_open(const struct chains *chains, const uint32_t *numbers, size_t number_count,
+		       const char *const *uids, size_t uid_count, bool unknown);
+
+/* The numbers of the combinations with this group; how many.  *ret is freed by the caller. */
+size_t chains_combinations_of(const struct chains *chains, const char *uid, uint32_t **ret);
 
 /* -EBUSY: a port is in it.  An unknown one is fine. */
 int chains_remove_group(struct chains *chains, const char *uid);

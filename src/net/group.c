@@ -13,6 +13,7 @@
 #include "net/address.h"
 #include "net/chains_internal.h"
 #include "net/group_internal.h"
+#include "net/guard_internal.h"
 #include "net/node_internal.h"
 #include "net/rules_internal.h"
 
@@ -199,6 +200,24 @@ static void add_rules(struct chains *chains, const struct change *change, bool i
 			add_rule(chains, &list[i], ingress, ipv6, i + 1, rules);
 }
 
+static bool is_everything(const struct group_rule *rule, const char *own_uid)
+{
+	return parse_protocol(rule->protocol) == PROTOCOL_ANY && !is_given(rule->cidr) &&
+	       (!is_given(rule->group) || strcmp(rule->group, own_uid) == 0);
+}
+
+/* Whether its members may do everything among themselves. */
+static bool is_open(const struct group_spec *spec)
+{
+	bool in = false, out = spec->egress_all;
+
+	for (size_t i = 0; i < spec->ingress_count; i++)
+		in = in || is_everything(&spec->ingress[i], spec->uid);
+	for (size_t i = 0; i < spec->egress_count; i++)
+		out = out || is_everything(&spec->egress[i], spec->uid);
+	return in && out;
+}
+
 static int write_group(struct chains *chains, void *data)
 {
 	AUTO(strbuf_done) struct strbuf in = {}, out = {};
@@ -216,7 +235,7 @@ static int write_group(struct chains *chains, void *data)
 	add_rules(chains, change, false, &out);
 	for (size_t i = 0; i < spec->ingress_count; i++)
 		loud = loud || parse_protocol(spec->ingress[i].protocol) == PROTOCOL_ANY;
-	chains_set_group(chains, spec->uid, &in, &out, loud);
+	chains_set_group(chains, spec->uid, &in, &out, loud, is_open(spec));
 	return 0;
 }
 
@@ -228,7 +247,9 @@ int group_ensure(struct net *net, const struct group_spec *spec, struct error *e
 	if (r < 0)
 		return r;
 	NET_LOCKED(net);
-	return rules_change_chains(net->rules, write_group, &change, err);
+	if (!is_open(spec))
+		r = guard_group_closes(net, spec->uid, err);
+	return r < 0 ? r : rules_change_chains(net->rules, write_group, &change, err);
 }
 
 static int drop_group(struct chains *chains, void *data)

@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/error.h"
+#include "base/strv.h"
 #include "kern/link.h"
 #include "net/address.h"
 #include "net/chains_internal.h"
 #include "net/guard_internal.h"
+#include "net/mix_internal.h"
 #include "net/node_internal.h"
 #include "net/rules_internal.h"
 
@@ -17,6 +20,8 @@ enum {
 	ADDRESSES_MAX = 3,
 	/* For each address what is its own, where it leads, and each group; a few for the port. */
 	ELEMENTS_MAX = ADDRESSES_MAX * (2 + GUARD_GROUPS_MAX) + 4,
+	/* A connection that is in use sends something in this time. */
+	LEARN_MS = 300,
 };
 
 /* A checked guard_spec. */
@@ -188,58 +193,187 @@ static void build(struct chains *chains, struct rules_element *wanted, size_t *r
 	*ret_count = count;
 }
 
-static int check_kernel(const struct net *net, const struct guard_spec *spec, struct error *err)
+static int check_filter(const struct net *net, struct error *err)
+{
+	return net->filter ? 0
+			   : error_say(err, -EOPNOTSUPP,
+				       "this kernel has no br_netfilter (option BRIDGE_NETFILTER, "
+				       "or 'modprobe br_netfilter'): security groups need it, all "
+				       "but one that lets its members do everything");
+}
+
+static int check_kernel(const struct net *net, const struct guard_spec *spec, bool judged,
+			struct error *err)
 {
 	if (!spec->spoofing && !rules_has_bridge(net->rules))
 		return error_say(err, -EOPNOTSUPP,
 				 "this kernel cannot keep ports from sending with addresses of "
 				 "others (option NF_TABLES_BRIDGE)");
-	if (spec->group_count && !net->filter)
-		return error_say(err, -EOPNOTSUPP,
-				 "this kernel has no br_netfilter (option BRIDGE_NETFILTER, or "
-				 "'modprobe br_netfilter'): security groups need it");
-	return 0;
+	return judged ? check_filter(net, err) : 0;
 }
 
-/*
- * From the first port with groups on, what the bridge forwards is judged.  Before, nobody pays for
- * it: br_netfilter takes a tenth of what two instances of a network can send each other.
- */
-static int filter_bridge(struct net *net, const char *name, struct error *err)
+/* `uids`: of a port that is about to be there; `unknown`: see chains_share_open(). */
+static bool needs_judge(struct net *net, const char *bridge, const char *const *uids, size_t count,
+			bool unknown)
 {
-	struct link bridge;
-	int r = link_find(net->nl, name, &bridge);
+	const struct mix *mix = rules_mix(net->rules);
+	AUTO(free) uint32_t *numbers = NULL;
+	size_t number_count = mix_combinations(mix, bridge, &numbers);
 
-	if (r == 0)
-		r = link_guard_bridge(net->nl, bridge.index, true);
-	/* One that is made later is made so: guard_needs_filter(). */
-	return r < 0 && r != -ENODEV
-		       ? error_set(err, r, "cannot set up bridge %s%s", name, net_detail(net->nl))
-		       : 0;
-}
-
-struct search {
-	const char *bridge;
-	bool found;
-};
-
-static void look_for_groups(const char *owner, const struct rules_element *element, void *data)
-{
-	struct search *search = data;
-
-	(void) owner;
-	if ((element->set == RULES_PORTS4 || element->set == RULES_PORTS6) &&
-	    strncmp((const char *) element->key, search->bridge, IF_NAMESIZE) == 0)
-		search->found = true;
+	if (number_count == 0 && count == 0)
+		return false;
+	return mix_has_stranger(mix, bridge) ||
+	       !chains_share_open(rules_chains(net->rules), numbers, number_count, uids, count,
+				  unknown);
 }
 
 bool guard_needs_filter(struct net *net, const char *bridge)
 {
-	struct search search = { .bridge = bridge };
+	return net->filter && needs_judge(net, bridge, NULL, 0, true);
+}
 
-	if (net->filter)
-		rules_each(net->rules, look_for_groups, &search);
-	return search.found;
+/* 1: it was off.  A bridge that is made later is made so: guard_needs_filter(). */
+static int switch_on(struct net *net, const char *name, struct error *err)
+{
+	struct link bridge;
+	int r = check_filter(net, err);
+
+	if (r < 0)
+		return r;
+	r = link_find(net->nl, name, &bridge);
+
+	if (r == -ENODEV || (r == 0 && bridge.filters))
+		return 0;
+	if (r == 0)
+		r = link_filter_bridge(net->nl, bridge.index, true);
+	return r < 0 ? error_set(err, r, "cannot set up bridge %s%s", name, net_detail(net->nl))
+		     : 1;
+}
+
+struct others {
+	int bridge;
+	const char *except;
+	bool found;
+};
+
+static int look_for_others(const struct link *link, void *data)
+{
+	struct others *others = data;
+
+	if (link->master == others->bridge && strcmp(link->name, others->except) != 0)
+		others->found = true;
+	return 0;
+}
+
+/*
+ * The first port of a network needs no judge for what others send it: there are none.  Only then is
+ * it switched off: connections that are known by now would not be followed any further, and not be
+ * known again when it is switched on.
+ */
+static int switch_off(struct net *net, const struct guard_spec *spec, struct error *err)
+{
+	struct others others = { .except = spec->interface };
+	struct link bridge;
+	int r = link_find(net->nl, spec->bridge, &bridge);
+
+	if (r == -ENODEV || (r == 0 && !bridge.filters))
+		return 0;
+	others.bridge = bridge.index;
+	if (r == 0)
+		r = link_list(net->nl, NULL, look_for_others, &others);
+	/* Somebody is there, or comes and goes: it is no loss to leave it on. */
+	if (r == -EINTR || others.found)
+		return 0;
+	if (r == 0)
+		r = link_filter_bridge(net->nl, bridge.index, false);
+	return r < 0 ? error_set(err, r, "cannot set up bridge %s%s", spec->bridge,
+				 net_detail(net->nl))
+		     : 0;
+}
+
+/*
+ * While the old rules still let everything through, connections that are there become known by the
+ * packets they send, so that the new ones find them established.
+ */
+static void get_to_know(struct net *net)
+{
+	const struct timespec time = { .tv_nsec = LEARN_MS * 1000000L };
+
+	net_unlock(net);
+	nanosleep(&time, NULL);
+	net_lock(net);
+}
+
+int guard_group_closes(struct net *net, const char *uid, struct error *err)
+{
+	AUTO(free) uint32_t *numbers = NULL;
+	size_t count = chains_combinations_of(rules_chains(net->rules), uid, &numbers);
+	bool learn = false;
+
+	chains_close_group(rules_chains_to_change(net->rules), uid);
+	for (size_t i = 0; i < count; i++) {
+		AUTO(strv_free)
+		char **bridges = mix_bridges(rules_mix(net->rules), numbers[i]);
+
+		for (char **bridge = bridges; bridge && *bridge; bridge++) {
+			int r = needs_judge(net, *bridge, NULL, 0, true)
+					? switch_on(net, *bridge, err)
+					: 0;
+
+			if (r < 0)
+				return r;
+			learn = learn || r > 0;
+		}
+	}
+	if (learn)
+		get_to_know(net);
+	return 0;
+}
+
+int guard_set_stranger(struct net *net, const char *owner, const char *bridge, struct error *err)
+{
+	int r = 0;
+
+	mix_set_stranger(rules_mix(net->rules), owner, bridge);
+	if (bridge && needs_judge(net, bridge, NULL, 0, true))
+		r = switch_on(net, bridge, err);
+	return r < 0 ? r : 0;
+}
+
+static bool is_guarded_already(const struct net *net, const struct guard_spec *spec)
+{
+	struct rules_element element = { .set = RULES_GUARDED };
+	uint8_t *at = element.key;
+	const char *owner;
+
+	put_name(&at, spec->interface);
+	owner = rules_owner(net->rules, &element);
+	return owner && strcmp(owner, spec->port_uid) == 0;
+}
+
+/* Switches the judge on or off, as this port among the others needs it. */
+static int prepare_bridge(struct net *net, const struct guard_spec *spec, struct error *err)
+{
+	AUTO(free) uint32_t *numbers = NULL;
+	bool judged;
+	int r;
+
+	/* Who is in no group is a stranger to those who are in one. */
+	mix_set_stranger(rules_mix(net->rules), spec->port_uid,
+			 spec->spoofing || !spec->group_count ? spec->bridge : NULL);
+	judged = needs_judge(net, spec->bridge, spec->groups, spec->group_count, false);
+	r = check_kernel(net, spec, judged, err);
+	if (r < 0)
+		return r;
+	if (!judged)
+		return spec->group_count && !mix_combinations(rules_mix(net->rules), spec->bridge,
+							      &numbers)
+			       ? switch_off(net, spec, err)
+			       : 0;
+	r = switch_on(net, spec->bridge, err);
+	if (r > 0 && is_guarded_already(net, spec))
+		get_to_know(net);
+	return r < 0 ? r : 0;
 }
 
 int guard_set_port(struct net *net, const struct guard_spec *spec, struct error *err)
@@ -252,17 +386,13 @@ int guard_set_port(struct net *net, const struct guard_spec *spec, struct error 
 	if (r < 0)
 		return r;
 	NET_LOCKED(net);
-	r = check_kernel(net, spec, err);
+	r = prepare_bridge(net, spec, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < spec->group_count; i++)
 		if (!chains_has_group(rules_chains(net->rules), spec->groups[i]))
 			return error_say(err, -ENOENT, "security group %s is not on this node yet",
 					 spec->groups[i]);
-	if (spec->group_count)
-		r = filter_bridge(net, spec->bridge, err);
-	if (r < 0)
-		return r;
 	r = rules_assign_built(net->rules, spec->port_uid, RULES_OF_GUARD, wanted, build, &plan,
 			       &conflict, err);
 	if (r == -EADDRINUSE)
@@ -282,5 +412,6 @@ int guard_remove_port(struct net *net, const char *port_uid, struct error *err)
 	if (r < 0)
 		return r;
 	NET_LOCKED(net);
+	mix_set_stranger(rules_mix(net->rules), port_uid, NULL);
 	return rules_assign(net->rules, port_uid, RULES_OF_GUARD, NULL, 0, &conflict, NULL, err);
 }

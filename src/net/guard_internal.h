@@ -1,10 +1,25 @@
 #pragma once
 /*
- * net/guard_internal.h - what a network has to know of the guards of its ports.
+ * net/guard_internal.h - whether what a bridge forwards must be judged.
  *
- * Used by network.c, with the lock of struct net held.
+ * It must, when a port with groups is on it, unless all of its ports are in one group that lets its
+ * members do everything: that costs a tenth of what two instances can send each other, and what is
+ * routed is judged anyway.  With the lock of struct net held.
  */
 #include "net/guard.h"
 
-/* Whether a port with groups is on the bridge: what it forwards must be judged. */
+/* For network.c.  What a new agent has not been told yet is no reason. */
 bool guard_needs_filter(struct net *net, const char *bridge);
+
+/*
+ * Says that an interface of `owner` (1..32 hex digits) is on the bridge which sends with addresses
+ * of others: a router's, a tunnel.  `bridge` NULL: it is gone.
+ */
+int guard_set_stranger(struct net *net, const char *owner, const char *bridge, struct error *err);
+
+/*
+ * For group.c: the group is about to let less through among its members.  The bridges that needed
+ * no judge because of it get one; the lock is let go for a moment, so that connections which are
+ * there are known before anything is denied.
+ */
+int guard_group_closes(struct net *net, const char *uid, struct error *err);

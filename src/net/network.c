@@ -13,6 +13,7 @@
 #include "net/dhcp_internal.h"
 #include "net/dns_internal.h"
 #include "net/guard_internal.h"
+#include "net/mix_internal.h"
 #include "net/network_internal.h"
 #include "net/node_internal.h"
 #include "net/rules_internal.h"
@@ -466,6 +467,8 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 		return r;
 	r = link_set(net->nl, bridge.index,
 		     &(struct link_change){ .alias = spec->uid, .mtu = plan.mtu, .up = true });
+	mix_set_stranger(rules_mix(net->rules), spec->uid,
+			 plan.tunnel.vxlan.vni ? bridge.name : NULL);
 	if (r == 0)
 		r = link_guard_bridge(net->nl, bridge.index, guard_needs_filter(net, bridge.name));
 	if (r < 0)
@@ -498,6 +501,7 @@ int network_remove_locked(struct net *net, const char *uid, struct error *err)
 	r = tunnel_ensure(net, uid, 0, &(struct tunnel_plan){}, 0, err);
 	if (r < 0)
 		return r;
+	mix_set_stranger(rules_mix(net->rules), uid, NULL);
 	name_bridge(net->prefix, uid, name);
 	r = link_find(net->nl, name, &bridge);
 	if (r == 0 && strcmp(bridge.kind, "bridge") == 0 &&

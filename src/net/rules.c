@@ -11,6 +11,7 @@
 #include "base/strv.h"
 #include "kern/nft.h"
 #include "net/chains_internal.h"
+#include "net/mix_internal.h"
 #include "net/name.h"
 #include "net/rules_text_internal.h"
 
@@ -39,6 +40,7 @@ struct rules {
 	bool ipv6, bridge; /* what the kernel has */
 	struct nft *nft;
 	struct chains *chains;
+	struct mix mix;
 	struct entry *entries;
 	struct owner *owners;
 	size_t counts[RULES_SET_COUNT];
@@ -62,7 +64,7 @@ static bool is_there(const struct rules *rules, uint8_t set)
 }
 
 /* The elements whose value is a combination of groups. */
-static void count_use(const struct rules *rules, const struct rules_element *element, int change)
+static void count_use(struct rules *rules, const struct rules_element *element, int change)
 {
 	uint32_t number;
 
@@ -70,6 +72,7 @@ static void count_use(const struct rules *rules, const struct rules_element *ele
 		return;
 	memcpy(&number, element->value, sizeof(number));
 	chains_use(rules->chains, number, change);
+	mix_count(&rules->mix, (const char *) element->key, number, change);
 }
 
 static struct entry *entry_find(const struct rules *rules, const struct rules_element *element)
@@ -132,6 +135,7 @@ void rules_free(struct rules *rules)
 	HASH_ITER(hh, rules->entries, entry, next)
 	entry_remove(rules, entry);
 	chains_free(rules->chains);
+	mix_done(&rules->mix);
 	nft_free(rules->nft);
 	free(rules);
 }
@@ -594,6 +598,16 @@ int rules_change_chains(struct rules *rules, rules_change_fn change, void *data,
 const struct chains *rules_chains(const struct rules *rules)
 {
 	return rules->chains;
+}
+
+struct chains *rules_chains_to_change(struct rules *rules)
+{
+	return rules->chains;
+}
+
+struct mix *rules_mix(struct rules *rules)
+{
+	return &rules->mix;
 }
 
 bool rules_has_bridge(const struct rules *rules)

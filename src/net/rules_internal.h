@@ -21,6 +21,7 @@
 
 struct chains;
 struct error;
+struct mix;
 struct nft;
 struct rules;
 
@@ -101,6 +102,12 @@ int rules_change_chains(struct rules *rules, rules_change_fn change, void *data,
 
 /* To look at. */
 const struct chains *rules_chains(const struct rules *rules);
+
+/* To remember what no rule shows; nothing is written. */
+struct chains *rules_chains_to_change(struct rules *rules);
+
+/* Who shares a bridge with whom; what it says of elements is kept here. */
+struct mix *rules_mix(struct rules *rules);
 
 /* Whether the kernel has tables of the family bridge. */
 bool rules_has_bridge(const struct rules *rules);

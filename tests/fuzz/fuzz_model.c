@@ -12,6 +12,7 @@
 #include "base/signame.h"
 #include "model/balancer.h"
 #include "model/event.h"
+#include "model/group.h"
 #include "model/image.h"
 #include "model/instance.h"
 #include "model/instance_patch.h"
@@ -60,6 +61,8 @@ ROUND_TRIP(event)
 ROUND_TRIP(launch_request)
 ROUND_TRIP(pull_request)
 ROUND_TRIP(network_request)
+ROUND_TRIP(security_group, ENCODE_STORE)
+ROUND_TRIP(group_request)
 
 /* A change that is accepted can be taken back. */
 static void try_patch(const json_t *patch)
@@ -77,6 +80,39 @@ static void try_patch(const json_t *patch)
 		same(json_incref(before), instance_encode(instance, ENCODE_STORE));
 	}
 	json_decref(before);
+}
+
+/* What a rule lets through is written as it is read. */
+static void try_rule(const char *text)
+{
+	char first[SECURITY_TEXT_SIZE], second[SECURITY_TEXT_SIZE];
+	struct security_rule rule;
+
+	if (security_rule_parse(text, &rule, NULL) < 0)
+		return;
+	security_rule_format(&rule, first);
+	if (security_rule_parse(first, &rule, NULL) < 0)
+		abort();
+	security_rule_format(&rule, second);
+	if (strcmp(first, second) != 0)
+		abort();
+}
+
+/* Every change keeps the group readable. */
+static void try_group_change(const json_t *doc)
+{
+	for (int change = SECURITY_GROUP_REPLACE; change <= SECURITY_GROUP_REMOVE; change++) {
+		AUTO(security_group_spec_done) struct security_group_spec spec = {};
+		AUTO(security_group_spec_done) struct security_group_spec again = {};
+
+		if (security_group_change(&spec, change, doc, NULL) < 0)
+			continue;
+		AUTO(json_decref) json_t *encoded = json_object();
+		security_group_spec_put_user(encoded, &spec);
+		if (security_group_change(&again, SECURITY_GROUP_REPLACE, encoded, NULL) < 0)
+			abort();
+		same(security_group_spec_encode(&spec), security_group_spec_encode(&again));
+	}
 }
 
 /* What a user may say of a port is said the same way again. */
@@ -108,6 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	publish_parse(text, &publish, NULL);
 	memory_parse(text, "memory", &bytes, NULL);
 	signame_number(text);
+	try_rule(text);
 	if (json_parse((const char *) data, size, 1024 * 1024, &doc, NULL) < 0)
 		return 0;
 	try_instance(doc);
@@ -122,6 +159,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_launch_request(doc);
 	try_pull_request(doc);
 	try_network_request(doc);
+	try_security_group(doc);
+	try_group_request(doc);
+	try_group_change(doc);
 	try_patch(doc);
 	try_port(doc);
 	stream_control_decode(doc, &control, NULL);

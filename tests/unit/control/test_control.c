@@ -64,7 +64,7 @@ static void test_launch_and_delete(void **state)
 	assert_int_equal(world_keys(&world, "/address/"), 0);
 	assert_int_equal(world_keys(&world, "/hostport/"), 0);
 	assert_int_equal(world_keys(&world, "/imageuse/"), 0);
-	assert_int_equal(world.thing_count, 2); /* network and image */
+	assert_int_equal(world.thing_count, 3); /* network, group and image */
 	world_done(&world);
 }
 
@@ -705,7 +705,7 @@ static void test_store_that_fails(void **state)
 	assert_true(strlen(world.err.msg) > 0);
 	world_settle(&world);
 	assert_int_equal(control_revision(world.control), revision);
-	assert_int_equal(world.thing_count, 1);
+	assert_int_equal(world.thing_count, 2);
 
 	world.node_works = false;
 	assert_int_equal(world_launch(&world, "{\"image\":\"web\",\"name\":\"a\"}"), 0);

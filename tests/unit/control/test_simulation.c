@@ -91,7 +91,8 @@ static void check(struct world *world)
 	assert_int_equal(world_keys(world, "/imageuse/"), instances);
 	assert_int_equal(world_keys(world, "/hostport/"), count_ports(world));
 	assert_int_equal(world->thing_count, instances + world_count(world, KIND_IMAGE) +
-						     world_count(world, KIND_NETWORK));
+						     world_count(world, KIND_NETWORK) +
+						     world_count(world, KIND_GROUP));
 }
 
 static bool run_killed_at(const char *path, unsigned int step, bool kill_store)

@@ -58,7 +58,7 @@ struct world {
 	bool slow_pull;        /* images stay "pulling" */
 	bool slow_create;      /* instances stay "creating" */
 	json_int_t memory_min; /* a memory limit below this is refused by the node */
-	const char *broken;    /* a network that it cannot make ports on */
+	const char *broken;    /* a network that it cannot make ports on, a group it cannot make */
 	json_int_t busy_port;  /* of the node, that no balancer gets */
 	bool connected;
 	unsigned int messages; /* from control to the node */
@@ -423,6 +423,11 @@ static inline bool world_node_step(struct world *world)
 			status = json_pack("{s:s}", "state", "gone");
 		else if (thing->kind == KIND_NETWORK)
 			status = json_pack("{s:s, s:s}", "state", "ready", "bridge", "brume-1");
+		else if (thing->kind == KIND_GROUP && world->broken &&
+			 strcmp(member(thing->desired, "meta", "name"), world->broken) == 0)
+			status = json_pack("{s:s, s:s}", "state", "failed", "error", "too much");
+		else if (thing->kind == KIND_GROUP)
+			status = json_pack("{s:s}", "state", "ready");
 		else if (thing->kind == KIND_IMAGE)
 			status = world_image_status(world, thing);
 		else if (thing->kind == KIND_BALANCER)
