@@ -330,16 +330,6 @@ int guard_group_closes(struct net *net, const char *uid, struct error *err)
 	return 0;
 }
 
-int guard_set_stranger(struct net *net, const char *owner, const char *bridge, struct error *err)
-{
-	int r = 0;
-
-	mix_set_stranger(rules_mix(net->rules), owner, bridge);
-	if (bridge && needs_judge(net, bridge, NULL, 0, true))
-		r = switch_on(net, bridge, err);
-	return r < 0 ? r : 0;
-}
-
 static bool is_guarded_already(const struct net *net, const struct guard_spec *spec)
 {
 	struct rules_element element = { .set = RULES_GUARDED };

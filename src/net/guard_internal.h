@@ -12,12 +12,6 @@
 bool guard_needs_filter(struct net *net, const char *bridge);
 
 /*
- * Says that an interface of `owner` (1..32 hex digits) is on the bridge which sends with addresses
- * of others: a router's, a tunnel.  `bridge` NULL: it is gone.
- */
-int guard_set_stranger(struct net *net, const char *owner, const char *bridge, struct error *err);
-
-/*
  * For group.c: the group is about to let less through among its members.  The bridges that needed
  * no judge because of it get one; the lock is let go for a moment, so that connections which are
  * there are known before anything is denied.

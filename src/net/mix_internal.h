@@ -5,7 +5,7 @@
  * What a bridge forwards needs a judge (br_netfilter) unless all of its ports have one group in
  * common that lets its members do everything; that is for guard.c to say, here it is counted, so
  * that no list of ports has to be walked.  A stranger is an interface that sends with addresses
- * which are not its own: a tunnel, a router, a port that may spoof.
+ * which are not its own: a tunnel, a port that may spoof; or one without groups.
  *
  * Used by rules.c (which counts the elements it has) and guard.c.  Threads: under the lock of
  * struct net.  Crash: counted again.
