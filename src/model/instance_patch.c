@@ -190,8 +190,7 @@ static json_t *ports_now(const struct instance_spec *spec)
 		if (port->leaving)
 			continue;
 		member = json_object();
-		json_object_set_new(member, "limits", json_null());
-		port_limits_put(member, &port->limits);
+		json_object_set_new(member, "limits", port_limits_patch(&port->limits));
 		json_object_set_new(member, "groups", json_null());
 		json_put_strv(member, "groups", port->groups);
 		json_object_set_new(ports, port->network, member);

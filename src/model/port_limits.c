@@ -141,3 +141,13 @@ void port_limits_put(json_t *port, const struct port_limits *limits)
 		member_put_uint(object, members[i].json, *value_of(&members[i], limits));
 	json_object_set_new(port, "limits", object);
 }
+
+json_t *port_limits_patch(const struct port_limits *limits)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < ARRAY_COUNT(members); i++)
+		json_object_set_new(object, members[i].json,
+				    json_integer((json_int_t) *value_of(&members[i], limits)));
+	return object;
+}

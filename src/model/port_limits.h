@@ -37,3 +37,6 @@ int port_limits_check(const struct port_limits *limits, const char *where, struc
  */
 void port_limits_read(struct json_reader *in, const json_t *port, struct port_limits *limits);
 void port_limits_put(json_t *port, const struct port_limits *limits); /* none: nothing */
+
+/* The patch that makes them these, whatever they are; a new reference. */
+json_t *port_limits_patch(const struct port_limits *limits);

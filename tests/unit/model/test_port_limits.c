@@ -10,6 +10,9 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/mem.h"
+#include "model/instance.h"
+#include "model/instance_patch.h"
 #include "model/port.h"
 
 static int parse(const char *text, struct port *ret, struct error *err)
@@ -122,6 +125,34 @@ static void refuses(void **state)
 	}
 }
 
+/* Of an instance that runs; what its node cannot do is taken back. */
+static void changed_and_given_back(void **state)
+{
+	AUTO(instance_free) struct instance *instance = mem_new0(struct instance);
+	AUTO(json_decref)
+	json_t *change =
+		json_loads("{\"ports\":{\"back\":{\"limits\":{\"egress_bps\":9000}}}}", 0, NULL);
+	AUTO(json_decref)
+	json_t *absent = json_loads("{\"ports\":{\"front\":{\"limits\":null}}}", 0, NULL);
+	AUTO(json_decref) json_t *undo = NULL;
+	struct port port = { .network = "back", .limits.ingress_bps = 8000 };
+	struct error err = {};
+
+	(void) state;
+	instance_spec_init(&instance->spec);
+	instance->spec.image = mem_strdup("web");
+	ports_append(&instance->spec.ports, &instance->spec.port_count, &port);
+	undo = instance_patch_undo(instance, change);
+	assert_int_equal(instance_patch(instance, change, &err), 0);
+	assert_int_equal(instance->spec.ports[0].limits.egress_bps, 9000);
+	assert_int_equal(instance->spec.ports[0].limits.ingress_bps, 8000);
+	assert_int_equal(instance_patch(instance, undo, &err), 0);
+	assert_int_equal(instance->spec.ports[0].limits.egress_bps, 0);
+	assert_int_equal(instance->spec.ports[0].limits.ingress_bps, 8000);
+	assert_true(instance_patch(instance, absent, &err) < 0);
+	assert_non_null(strstr(err.msg, "not attached to network \"front\""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +160,7 @@ int main(void)
 		cmocka_unit_test(bad_texts),
 		cmocka_unit_test(merges),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(changed_and_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

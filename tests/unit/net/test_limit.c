@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "net/limit_internal.h"
+#include "net/name.h"
 
 static void bucket_fits_the_rate(void **state)
 {
@@ -36,11 +37,25 @@ static void bucket_holds_a_frame(void **state)
 	assert_int_equal(tbf.burst_bytes, 300000);
 }
 
+/* The queue of a port is known by its name, and for nothing else. */
+static void queue_has_a_name(void **state)
+{
+	char name[IF_NAMESIZE];
+
+	(void) state;
+	name_queue("brume", "0123456789abcdef", name);
+	assert_string_equal(name, "brumeq012345678");
+	assert_string_equal(name_of_queue("brume", name), "012345678");
+	assert_null(name_of_veth("brume", name));
+	assert_null(name_of_queue("bru", name));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bucket_fits_the_rate),
 		cmocka_unit_test(bucket_holds_a_frame),
+		cmocka_unit_test(queue_has_a_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
