@@ -297,7 +297,8 @@ int link_add_veth(struct netlink *nl, const struct link_veth *veth)
 
 	begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message);
 	mnl_attr_put_strz(message, IFLA_IFNAME, veth->name);
-	mnl_attr_put_u32(message, IFLA_MASTER, (uint32_t) veth->master);
+	if (veth->master)
+		mnl_attr_put_u32(message, IFLA_MASTER, (uint32_t) veth->master);
 	mnl_attr_put_u32(message, IFLA_MTU, veth->mtu);
 	info = mnl_attr_nest_start(message, IFLA_LINKINFO);
 	mnl_attr_put_strz(message, IFLA_INFO_KIND, "veth");

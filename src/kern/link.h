@@ -70,7 +70,7 @@ int link_filter_bridge(struct netlink *nl, int index, bool on);
 
 struct link_veth {
 	const char *name;
-	int master; /* index of the bridge it is born on */
+	int master; /* index of the bridge it is born on; 0 = none */
 	uint32_t mtu;
 	const char *peer_name;
 	int peer_netns_fd; /* the namespace the peer is born in */

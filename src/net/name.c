@@ -114,6 +114,26 @@ void name_queue(const char *prefix, const char *uid, char ret[IF_NAMESIZE])
 	build(prefix, 'q', uid, ret);
 }
 
+static uint64_t hash_pair(const char *router_uid, const char *network_uid)
+{
+	return hash_text(hash_text(hash_text(HASH_BASE, router_uid), "."), network_uid);
+}
+
+void name_router_port(const char *prefix, const char *router_uid, const char *network_uid,
+		      char ret[IF_NAMESIZE])
+{
+	char text[NAME_UID_MAX + 1];
+
+	snprintf(text, sizeof(text), "%016llx",
+		 (unsigned long long) hash_pair(router_uid, network_uid));
+	build(prefix, 'n', text, ret);
+}
+
+void name_router_uplink(const char *prefix, const char *router_uid, char ret[IF_NAMESIZE])
+{
+	build(prefix, 'r', router_uid, ret);
+}
+
 static const char *part(const char *prefix, char mark, const char *name)
 {
 	size_t size = strlen(prefix);
@@ -148,6 +168,11 @@ const char *name_of_queue(const char *prefix, const char *name)
 	return part(prefix, 'q', name);
 }
 
+bool name_is_of_router(const char *prefix, const char *name)
+{
+	return part(prefix, 'n', name) || part(prefix, 'r', name);
+}
+
 int name_parse_mac(const char *text, uint8_t ret[6])
 {
 	uint8_t mac[6], any = 0;
@@ -170,11 +195,19 @@ int name_parse_mac(const char *text, uint8_t ret[6])
 	return 0;
 }
 
-void name_mac(const char *uid, uint8_t ret[6])
+static void put_mac(uint64_t hash, uint8_t ret[6])
 {
-	uint64_t hash = hash_text(HASH_BASE, uid);
-
 	ret[0] = 0x02;
 	for (int i = 1; i < 6; i++)
 		ret[i] = (uint8_t) (hash >> (8 * i));
+}
+
+void name_mac(const char *uid, uint8_t ret[6])
+{
+	put_mac(hash_text(HASH_BASE, uid), ret);
+}
+
+void name_router_mac(const char *router_uid, const char *network_uid, uint8_t ret[6])
+{
+	put_mac(hash_pair(router_uid, network_uid), ret);
 }

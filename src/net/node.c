@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/strv.h"
 #include "kern/link.h"
 #include "kern/module.h"
 #include "kern/netlink.h"
@@ -18,6 +19,7 @@
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
 #include "net/ovs_internal.h"
+#include "net/router_internal.h"
 #include "net/rules_internal.h"
 
 #define IPV6_CONF "/proc/sys/net/ipv6/conf"
@@ -137,6 +139,7 @@ static int open_folder(struct net *net, const char *run_dir, struct error *err)
 {
 	int r;
 
+	net->routers_dir = mem_printf("%s/routers", run_dir);
 	net->networks_dir = mem_printf("%s/networks", run_dir);
 	r = file_mkdir_all(net->networks_dir, 0755);
 	if (r < 0)
@@ -205,6 +208,7 @@ void net_free(struct net *net)
 	pthread_mutex_destroy(&net->lock);
 	free(net->networks_dir);
 	free(net->ovs_socket);
+	free(net->routers_dir);
 	free(net);
 }
 
@@ -245,12 +249,17 @@ int net_find_obstacle(struct net *net, char **ret, struct error *err)
 
 int net_destroy(struct net *net, struct error *err)
 {
+	AUTO(strv_free) char **routers = NULL;
 	int r = observe_remove_ovs(net, &(struct net_wanted){}, NULL, err);
 
 	if (r < 0)
 		return r;
 	NET_LOCKED(net);
-	r = observe_remove_links(net, &(struct net_wanted){}, NULL, err);
+	r = router_space_list(net, &routers, err);
+	for (size_t i = 0; r == 0 && i < strv_count(routers); i++)
+		r = router_remove_locked(net, routers[i], err);
+	if (r == 0)
+		r = observe_remove_links(net, &(struct net_wanted){}, NULL, err);
 	if (r < 0)
 		return r;
 	r = rules_destroy(net->rules, err);
@@ -258,6 +267,9 @@ int net_destroy(struct net *net, struct error *err)
 		r = balance_destroy(net, err);
 	if (r < 0)
 		return r;
+	r = file_remove_tree(AT_FDCWD, net->routers_dir);
+	if (r < 0)
+		return error_set(err, r, "cannot remove %s", net->routers_dir);
 	r = file_remove_tree(AT_FDCWD, net->networks_dir);
 	return r < 0 ? error_set(err, r, "cannot remove %s", net->networks_dir) : 0;
 }

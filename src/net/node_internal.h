@@ -16,9 +16,10 @@ struct rules;
 
 struct net {
 	pthread_mutex_t lock;
-	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next seven */
+	char prefix[NAME_PREFIX_MAX + 1]; /* constant, as the next eight */
 	char *ovs_socket;
 	char *networks_dir; /* RUN/networks */
+	char *routers_dir;  /* RUN/routers */
 	bool ipv6;
 	bool filter;       /* our bridges hand what they forward to the rules (br_netfilter) */
 	int self_netns_fd; /* the way back from a container's namespace */

@@ -19,6 +19,7 @@
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
 #include "net/ovs_internal.h"
+#include "net/router_internal.h"
 #include "net/rules_internal.h"
 
 enum { LIST_ATTEMPTS = 20 };
@@ -26,6 +27,7 @@ enum { LIST_ATTEMPTS = 20 };
 void net_observed_done(struct net_observed *observed)
 {
 	strv_free(observed->networks);
+	strv_free(observed->routers);
 	strv_free(observed->ports);
 	strv_free(observed->names);
 	strv_free(observed->published);
@@ -119,6 +121,30 @@ static int list_links(struct net *net, const char *kind, struct links *links, st
 	return r < 0 ? error_set(err, r, "cannot list interfaces%s", net_detail(net->nl)) : 0;
 }
 
+static int take_router_link(const struct link *link, void *data)
+{
+	struct links *links = data;
+
+	if (name_is_of_router(links->prefix, link->name) && name_is_uid(link->alias)) {
+		strv_append(&links->names, link->name);
+		strv_append(&links->uids, link->alias);
+	}
+	return 0;
+}
+
+static int list_router_links(struct net *net, struct links *links, struct error *err)
+{
+	int r = -EINTR;
+
+	links->prefix = net->prefix;
+	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
+		links_done(links);
+		links->names = links->uids = NULL;
+		r = link_list(net->nl, "veth", take_router_link, links);
+	}
+	return r < 0 ? error_set(err, r, "cannot list interfaces%s", net_detail(net->nl)) : 0;
+}
+
 /* The uids that name the entries of a folder below RUN/networks; a missing one is empty. */
 static int list_folder(struct net *net, const char *path, char ***ret, struct error *err)
 {
@@ -152,6 +178,23 @@ static void take_counted(const char *port_uid, const struct count *count, void *
 	strv_append(data, port_uid);
 }
 
+/*
+ * Routers have elements as networks have; what is theirs has a folder, which is made first and goes
+ * last.  A link of one whose folder has gone says by its alias whose it was.
+ */
+static int observe_routers(struct net *net, struct net_observed *ret, struct error *err)
+{
+	AUTO(links_done) struct links veths = {};
+	int r = router_space_list(net, &ret->routers, err);
+
+	if (r == 0)
+		r = list_router_links(net, &veths, err);
+	for (size_t i = 0; r == 0 && i < strv_count(veths.uids); i++)
+		strv_append(&ret->routers, veths.uids[i]);
+	tidy(ret->routers);
+	return r;
+}
+
 static int observe_locked(struct net *net, struct net_observed *ret, struct error *err)
 {
 	AUTO(links_done) struct links bridges = {}, vxlans = {}, gres = {}, veths = {}, taps = {};
@@ -173,6 +216,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 		r = list_links(net, "ifb", &queues, err);
 	if (r == 0)
 		r = list_folder(net, ".", &ret->networks, err);
+	if (r == 0)
+		r = observe_routers(net, ret, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < strv_count(bridges.uids); i++)
@@ -182,7 +227,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 	for (size_t i = 0; i < strv_count(gres.uids); i++)
 		strv_append(&ret->networks, gres.uids[i]);
 	for (size_t i = 0; i < strv_count(owners); i++)
-		strv_append(&ret->networks, owners[i]);
+		if (!contains(ret->routers, owners[i]))
+			strv_append(&ret->networks, owners[i]);
 	ret->ports = TAKE_PTR(veths.uids);
 	for (size_t i = 0; i < strv_count(taps.uids); i++)
 		strv_append(&ret->ports, taps.uids[i]);
@@ -242,8 +288,8 @@ int net_observe(struct net *net, struct net_observed *ret, struct error *err)
 
 /* What a collection goes by; the lists are sorted. */
 struct gc {
-	char **networks, **ports, **instances, **groups; /* wanted */
-	const struct net_observed *before;               /* or NULL */
+	char **networks, **ports, **instances, **groups, **routers; /* wanted */
+	const struct net_observed *before;                          /* or NULL */
 	struct net_gc_report report;
 };
 
@@ -253,6 +299,7 @@ static void gc_done(struct gc *gc)
 	strv_free(gc->ports);
 	strv_free(gc->instances);
 	strv_free(gc->groups);
+	strv_free(gc->routers);
 }
 static inline void gc_done_autop(struct gc *gc)
 {
@@ -265,8 +312,10 @@ static void gc_init(struct gc *gc, const struct net_wanted *wanted)
 			   .ports = strv_copy(wanted->ports),
 			   .instances = strv_copy(wanted->instances),
 			   .groups = strv_copy(wanted->groups),
+			   .routers = strv_copy(wanted->routers),
 			   .before = wanted->before };
 	tidy(gc->groups);
+	tidy(gc->routers);
 	tidy(gc->networks);
 	tidy(gc->ports);
 	tidy(gc->instances);
@@ -404,6 +453,22 @@ static int remove_networks(struct net *net, char *const *there, struct gc *gc, s
 	return 0;
 }
 
+/* Before networks: what is a port of a bridge goes by its own name. */
+static int remove_routers(struct net *net, char *const *there, struct gc *gc, struct error *err)
+{
+	for (size_t i = 0; i < strv_count(there); i++) {
+		int r;
+
+		if (!is_garbage(there[i], gc->routers, gc->before ? gc->before->routers : NULL, gc))
+			continue;
+		r = router_remove_locked(net, there[i], err);
+		if (r < 0)
+			return r;
+		gc->report.routers++;
+	}
+	return 0;
+}
+
 static int remove_names(struct net *net, struct gc *gc, struct error *err)
 {
 	for (size_t i = 0; i < strv_count(gc->networks); i++) {
@@ -430,7 +495,8 @@ static int remove_published(struct net *net, char *const *owners, struct gc *gc,
 		size_t conflict;
 		int r;
 
-		if (!is_garbage(owners[i], gc->instances, gc->before ? gc->before->published : NULL,
+		if (contains(gc->routers, owners[i]) ||
+		    !is_garbage(owners[i], gc->instances, gc->before ? gc->before->published : NULL,
 				gc))
 			continue;
 		r = rules_assign(net->rules, owners[i], RULES_OF_PUBLISH, NULL, 0, &conflict, NULL,
@@ -504,6 +570,8 @@ static int gc_locked(struct net *net, struct gc *gc, struct error *err)
 	if (r == 0)
 		r = remove_names(net, gc, err);
 	if (r == 0)
+		r = remove_routers(net, there.routers, gc, err);
+	if (r == 0)
 		r = remove_networks(net, there.networks, gc, err);
 	if (r == 0)
 		r = remove_all_links(net, gc, err);
@@ -540,6 +608,8 @@ int net_gc(struct net *net, const struct net_wanted *wanted, struct net_gc_repor
 		r = check_uids(gc.instances, "instance", err);
 	if (r == 0)
 		r = check_uids(gc.groups, "group", err);
+	if (r == 0)
+		r = check_uids(gc.routers, "router", err);
 	if (r < 0)
 		return r;
 	net_lock(net);

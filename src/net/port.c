@@ -12,6 +12,7 @@
 #include "base/strv.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
+#include "kern/route_table.h"
 #include "net/address.h"
 #include "net/count_internal.h"
 #include "net/dhcp_internal.h"
@@ -41,6 +42,20 @@ static int plan_address(const char *text, const struct route_ip *subnet,
 	return 0;
 }
 
+/* The router's address, where the node is not the gateway. */
+static int plan_gateway(const char *text, const struct route_ip *subnet,
+			const struct route_ip *gateway, struct route_ip *ret, struct error *err)
+{
+	*ret = *gateway;
+	if (gateway->family || !text || !text[0])
+		return 0;
+	if (address_parse(text, ret) < 0 || !subnet->family || !address_is_host(subnet, ret))
+		return error_say(err, -EINVAL, "router '%.64s': is not in the network's subnet",
+				 text);
+	ret->prefix = subnet->prefix;
+	return 0;
+}
+
 int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error *err)
 {
 	struct port_plan plan = { .interface = spec->interface ? spec->interface : "eth0",
@@ -61,11 +76,17 @@ int port_plan(const struct port_spec *spec, struct port_plan *ret, struct error 
 		return error_say(err, -EINVAL,
 				 "name '%.64s': must be 1 to 63 letters, digits and '-'",
 				 spec->name ? spec->name : "");
-	r = plan_address(spec->ipv4, &plan.network.subnet4, &plan.network.gateway4, &plan.ipv4,
-			 err);
+	r = plan_gateway(spec->router4, &plan.network.subnet4, &plan.network.gateway4,
+			 &plan.gateway4, err);
 	if (r == 0)
-		r = plan_address(spec->ipv6, &plan.network.subnet6, &plan.network.gateway6,
-				 &plan.ipv6, err);
+		r = plan_gateway(spec->router6, &plan.network.subnet6, &plan.network.gateway6,
+				 &plan.gateway6, err);
+	if (r == 0)
+		r = plan_address(spec->ipv4, &plan.network.subnet4, &plan.gateway4, &plan.ipv4,
+				 err);
+	if (r == 0)
+		r = plan_address(spec->ipv6, &plan.network.subnet6, &plan.gateway6, &plan.ipv6,
+				 err);
 	if (r < 0)
 		return r;
 	name_mac(spec->uid, plan.mac);
@@ -364,13 +385,37 @@ static int remove_old_addresses(struct netlink *nl, int index, const struct port
 	return 0;
 }
 
+static void look_for_default(const struct route_line *line, void *data)
+{
+	struct route_line *found = data;
+
+	if (line->to.prefix == 0 && line->via.family)
+		*found = *line;
+}
+
+/* An isolated network's router has gone, or its port does not lead out any more. */
+static int forget_default(struct netlink *nl, int index, const struct port_plan *plan, int family)
+{
+	const struct route_ip *own =
+		family == AF_INET ? &plan->network.gateway4 : &plan->network.gateway6;
+	struct route_line found = {};
+	int r;
+
+	if (own->family)
+		return 0;
+	do
+		r = route_line_list(nl, family, index, look_for_default, &found);
+	while (r == -EINTR);
+	return r < 0 || !found.to.family ? r : route_line_delete(nl, &found);
+}
+
 /* Adds what is missing.  Returns 1 when the IPv6 address is new, else 0. */
 static int ensure_addresses(struct netlink *nl, int index, const struct port_plan *plan,
 			    struct error *err)
 {
 	/* IPv6 first: the kernel needs a moment for it. */
 	const struct route_ip *ips[] = { &plan->ipv6, &plan->ipv4 };
-	const struct route_ip *gateways[] = { &plan->network.gateway6, &plan->network.gateway4 };
+	const struct route_ip *gateways[] = { &plan->gateway6, &plan->gateway4 };
 	char text[ADDRESS_TEXT_SIZE];
 	int added6 = 0, r = remove_old_addresses(nl, index, plan);
 
@@ -385,8 +430,13 @@ static int ensure_addresses(struct netlink *nl, int index, const struct port_pla
 					 address_text(ips[i], text), net_detail(nl));
 		if (ips[i] == &plan->ipv6)
 			added6 = r;
-		if (!plan->leads_out || !gateways[i]->family)
+		if (!plan->leads_out || !gateways[i]->family) {
+			r = forget_default(nl, index, plan, ips[i]->family);
+			if (r < 0)
+				return error_set(err, r, "cannot remove the default route%s",
+						 net_detail(nl));
 			continue;
+		}
 		r = route_set_default(nl, index, gateways[i]);
 		if (r < 0)
 			return error_set(err, r, "cannot add the default route by %s%s",

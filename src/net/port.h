@@ -28,7 +28,9 @@ struct port_spec {
 	const char *mac;                   /* "02:..", unicast; NULL or "" = made from the uid */
 	const char *ipv4; /* "10.90.0.5" inside the network's subnet; "" or NULL = none */
 	const char *ipv6;
-	bool leads_out;      /* the network's gateways, if it has some, are the instance's */
+	bool leads_out; /* the network's gateways, if it has some, are the instance's */
+	/* Of an isolated network: the router that joins it, for ports that lead out. */
+	const char *router4, *router6;
 	char *const *groups; /* uids of its security groups */
 	bool spoofing;       /* may send with any address */
 	struct limit_spec limits;

@@ -40,6 +40,8 @@ enum rules_set {
 	RULES_TUNNELS, /* UDP port and VNI; then with those who may send to it */
 	RULES_TUNNEL_PEERS4,
 	RULES_TUNNEL_PEERS6,
+	RULES_FLOATING4, /* routers' elements: these, and what networks have */
+	RULES_FLOATING6,
 	RULES_PUBLISH4, /* from here on: published ports; before: networks */
 	RULES_PUBLISH4_ANY,
 	RULES_PUBLISH6,

@@ -47,6 +47,13 @@ const struct rules_shape rules_shapes[RULES_SET_COUNT] = {
 				  .type = "typeof udp dport . @th,96,24 . ip6 saddr",
 				  .key_size = 24,
 				  .ipv6 = true },
+	[RULES_FLOATING4] = { .name = "floating4",
+			      .type = "type ifname . ipv4_addr",
+			      .key_size = 20 },
+	[RULES_FLOATING6] = { .name = "floating6",
+			      .type = "type ifname . ipv6_addr",
+			      .key_size = 32,
+			      .ipv6 = true },
 	[RULES_PUBLISH4] = { .name = "publish4",
 			     .type = "type ipv4_addr . inet_proto . inet_service : "
 				     "ipv4_addr . inet_service",
@@ -139,11 +146,12 @@ static const struct {
  * by packets from the wire and from instances (prerouting) and by our own (output).  127.0.0.0/8 is
  * left out in prerouting: from a wire such packets are forged, and being rewritten before the
  * routing decision they would escape its check.  ::1 is left out because the kernel lets no packet
- * from ::1 onto a wire, link-local because it needs one.
+ * from ::1 onto a wire, link-local because it needs one.  An isolated network's frames are not ours
+ * to translate, though br_netfilter shows them here: what is our address there is a neighbour's.
  *
  * postrouting: what goes back out where it came from (an instance that uses a published port of its
  * own network) must return through us, hence gets our address.  So must what comes from 127.0.0.1.
- * Then the way out of NAT networks.
+ * Then the way out of NAT networks; floating addresses of routers leave as they are.
  *
  * guard: nothing from an instance may claim to be 127.0.0.0/8, for we have route_localnet on the
  * bridge, nor an address that does not live behind its bridge.  A connection's first packet
@@ -158,10 +166,10 @@ static const struct {
  *
  * leaving, forward: what a bridge forwards comes here too (br_netfilter), from the bridge to the
  * bridge, so the groups of a port (from_port, to_port) judge it like what is routed.  Answers and
- * published ports pass; networks do not reach each other, and NAT networks are not reached from
- * outside, whatever a group says.  Without neighbour discovery there is no IPv6; hop limit 255 says
- * that it comes from this segment.  `leaving` is a chain with a hook of its own, so that its accept
- * is not the last word.
+ * published ports pass, and what is for a router's floating addresses; networks do not reach each
+ * other, and NAT networks are not reached from outside, whatever a group says.  Without neighbour
+ * discovery there is no IPv6; hop limit 255 says that it comes from this segment.  `leaving` is a
+ * chain with a hook of its own, so that its accept is not the last word.
  */
 struct line {
 	bool ipv6;
@@ -179,6 +187,7 @@ static const struct line inet_lines[] = {
 	{ false, "chain prerouting {" },
 	{ false, "	type nat hook prerouting priority dstnat; policy accept;" },
 	{ false, "	ip daddr 127.0.0.0/8 return" },
+	{ false, "	iifname @isolated return" },
 	{ false, "	fib daddr type local jump publish" },
 	{ false, "}" },
 	{ false, "chain output {" },
@@ -190,6 +199,8 @@ static const struct line inet_lines[] = {
 	{ false, "	oifname @bridges ip saddr 127.0.0.0/8 masquerade" },
 	{ false, "	ct status dnat oifname . ip saddr @subnets4 masquerade" },
 	{ true, "	ct status dnat oifname . ip6 saddr @subnets6 masquerade" },
+	{ false, "	iifname . ip saddr @floating4 accept" },
+	{ true, "	iifname . ip6 saddr @floating6 accept" },
 	{ false, "	iifname @nat_bridges oifname != @bridges masquerade" },
 	{ false, "}" },
 	{ false, "chain track {" },
@@ -238,6 +249,8 @@ static const struct line inet_lines[] = {
 	{ false, "	ct state established,related accept" },
 	{ false, "	iifname @isolated oifname != @isolated drop" },
 	{ false, "	ct status dnat accept" },
+	{ false, "	oifname . ip daddr @floating4 accept" },
+	{ true, "	oifname . ip6 daddr @floating6 accept" },
 	{ false, "	jump walls" },
 	{ true,
 	  "	icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept" },

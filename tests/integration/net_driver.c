@@ -26,6 +26,7 @@
 #include "net/observe.h"
 #include "net/port.h"
 #include "net/publish.h"
+#include "net/router.h"
 #include "net/tap.h"
 
 enum { WORDS_MAX = 64, LINE_SIZE = 65536 };
@@ -135,7 +136,7 @@ static int do_network(struct driver *driver, struct error *err)
 	return 1;
 }
 
-/* attach PID PORT NAME MAC IPV4 IPV6 (the network's words) */
+/* attach PID PORT NAME MAC IPV4 IPV6 (the network's words) [ROUTER4 ROUTER6] */
 static int do_attach(struct driver *driver, struct error *err)
 {
 	struct bridge_spec network = network_words(driver, 7);
@@ -146,7 +147,9 @@ static int do_attach(struct driver *driver, struct error *err)
 				  .ipv4 = word(driver, 5),
 				  .ipv6 = word(driver, 6),
 				  .leads_out = true,
-				  .limits = driver->limits };
+				  .limits = driver->limits,
+				  .router4 = word(driver, 13),
+				  .router6 = word(driver, 14) };
 	AUTO(free) char *path = mem_printf("/proc/%s/ns/net", word(driver, 1));
 	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -431,6 +434,69 @@ static int do_balance_members(struct driver *driver, struct error *err)
 	return 1;
 }
 
+static const char *next(char **rest)
+{
+	const char *part = *rest ? strsep(rest, ",") : NULL;
+
+	return part ? part : "";
+}
+
+/*
+ * router UID uplink|- nat|- TRANSIT, then any of: leg NETWORK,SUBNET4,SUBNET6,IPV4,IPV6,MTU
+ * route TO,VIA  public ADDRESS,TARGET  door ADDRESS,PROTOCOL,PORT,TARGET4,TARGET6,TARGET_PORT
+ */
+static int do_router(struct driver *driver, struct error *err)
+{
+	struct router_leg legs[WORDS_MAX];
+	struct router_static statics[WORDS_MAX];
+	struct router_public publics[WORDS_MAX];
+	struct router_door doors[WORDS_MAX];
+	struct router_setup setup = { .uid = word(driver, 1),
+				      .uplink = strcmp(word(driver, 2), "uplink") == 0,
+				      .nat = strcmp(word(driver, 3), "nat") == 0,
+				      .transit = word(driver, 4),
+				      .legs = legs,
+				      .statics = statics,
+				      .publics = publics,
+				      .doors = doors };
+
+	for (size_t i = 5; i + 1 < driver->count; i += 2) {
+		const char *kind = driver->words[i];
+		char *rest = driver->words[i + 1];
+
+		if (strcmp(kind, "leg") == 0) {
+			struct router_leg *leg = &legs[setup.leg_count++];
+
+			leg->network_uid = next(&rest);
+			leg->subnet4 = next(&rest);
+			leg->subnet6 = next(&rest);
+			leg->ipv4 = next(&rest);
+			leg->ipv6 = next(&rest);
+			leg->mtu = (uint32_t) atoi(next(&rest));
+		} else if (strcmp(kind, "route") == 0) {
+			struct router_static *route = &statics[setup.static_count++];
+
+			route->to = next(&rest);
+			route->via = next(&rest);
+		} else if (strcmp(kind, "public") == 0) {
+			struct router_public *public = &publics[setup.public_count++];
+
+			public->address = next(&rest);
+			public->target = next(&rest);
+		} else {
+			struct router_door *door = &doors[setup.door_count++];
+
+			door->address = next(&rest);
+			door->protocol = next(&rest);
+			door->port = (uint16_t) atoi(next(&rest));
+			door->target4 = next(&rest);
+			door->target6 = next(&rest);
+			door->target_port = (uint16_t) atoi(next(&rest));
+		}
+	}
+	return router_ensure(driver->net, &setup, err);
+}
+
 static int do_observe(struct driver *driver, struct error *err)
 {
 	AUTO(net_observed_done) struct net_observed observed = {};
@@ -445,16 +511,18 @@ static int do_observe(struct driver *driver, struct error *err)
 	print_strv("guarded", observed.guarded);
 	print_strv("groups", observed.groups);
 	print_strv("balancers", observed.balancers);
+	print_strv("routers", observed.routers);
 	printf(" elements=%zu", observed.elements);
 	return 1;
 }
 
-/* gc NETWORK,.. INSTANCE,.. GROUP,..; ports have the uids of their instances */
+/* gc NETWORK,.. INSTANCE,.. GROUP,.. ROUTER,..; ports have the uids of their instances */
 static int do_gc(struct driver *driver, struct error *err)
 {
 	AUTO(strv_free) char **networks = NULL;
 	AUTO(strv_free) char **instances = NULL;
 	AUTO(strv_free) char **groups = NULL;
+	AUTO(strv_free) char **routers = NULL;
 	struct net_gc_report report = {};
 	struct net_wanted wanted;
 	int r;
@@ -462,15 +530,19 @@ static int do_gc(struct driver *driver, struct error *err)
 	split(word(driver, 1), &networks);
 	split(word(driver, 2), &instances);
 	split(word(driver, 3), &groups);
-	wanted = (struct net_wanted){
-		.networks = networks, .ports = instances, .instances = instances, .groups = groups
-	};
+	split(word(driver, 4), &routers);
+	wanted = (struct net_wanted){ .networks = networks,
+				      .ports = instances,
+				      .instances = instances,
+				      .groups = groups,
+				      .routers = routers };
 	r = net_gc(driver->net, &wanted, &report, err);
 	if (r < 0)
 		return r;
-	printf("ok networks=%zu ports=%zu published=%zu names=%zu guards=%zu groups=%zu",
+	printf("ok networks=%zu ports=%zu published=%zu names=%zu guards=%zu groups=%zu "
+	       "routers=%zu",
 	       report.networks, report.ports, report.published, report.names, report.guards,
-	       report.groups);
+	       report.groups, report.routers);
 	return 1;
 }
 
@@ -534,6 +606,10 @@ static int run(struct driver *driver, struct error *err)
 		return group_remove(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "guard") == 0)
 		return do_guard(driver, err);
+	if (strcmp(verb, "router") == 0)
+		return do_router(driver, err);
+	if (strcmp(verb, "remove-router") == 0)
+		return router_remove(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "unguard") == 0)
 		return guard_remove_port(driver->net, word(driver, 1), err);
 	if (strcmp(verb, "balance") == 0)
