@@ -23,6 +23,7 @@
 #include "agent/net_watch.h"
 #include "agent/network_actor.h"
 #include "agent/probe.h"
+#include "agent/router_actor.h"
 #include "agent/stream.h"
 #include "agent/traffic.h"
 #include "base/error.h"
@@ -127,6 +128,8 @@ void agent_assign(struct agent *agent, const json_t *resource)
 		network_actor_assign(agent, resource);
 	else if (kind && strcmp(kind, "group") == 0)
 		group_actor_assign(agent, resource);
+	else if (kind && strcmp(kind, "router") == 0)
+		router_actor_assign(agent, resource);
 	else if (kind && strcmp(kind, "image") == 0)
 		image_actor_assign(agent, resource);
 	else if (kind && strcmp(kind, "balancer") == 0)
@@ -141,6 +144,7 @@ void agent_assigned_all(struct agent *agent)
 
 	agent->complete = true;
 	instance_actors_complete(agent);
+	router_actors_complete(agent);
 	network_actors_complete(agent);
 	group_actors_complete(agent);
 	image_actors_complete(agent);
@@ -158,6 +162,8 @@ void agent_forget(struct agent *agent, const char *kind, const char *uid)
 		network_actor_forget(agent, uid);
 	else if (strcmp(kind, "group") == 0)
 		group_actor_forget(agent, uid);
+	else if (strcmp(kind, "router") == 0)
+		router_actor_forget(agent, uid);
 	else if (strcmp(kind, "image") == 0)
 		image_actor_forget(agent, uid);
 	else if (strcmp(kind, "balancer") == 0)
@@ -174,6 +180,7 @@ void agent_link_changed(struct agent *agent, bool connected)
 	instance_actors_tell(agent);
 	network_actors_tell(agent);
 	group_actors_tell(agent);
+	router_actors_tell(agent);
 	image_actors_tell(agent);
 	balancer_actors_tell(agent);
 }
@@ -276,6 +283,7 @@ void agent_keeper_lost(struct agent *agent)
 
 void agent_wake_instances(struct agent *agent)
 {
+	router_actors_wake(agent);
 	instance_actors_wake(agent);
 }
 
@@ -383,6 +391,7 @@ static void agent_free(struct agent *agent)
 	probes_free(agent);
 	balancer_actors_free(agent);
 	balancer_rounds_free(agent);
+	router_actors_free(agent);
 	network_actors_free(agent);
 	group_actors_free(agent);
 	image_actors_free(agent);

@@ -32,6 +32,7 @@ struct net_observed;
 struct network_actor;
 struct pool;
 struct probe;
+struct router_actor;
 struct stream;
 struct traffic_keeper;
 
@@ -58,6 +59,7 @@ struct agent {
 	struct instance_actor *instances; /* hash by uid */
 	struct network_actor *network_actors;
 	struct group_actor *group_actors;
+	struct router_actor *router_actors;
 	struct image_actor *image_actors;
 	struct balancer_actor *balancer_actors;
 	struct balancer_round *balancer_rounds; /* checks of their members under way */
@@ -93,7 +95,7 @@ struct keeper_client *agent_keeper(struct agent *agent);
  */
 void agent_drop_job(struct agent *agent, const struct keeper_msg *msg);
 
-/* Something that instances may wait for has changed. */
+/* Something that instances, or routers, may wait for has changed. */
 void agent_wake_instances(struct agent *agent);
 
 /* garbage.c: looks at the node's folders and the kernel, and removes what nobody wants. */

@@ -12,6 +12,7 @@
 #include "agent/image_task.h"
 #include "agent/instance_actor.h"
 #include "agent/network_actor.h"
+#include "agent/router_actor.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -25,7 +26,7 @@
 /* One collection: what is wanted when it begins, carried out on a worker. */
 struct collection {
 	struct agent *agent;
-	char **instances, **networks, **groups, **ports, **images;
+	char **instances, **networks, **groups, **ports, **images, **routers;
 	int result;
 	struct error err;
 };
@@ -76,6 +77,8 @@ static void scan_network(struct agent *agent)
 		balancer_actor_found(agent, observed.balancers[i]);
 	for (size_t i = 0; observed.groups && observed.groups[i]; i++)
 		group_actor_found(agent, observed.groups[i]);
+	for (size_t i = 0; observed.routers && observed.routers[i]; i++)
+		router_actor_found(agent, observed.routers[i]);
 	agent->found = mem_new0(struct net_observed);
 	*agent->found = observed;
 }
@@ -140,14 +143,16 @@ static void work(void *data)
 				     .groups = collection->groups,
 				     .ports = collection->ports,
 				     .instances = collection->instances,
+				     .routers = collection->routers,
 				     .before = found ? found : &nothing };
 	struct net_gc_report report = {};
 	int r = net_gc(collection->agent->net, &wanted, &report, &collection->err);
 
-	if (report.networks + report.ports + report.published + report.names > 0)
+	if (report.networks + report.ports + report.published + report.names + report.routers > 0)
 		log_info("removed what nobody wants: %zu networks, %zu ports, %zu published ports, "
-			 "%zu names",
-			 report.networks, report.ports, report.published, report.names);
+			 "%zu names, %zu routers",
+			 report.networks, report.ports, report.published, report.names,
+			 report.routers);
 	collection->result = r < 0 ? r : remove_images(collection);
 	remove_numbers(collection);
 }
@@ -164,6 +169,7 @@ static void done(void *data)
 	strv_free(collection->groups);
 	strv_free(collection->ports);
 	strv_free(collection->images);
+	strv_free(collection->routers);
 	free(collection);
 	agent->collecting = false;
 	if (agent->collect_again) {
@@ -187,6 +193,7 @@ void agent_collect(struct agent *agent)
 	collection->groups = group_actors_list(agent);
 	collection->ports = instance_actors_list_ports(agent);
 	collection->images = image_actors_list(agent);
+	collection->routers = router_actors_list(agent);
 	agent->collecting = true;
 	pool_submit(agent->slow_pool, work, done, collection);
 }

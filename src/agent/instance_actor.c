@@ -155,6 +155,7 @@ static const char *look_around(struct instance_actor *actor, char image_uid[UID_
 {
 	const char *image_error = NULL, *network_error = NULL;
 	struct plan_seen *seen = &actor->seen;
+	char way[INSTANCE_WAY_SIZE];
 
 	seen->keeper = agent_keeper(actor->agent) != NULL;
 	seen->image = seen->network = PLAN_NEED_WAIT;
@@ -173,6 +174,9 @@ static const char *look_around(struct instance_actor *actor, char image_uid[UID_
 				     image_uid, &image_error);
 	seen->network = instance_networks_look(actor->agent, actor_spec(actor), is_running(actor),
 					       networks, &network_error);
+	instance_networks_describe(actor_spec(actor), networks, way);
+	if (seen->network == PLAN_NEED_READY && strcmp(way, actor->way) != 0)
+		seen->attached = false;
 	return image_error ? image_error : network_error;
 }
 

@@ -57,6 +57,7 @@ struct instance_actor {
 	char *update_error;             /* why; NULL: nothing was refused */
 	char *ports_error;              /* why one of its ports is not there */
 	bool ports_stale;               /* a network was away while a step was under way */
+	char way[INSTANCE_WAY_SIZE];    /* out, as it was attached */
 	struct retry timer;             /* the end of a grace period, or of a back-off */
 	struct retry again;             /* a step that failed is tried again */
 	uint64_t told;

@@ -443,7 +443,7 @@ const char *instance_address(struct agent *agent, const char *uid)
 	if (!actor || !actor->want)
 		return NULL;
 	instance_networks_look(agent, actor_spec(actor), true, &networks, &error);
-	outlet = instance_networks_outlet(actor_spec(actor), &networks);
+	outlet = instance_networks_reached(actor_spec(actor), &networks);
 	/* The kernel lets nothing pass between a node and its own macvlans. */
 	if (outlet < 0 || strcmp(networks.list[outlet].args.driver, "macvlan") == 0)
 		return NULL;

@@ -63,16 +63,46 @@ enum plan_need instance_networks_look(struct agent *agent, const struct instance
 	return all;
 }
 
-int instance_networks_outlet(const struct instance_spec *spec,
-			     const struct instance_networks *networks)
+/* The first port whose network has a gateway: the node, or (`routers`) a router. */
+static int first_gateway(const struct instance_spec *spec, const struct instance_networks *networks,
+			 bool routers)
 {
 	for (size_t i = 0; i < spec->port_count && i < PORTS_MAX; i++) {
 		const struct network_args *args = &networks->list[i].args;
 
-		if (!spec->ports[i].leaving && (args->gateway4[0] || args->gateway6[0]))
+		if (!spec->ports[i].leaving && (args->gateway4[0] || args->gateway6[0]) &&
+		    (routers || !args->isolated))
 			return (int) i;
 	}
 	return -1;
+}
+
+int instance_networks_outlet(const struct instance_spec *spec,
+			     const struct instance_networks *networks)
+{
+	int outlet = -1;
+
+	/* What is published is answered by the way that it came. */
+	if (spec->publish_count > 0)
+		outlet = instance_networks_reached(spec, networks);
+	return outlet < 0 ? first_gateway(spec, networks, true) : outlet;
+}
+
+int instance_networks_reached(const struct instance_spec *spec,
+			      const struct instance_networks *networks)
+{
+	return first_gateway(spec, networks, false);
+}
+
+void instance_networks_describe(const struct instance_spec *spec,
+				const struct instance_networks *networks,
+				char ret[INSTANCE_WAY_SIZE])
+{
+	int outlet = instance_networks_outlet(spec, networks);
+	const struct network_args *args = outlet < 0 ? NULL : &networks->list[outlet].args;
+
+	snprintf(ret, INSTANCE_WAY_SIZE, "%s %s %s", args ? spec->ports[outlet].uid : "",
+		 args ? args->gateway4 : "", args ? args->gateway6 : "");
 }
 
 /* The node's own name servers, when others than the node itself are to be asked. */
@@ -184,6 +214,8 @@ struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
 		.ipv6 = port->ipv6,
 		.leads_out = (int) i == instance_networks_outlet(spec, &task->networks),
 		.groups = port->group_uids,
+		.router4 = bridge->isolated ? task->networks.list[i].args.gateway4 : NULL,
+		.router6 = bridge->isolated ? task->networks.list[i].args.gateway6 : NULL,
 		.spoofing = port->spoofing,
 		.limits = { .ingress_bps = port->limits.ingress_bps,
 			    .egress_bps = port->limits.egress_bps,
@@ -223,7 +255,7 @@ static struct publish_spec *publish_list(const struct instance_spec *spec)
 static int publish_ports(struct instance_task *task)
 {
 	const struct instance_spec *spec = &task->instance->spec;
-	int outlet = instance_networks_outlet(spec, &task->networks);
+	int outlet = instance_networks_reached(spec, &task->networks);
 	AUTO(free) struct publish_spec *ports = NULL;
 
 	if (spec->publish_count == 0)

@@ -32,9 +32,23 @@ enum plan_need instance_networks_look(struct agent *agent, const struct instance
 				      bool runs, struct instance_networks *ret,
 				      const char **ret_error);
 
-/* Which port leads out: the first whose network has a gateway; -1: none. */
+/*
+ * Which port leads out: the first whose network has a gateway (of an instance that publishes ports:
+ * one that is no router, if it can be); -1: none.
+ */
 int instance_networks_outlet(const struct instance_spec *spec,
 			     const struct instance_networks *networks);
+
+/* The first port that is reached without a router: its network has a gateway of its own; -1: none.
+ */
+int instance_networks_reached(const struct instance_spec *spec,
+			      const struct instance_networks *networks);
+
+/* Which port leads out, and to whom, as a text: another one when a router has come or gone. */
+enum { INSTANCE_WAY_SIZE = 160 };
+void instance_networks_describe(const struct instance_spec *spec,
+				const struct instance_networks *networks,
+				char ret[INSTANCE_WAY_SIZE]);
 
 /* Whom an instance asks for names. */
 struct instance_names {

@@ -66,6 +66,7 @@ static void after_attach(struct instance_actor *actor, struct instance_task *tas
 	else if (task->result < 0)
 		log_error("instance %s: network: %s", actor->uid, task->err.msg);
 	mem_replace(&actor->ports_error, task->result < 0 ? task->err.msg : NULL);
+	instance_networks_describe(&task->instance->spec, &task->networks, actor->way);
 	/* It may have been renamed meanwhile, or joined one more. */
 	actor->seen.attached = !want || (!actor->ports_stale &&
 					 strcmp(want->meta.name, task->instance->meta.name) == 0 &&

@@ -14,6 +14,7 @@
 #include "agent/network_server.h"
 #include "agent/policy.h"
 #include "agent/retry.h"
+#include "agent/router_actor.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -163,6 +164,10 @@ enum plan_need network_need(struct agent *agent, const char *uid, struct network
 	if (ret) {
 		fill_args(actor->want, ret);
 		ret->mtu = actor->mtu;
+		if (ret->isolated)
+			router_actor_gateway(agent, uid, &actor->want->spec.gateway4,
+					     &actor->want->spec.gateway6, ret->gateway4,
+					     ret->gateway6);
 	}
 	if (actor->made)
 		return PLAN_NEED_READY;

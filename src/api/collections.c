@@ -97,6 +97,16 @@ int group_show(struct request *req, struct error *err)
 	return show(req, KIND_GROUP, err);
 }
 
+int routers_list(struct request *req, struct error *err)
+{
+	return list(req, KIND_ROUTER, err);
+}
+
+int router_show(struct request *req, struct error *err)
+{
+	return show(req, KIND_ROUTER, err);
+}
+
 int operations_list(struct request *req, struct error *err)
 {
 	return list(req, KIND_OPERATION, err);

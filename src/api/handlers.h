@@ -21,6 +21,8 @@ int balancers_list(struct request *req, struct error *err);
 int balancer_show(struct request *req, struct error *err);
 int groups_list(struct request *req, struct error *err);
 int group_show(struct request *req, struct error *err);
+int routers_list(struct request *req, struct error *err);
+int router_show(struct request *req, struct error *err);
 int operations_list(struct request *req, struct error *err);
 int operation_show(struct request *req, struct error *err);
 int projects_list(struct request *req, struct error *err);
@@ -85,6 +87,11 @@ int group_update(struct request *req, struct error *err);
 int group_delete(struct request *req, struct error *err);
 int group_rule_add(struct request *req, struct error *err);
 int group_rule_remove(struct request *req, struct error *err);
+
+/* routers.c */
+int router_create(struct request *req, struct error *err);
+int router_update(struct request *req, struct error *err);
+int router_delete(struct request *req, struct error *err);
 
 /* projects.c */
 int project_set(struct request *req, struct error *err);

@@ -71,6 +71,12 @@ static const struct route routes[] = {
 	{ "PUT", "/1.0/balancers/{name}/members/{instance}", NULL, ROUTE_PLAIN,
 	  balancer_member_set },
 
+	{ "GET", "/1.0/routers", "recursion", ROUTE_PLAIN, routers_list },
+	{ "POST", "/1.0/routers", NULL, ROUTE_PLAIN, router_create },
+	{ "GET", "/1.0/routers/{name}", NULL, ROUTE_PLAIN, router_show },
+	{ "PATCH", "/1.0/routers/{name}", NULL, ROUTE_PLAIN, router_update },
+	{ "DELETE", "/1.0/routers/{name}", NULL, ROUTE_PLAIN, router_delete },
+
 	{ "GET", "/1.0/operations", "recursion", ROUTE_PLAIN, operations_list },
 	{ "GET", "/1.0/operations/{id}", NULL, ROUTE_PLAIN, operation_show },
 	{ "DELETE", "/1.0/operations/{id}", NULL, ROUTE_PLAIN, operation_cancel },

@@ -68,6 +68,7 @@ static const char *cli_list_verb(const char *path)
 		{ "/instances", "brume list" },
 		{ "/images", "brume image list" },
 		{ "/networks", "brume network list" },
+		{ "/routers", "brume router list" },
 		{ "/operations", "brume operation list" },
 	};
 

@@ -80,9 +80,9 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 	static const char *const policies[] = { "no", "on-failure", "always", "unless-stopped",
 						NULL };
 	static const char *const pulls[] = { "missing", "always", "never", NULL };
-	static const char *const kinds[] = { "instance",  "network", "image",
-					     "operation", "project", "node",
-					     "balancer",  "group",   NULL };
+	static const char *const kinds[] = { "instance", "network", "image",    "operation",
+					     "project",  "node",    "balancer", "group",
+					     "router",   NULL };
 
 	static const char *const tunnels[] = { "vxlan", "gre", NULL };
 	static const char *const conditions[] = { "stopped", "running", "healthy", "deleted",
@@ -114,6 +114,9 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 		break;
 	case COMPLETE_GROUP:
 		complete_offer_resources(cli, "/groups?recursion=1", "", begin);
+		break;
+	case COMPLETE_ROUTER:
+		complete_offer_resources(cli, "/routers?recursion=1", "", begin);
 		break;
 	case COMPLETE_OPERATION:
 		complete_offer_resources(cli, "/operations?recursion=1", "", begin);

@@ -57,6 +57,21 @@ static const struct verb verb_network = {
 	.verbs = network_verbs,
 };
 
+static const struct verb *const router_verbs[] = {
+	&verb_router_create,  &verb_router_list,
+	&verb_router_show,    &verb_router_delete,
+	&verb_router_attach,  &verb_router_detach,
+	&verb_router_route,   &verb_router_floating,
+	&verb_router_forward, NULL,
+};
+
+static const struct verb verb_router = {
+	.name = "router",
+	.synopsis = "VERB ...",
+	.summary = "Join networks, and lead them outside",
+	.verbs = router_verbs,
+};
+
 static const struct verb *const project_verbs[] = {
 	&verb_project_list,
 	&verb_project_info,
@@ -96,13 +111,13 @@ static const struct verb verb_bench = {
 };
 
 const struct verb *const verbs[] = {
-	&verb_launch,  &verb_start,     &verb_stop,    &verb_restart,  &verb_pause,
-	&verb_resume,  &verb_update,    &verb_rename,  &verb_wait,     &verb_delete,
-	&verb_list,    &verb_info,      &verb_exec,    &verb_attach,   &verb_logs,
-	&verb_cp,      &verb_diff,      &verb_commit,  &verb_stats,    &verb_top,
-	&verb_image,   &verb_kernel,    &verb_network, &verb_balancer, &verb_group,
-	&verb_project, &verb_operation, &verb_events,  &verb_bench,    &verb_version,
-	&verb_help,    &verb_complete,  NULL,
+	&verb_launch,  &verb_start,   &verb_stop,      &verb_restart, &verb_pause,
+	&verb_resume,  &verb_update,  &verb_rename,    &verb_wait,    &verb_delete,
+	&verb_list,    &verb_info,    &verb_exec,      &verb_attach,  &verb_logs,
+	&verb_cp,      &verb_diff,    &verb_commit,    &verb_stats,   &verb_top,
+	&verb_image,   &verb_kernel,  &verb_network,   &verb_router,  &verb_balancer,
+	&verb_group,   &verb_project, &verb_operation, &verb_events,  &verb_bench,
+	&verb_version, &verb_help,    &verb_complete,  NULL,
 };
 
 const struct verb *verb_find(const struct verb *const *table, const char *name)

@@ -208,6 +208,17 @@ void control_group_change(struct control *control, const char *project, const ch
 void control_group_delete(struct control *control, const char *project, const char *name,
 			  uint64_t if_match, control_done_fn done, void *data);
 
+/*
+ * `body` and `patch` are borrowed, see model/router.h.  `root`: may give it new floating addresses.
+ */
+void control_router_create(struct control *control, const char *project, const char *name,
+			   const json_t *body, bool root, control_done_fn done, void *data);
+void control_router_update(struct control *control, const char *project, const char *name,
+			   const json_t *patch, bool root, uint64_t if_match, control_done_fn done,
+			   void *data);
+void control_router_delete(struct control *control, const char *project, const char *name,
+			   uint64_t if_match, control_done_fn done, void *data);
+
 /* Sets what a project may and is; `project` is where the operation stands.  For root only: the
  * caller has checked that. */
 void control_project_set(struct control *control, const char *project, const char *name,

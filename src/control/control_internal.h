@@ -24,6 +24,7 @@
 #include "model/node.h"
 #include "model/operation.h"
 #include "model/project.h"
+#include "model/router.h"
 #include "store/store.h"
 
 enum {
@@ -59,6 +60,7 @@ struct item {
 	struct item *flush_prev, *flush_next;     /* items with a status that waits */
 	struct item *running_prev, *running_next; /* operations in progress */
 	struct item *balancer_prev, *balancer_next;
+	struct item *routers_prev, *routers_next; /* routers */
 };
 
 /* A key that is a reservation: an address, a port of the host, the use of an image. */
@@ -90,6 +92,7 @@ struct control {
 	struct item *flush;     /* utlist */
 	struct item *running;   /* utlist */
 	struct item *balancers; /* utlist: all there are */
+	struct item *routers;   /* utlist */
 	unsigned int operation_count;
 	unsigned int address_cursor; /* where the search for a free address goes on */
 
@@ -147,6 +150,10 @@ static inline struct security_group *item_group(const struct item *item)
 	return item->resource;
 }
 static inline struct project *item_project(const struct item *item)
+{
+	return item->resource;
+}
+static inline struct router *item_router(const struct item *item)
 {
 	return item->resource;
 }
@@ -293,6 +300,8 @@ void judge_balancer(const struct operation *operation, const struct balancer *ba
 		    struct verdict *ret);
 void judge_group(const struct operation *operation, const struct security_group *group,
 		 struct verdict *ret);
+void judge_router(const struct operation *operation, const struct router *router,
+		  struct verdict *ret);
 
 /* Is the instance running or about to be? */
 bool instance_is_active(const struct instance *instance);
@@ -399,6 +408,33 @@ void group_restore(struct draft *draft, struct security_group *group, const json
 /* ---- network.c */
 
 void subnet_random6(struct control *control, struct subnet *ret);
+
+/*
+ * The network, other than `except`, whose addresses the node must keep apart from these: one whose
+ * gateway it is, or which a router without NAT leads to.  NULL: none.
+ */
+struct item *network_overlapping(struct control *control, const struct subnet *subnet,
+				 const struct item *except);
+
+/* Whoever chooses subnets writes one key, so that two at once cannot choose the same. */
+void networks_lock(struct draft *draft);
+
+/* ---- router.c */
+
+/* Does a router lead to the addresses of this network from outside as they are? */
+bool router_exposes(struct control *control, const struct item *network);
+
+/* The router that joins a network, or has an address there still; NULL: none. */
+struct item *router_of_network(struct control *control, const struct item *network);
+
+/*
+ * What follows for a router from what its instances are now; true when its spec has changed.  And
+ * when the node has carried out what is wanted, what it does not use any more is free.
+ */
+bool router_settle(struct draft *draft, struct router *router);
+
+/* An update that the node has refused: the spec is again as it was. */
+void router_take_back(struct draft *draft, struct router *router, const json_t *undo);
 
 /* ---- operation.c */
 

@@ -252,3 +252,20 @@ void judge_network(const struct operation *operation, const struct network *netw
 		ret->undo = true;
 	}
 }
+
+void judge_router(const struct operation *operation, const struct router *router,
+		  struct verdict *ret)
+{
+	const struct router_status *status = &router->status;
+
+	*ret = (struct verdict){ .exit_code = -1 };
+	if ((operation->action != OPERATION_CREATE && operation->action != OPERATION_UPDATE) ||
+	    status->generation < operation->generation)
+		return;
+	if (status->state == ROUTER_READY) {
+		ret->state = OPERATION_DONE;
+	} else if (status->state == ROUTER_FAILED) {
+		say(ret, OPERATION_FAILED, status->error ? status->error : "the router failed");
+		ret->undo = true;
+	}
+}

@@ -137,6 +137,31 @@ static void item_track_operation(struct control *control, struct item *item, boo
 	}
 }
 
+static void item_track_router(struct control *control, struct item *item, bool there)
+{
+	bool listed = item->routers_prev != NULL;
+
+	if (there && !listed)
+		DL_APPEND2(control->routers, item, routers_prev, routers_next);
+	if (!there && listed) {
+		DL_DELETE2(control->routers, item, routers_prev, routers_next);
+		item->routers_prev = NULL;
+		item->routers_next = NULL;
+	}
+}
+
+/* What a router calls by an instance's name leads to its addresses. */
+static void mark_routers(struct control *control, const struct item *instance)
+{
+	struct item *router;
+
+	DL_FOREACH2(control->routers, router, routers_next)
+	{
+		if (strcmp(router->meta->project, instance->meta->project) == 0)
+			mark_dirty(control, router);
+	}
+}
+
 static void item_changed(struct control *control, struct item *item, bool removed)
 {
 	if (item->kind == KIND_OPERATION) {
@@ -149,6 +174,10 @@ static void item_changed(struct control *control, struct item *item, bool remove
 		balancers_track(control, item, !removed);
 	if (item->kind == KIND_INSTANCE)
 		balancers_notice(control, item, removed);
+	if (item->kind == KIND_ROUTER)
+		item_track_router(control, item, !removed);
+	if (item->kind == KIND_INSTANCE)
+		mark_routers(control, item);
 	if (removed) {
 		node_forget(control, item);
 		mark_operations(control, item->meta->uid);

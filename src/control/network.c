@@ -31,22 +31,31 @@ static bool is_gateway(const struct network_spec *spec)
 	return !spec->isolated && spec->driver == NETWORK_DRIVER_BRIDGE;
 }
 
-static struct item *overlapping(struct control *control, const struct subnet *subnet)
+struct item *network_overlapping(struct control *control, const struct subnet *subnet,
+				 const struct item *except)
 {
 	struct item *item, *next;
 
 	HASH_ITER(by_key, control->items, item, next)
 	{
-		if (item->kind != KIND_NETWORK)
+		if (item->kind != KIND_NETWORK || item == except)
 			continue;
 		const struct network_spec *spec = &item_network(item)->spec;
 
-		if (!is_gateway(spec))
+		if (!subnet_overlaps(&spec->ipv4, subnet) && !subnet_overlaps(&spec->ipv6, subnet))
 			continue;
-		if (subnet_overlaps(&spec->ipv4, subnet) || subnet_overlaps(&spec->ipv6, subnet))
+		if (is_gateway(spec) || router_exposes(control, item))
 			return item;
 	}
 	return NULL;
+}
+
+void networks_lock(struct draft *draft)
+{
+	struct claim *lock = mirror_find_claim(draft->control, networks_key);
+
+	store_txn_compare(&draft->txn, STORE_MOD_REVISION, networks_key, lock ? lock->revision : 0);
+	store_ops_put(&draft->txn.then, networks_key, "{}", 0);
 }
 
 /* The first free 10.X.Y.0/24 from 10.90.1.0 on. */
@@ -57,7 +66,7 @@ static int choose_subnet4(struct control *control, struct subnet *ret, struct er
 	for (unsigned int n = 90 * 256 + 1; n < 256 * 256; n++) {
 		subnet.base.bytes[1] = (uint8_t) (n >> 8);
 		subnet.base.bytes[2] = (uint8_t) n;
-		if (!overlapping(control, &subnet)) {
+		if (!network_overlapping(control, &subnet, NULL)) {
 			*ret = subnet;
 			return 0;
 		}
@@ -101,13 +110,15 @@ static int complete_spec(struct control *control, struct network_spec *spec, str
 			return r;
 		subnet_random6(control, &spec->ipv6);
 	}
-	other = spec->ipv4.base.family && is_gateway(spec) ? overlapping(control, &spec->ipv4)
-							   : NULL;
+	other = spec->ipv4.base.family && is_gateway(spec)
+			? network_overlapping(control, &spec->ipv4, NULL)
+			: NULL;
 	if (other)
 		return error_say(err, -EEXIST, "ipv4: overlaps with network \"%s\"",
 				 other->meta->name);
-	other = spec->ipv6.base.family && is_gateway(spec) ? overlapping(control, &spec->ipv6)
-							   : NULL;
+	other = spec->ipv6.base.family && is_gateway(spec)
+			? network_overlapping(control, &spec->ipv6, NULL)
+			: NULL;
 	if (other)
 		return error_say(err, -EEXIST, "ipv6: overlaps with network \"%s\"",
 				 other->meta->name);
@@ -125,7 +136,6 @@ static int prepare_create(struct work *work, struct draft *draft, struct error *
 	struct network wrapped = { .spec = body->spec };
 	struct operation *operation;
 	struct item *item;
-	struct claim *lock;
 	int r = require_project(control, request->project, err);
 
 	if (r < 0)
@@ -145,9 +155,7 @@ static int prepare_create(struct work *work, struct draft *draft, struct error *
 		r = refuse_taken_vni(control, network, err);
 	if (r < 0)
 		return r;
-	lock = mirror_find_claim(control, networks_key);
-	store_txn_compare(&draft->txn, STORE_MOD_REVISION, networks_key, lock ? lock->revision : 0);
-	store_ops_put(&draft->txn.then, networks_key, "{}", 0);
+	networks_lock(draft);
 	operation = draft_operation(draft, OPERATION_CREATE, KIND_NETWORK, &network->meta);
 	memcpy(request->operation_uid, operation->meta.uid, UID_SIZE);
 	draft_create(draft, KIND_NETWORK, TAKE_PTR(network));
@@ -214,7 +222,7 @@ void control_network_update(struct control *control, const char *project, const 
 static int refuse_used(struct control *control, const struct item *network, struct error *err)
 {
 	AUTO(strbuf_done) struct strbuf names = {};
-	struct item *item, *next;
+	struct item *item, *next, *router = router_of_network(control, network);
 	unsigned int count = 0;
 
 	DL_FOREACH2(control->balancers, item, balancer_next)
@@ -223,6 +231,13 @@ static int refuse_used(struct control *control, const struct item *network, stru
 			return error_say(err, -EBUSY, "network \"%s\" is used by balancer \"%s\"",
 					 network->meta->name, item->meta->name);
 	}
+	if (router)
+		return error_say(
+			err, -EBUSY,
+			"network \"%s\" is joined by router \"%s\": brume router detach %s "
+			"%s first",
+			network->meta->name, router->meta->name, router->meta->name,
+			network->meta->name);
 	HASH_ITER(by_key, control->items, item, next)
 	{
 		if (item->kind != KIND_INSTANCE ||

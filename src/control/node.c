@@ -16,7 +16,7 @@ static bool belongs_to_node(const struct item *item)
 {
 	return item->kind == KIND_INSTANCE || item->kind == KIND_IMAGE ||
 	       item->kind == KIND_NETWORK || item->kind == KIND_BALANCER ||
-	       item->kind == KIND_GROUP;
+	       item->kind == KIND_GROUP || item->kind == KIND_ROUTER;
 }
 
 void node_assign(struct control *control, struct item *item)
@@ -125,6 +125,7 @@ int control_node_hello(struct control *control, const json_t *body, char **ret_n
 	/* What others need comes first. */
 	assign_kind(control, KIND_NETWORK);
 	assign_kind(control, KIND_GROUP);
+	assign_kind(control, KIND_ROUTER);
 	assign_kind(control, KIND_IMAGE);
 	assign_kind(control, KIND_INSTANCE);
 	assign_kind(control, KIND_BALANCER);
@@ -210,6 +211,17 @@ static int read_group(const json_t *status, struct report *ret, struct error *er
 	return r;
 }
 
+static int read_router(const json_t *status, struct report *ret, struct error *err)
+{
+	struct router_status decoded = {};
+	int r = router_status_decode(status, &decoded, err);
+
+	ret->gone = decoded.state == ROUTER_GONE;
+	ret->passing = decoded.state == ROUTER_PENDING;
+	router_status_done(&decoded);
+	return r;
+}
+
 static int read_report(enum kind kind, const json_t *status, struct report *ret, struct error *err)
 {
 	switch (kind) {
@@ -223,6 +235,8 @@ static int read_report(enum kind kind, const json_t *status, struct report *ret,
 		return read_balancer(status, ret, err);
 	case KIND_GROUP:
 		return read_group(status, ret, err);
+	case KIND_ROUTER:
+		return read_router(status, ret, err);
 	default:
 		return error_say(err, -EPROTO, "a node has no status for a %s", kind_name(kind));
 	}

@@ -371,7 +371,8 @@ static int check_publish(struct control *control, const struct instance_spec *sp
 
 	if (!outlet)
 		return error_say(err, -EINVAL,
-				 "publish: network \"%s\" is isolated, nothing outside reaches it",
+				 "publish: network \"%s\" is isolated, nothing outside reaches it; "
+				 "through a router it can: brume router forward add",
 				 spec->ports[0].network);
 	r = network_require(&item_network(outlet)->spec, outlet->meta->name, NETWORK_CAN_PUBLISH,
 			    err);

@@ -14,6 +14,7 @@
 #include "model/node.h"
 #include "model/operation.h"
 #include "model/project.h"
+#include "model/router.h"
 
 enum { TEXT_MAX_BYTES = 1024 * 1024 };
 
@@ -34,6 +35,8 @@ static int decode(enum kind kind, const json_t *doc, void **ret, struct error *e
 		return balancer_decode(doc, (struct balancer **) ret, err);
 	case KIND_PROJECT:
 		return project_decode(doc, (struct project **) ret, err);
+	case KIND_ROUTER:
+		return router_decode(doc, (struct router **) ret, err);
 	default:
 		return node_decode(doc, (struct node **) ret, err);
 	}
@@ -69,6 +72,8 @@ json_t *resource_encode(enum kind kind, const void *resource, unsigned int parts
 		return balancer_encode(resource, parts);
 	case KIND_PROJECT:
 		return project_encode(resource);
+	case KIND_ROUTER:
+		return router_encode(resource, parts);
 	default:
 		return node_encode(resource);
 	}
@@ -113,6 +118,8 @@ struct meta *resource_meta(enum kind kind, void *resource)
 		return &((struct balancer *) resource)->meta;
 	case KIND_PROJECT:
 		return &((struct project *) resource)->meta;
+	case KIND_ROUTER:
+		return &((struct router *) resource)->meta;
 	default:
 		return &((struct node *) resource)->meta;
 	}
@@ -125,6 +132,7 @@ int resource_set_status(enum kind kind, void *resource, const json_t *status, st
 	struct security_group *group = resource;
 	struct image *image = resource;
 	struct balancer *balancer = resource;
+	struct router *router = resource;
 
 	switch (kind) {
 	case KIND_BALANCER:
@@ -142,6 +150,9 @@ int resource_set_status(enum kind kind, void *resource, const json_t *status, st
 	case KIND_IMAGE:
 		image_status_done(&image->status);
 		return image_status_decode(status, &image->status, err);
+	case KIND_ROUTER:
+		router_status_done(&router->status);
+		return router_status_decode(status, &router->status, err);
 	default:
 		return error_say(err, -EPROTO, "a node has no status for a %s", kind_name(kind));
 	}
@@ -154,6 +165,7 @@ bool resource_is_gone(enum kind kind, const void *resource)
 	const struct security_group *group = resource;
 	const struct image *image = resource;
 	const struct balancer *balancer = resource;
+	const struct router *router = resource;
 
 	switch (kind) {
 	case KIND_BALANCER:
@@ -166,6 +178,8 @@ bool resource_is_gone(enum kind kind, const void *resource)
 		return group->meta.deleted_ms && group->status.state == SECURITY_GROUP_GONE;
 	case KIND_IMAGE:
 		return image->meta.deleted_ms && image->status.state == IMAGE_GONE;
+	case KIND_ROUTER:
+		return router->meta.deleted_ms && router->status.state == ROUTER_GONE;
 	default:
 		return false;
 	}
@@ -194,6 +208,9 @@ void resource_free(enum kind kind, void *resource)
 		break;
 	case KIND_PROJECT:
 		project_free(resource);
+		break;
+	case KIND_ROUTER:
+		router_free(resource);
 		break;
 	default:
 		node_free(resource);

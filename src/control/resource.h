@@ -1,6 +1,6 @@
 #pragma once
 /*
- * control/resource.h - the kinds of resources behind one set of functions.
+ * control/resource.h - all kinds of resources behind one set of functions.
  *
  * So that the mirror and the drafts need not know what they carry.  No state, thread-safe.
  */
@@ -20,7 +20,7 @@ char *resource_text(enum kind kind, void *resource);
 void *resource_copy(enum kind kind, void *resource);
 struct meta *resource_meta(enum kind kind, void *resource);
 
-/* Takes over what a node says about an instance, an image, a network, a balancer or a group. */
+/* Takes over what a node says about an instance, an image, a network, a balancer, a router or a group. */
 int resource_set_status(enum kind kind, void *resource, const json_t *status, struct error *err);
 
 /* It was to be deleted, and its node says that nothing of it is left. */

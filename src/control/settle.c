@@ -145,6 +145,15 @@ void settle_undo(struct draft *draft, struct operation *operation, enum operatio
 		}
 		group_restore(draft, group, operation->undo);
 		operation_end(draft, operation, ending, error);
+	} else if (item->kind == KIND_ROUTER) {
+		struct router *router = draft_edit(draft, item);
+
+		if (!operation->undo) {
+			draft_mark_deleted(draft, &router->meta);
+			return;
+		}
+		router_take_back(draft, router, operation->undo);
+		operation_end(draft, operation, ending, error);
 	}
 }
 
@@ -497,6 +506,28 @@ static void settle_balancer(struct draft *draft, struct item *item, struct balan
 	balancer_settle(draft, item, balancer, carried_out);
 }
 
+/* ---- routers */
+
+static void settle_router(struct draft *draft, struct item *item, struct router *router)
+{
+	struct item *running;
+
+	DL_FOREACH2(draft->control->running, running, running_next)
+	{
+		const struct operation *now = item_operation(running);
+		struct verdict verdict;
+
+		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
+		    now->ending != OPERATION_RUNNING)
+			continue;
+		judge_router(now, router, &verdict);
+		if (verdict.state != OPERATION_RUNNING)
+			apply_verdict(draft, draft_edit(draft, running), &verdict);
+	}
+	if (!router->meta.deleted_ms && router_settle(draft, router))
+		router->meta.generation++;
+}
+
 /* ---- operations: those whose target has gone in somebody else's transaction */
 
 static int settle_operation(struct draft *draft, struct item *item)
@@ -534,6 +565,8 @@ static int settle_resource(struct draft *draft, struct item *item, const json_t 
 		settle_balancer(draft, item, resource);
 	else if (item->kind == KIND_GROUP)
 		settle_group(draft, item, resource);
+	else if (item->kind == KIND_ROUTER)
+		settle_router(draft, item, resource);
 	else
 		settle_network(draft, item, resource);
 	return r < 0 ? r : WORK_COMMIT;
@@ -556,6 +589,7 @@ static int settle_prepare(struct work *work, struct draft *draft, struct error *
 	case KIND_NETWORK:
 	case KIND_BALANCER:
 	case KIND_GROUP:
+	case KIND_ROUTER:
 		return settle_resource(draft, item, settle->status, err);
 	case KIND_OPERATION:
 		return settle_operation(draft, item);

@@ -14,7 +14,7 @@ enum { NAME_MAX_BYTES = 63, ANY_NAME_MAX_BYTES = 512 };
 enum { LABELS_MAX = 64, LABEL_KEY_MAX = 128, LABEL_VALUE_MAX = 1024 };
 
 const char *const kind_names[] = { "instance", "network",  "image", "operation", "project",
-				   "node",     "balancer", "group", NULL };
+				   "node",     "balancer", "group", "router",    NULL };
 
 const char *kind_name(enum kind kind)
 {

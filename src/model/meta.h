@@ -23,6 +23,7 @@ enum kind {
 	KIND_NODE,
 	KIND_BALANCER,
 	KIND_GROUP,
+	KIND_ROUTER,
 	KIND_COUNT,
 };
 

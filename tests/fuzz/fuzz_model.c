@@ -23,6 +23,7 @@
 #include "model/project.h"
 #include "model/publish.h"
 #include "model/request.h"
+#include "model/router.h"
 #include "model/stream_control.h"
 
 static void same(json_t *first, json_t *second)
@@ -57,6 +58,7 @@ ROUND_TRIP(image, ENCODE_STORE)
 ROUND_TRIP(operation)
 ROUND_TRIP(node)
 ROUND_TRIP(project)
+ROUND_TRIP(router, ENCODE_STORE)
 ROUND_TRIP(event)
 ROUND_TRIP(launch_request)
 ROUND_TRIP(pull_request)
@@ -115,6 +117,23 @@ static void try_group_change(const json_t *doc)
 	}
 }
 
+static void try_router_patch(const json_t *patch)
+{
+	AUTO(router_free) struct router *router = mem_new0(struct router);
+	AUTO(json_decref) json_t *undo = NULL;
+	json_t *before;
+
+	router_spec_init(&router->spec);
+	before = router_spec_encode_user(&router->spec);
+	undo = router_patch_undo(router, patch);
+	if (router_patch(router, patch, NULL) == 0) {
+		if (router_patch(router, undo, NULL) < 0)
+			abort();
+		same(json_incref(before), router_spec_encode_user(&router->spec));
+	}
+	json_decref(before);
+}
+
 /* What a user may say of a port is said the same way again. */
 static void try_port(const json_t *doc)
 {
@@ -136,12 +155,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO(json_decref) json_t *doc = NULL;
 	struct stream_control control;
 	struct publish publish;
+	struct router_forward forward;
 	struct port port;
 	uint64_t bytes;
 
 	if (port_parse(text, &port, NULL) == 0)
 		port_done(&port);
 	publish_parse(text, &publish, NULL);
+	router_forward_parse(text, &forward, NULL);
 	memory_parse(text, "memory", &bytes, NULL);
 	signame_number(text);
 	try_rule(text);
@@ -155,6 +176,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_operation(doc);
 	try_node(doc);
 	try_project(doc);
+	try_router(doc);
+	try_router_patch(doc);
 	try_event(doc);
 	try_launch_request(doc);
 	try_pull_request(doc);

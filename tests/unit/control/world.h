@@ -60,6 +60,7 @@ struct world {
 	json_int_t memory_min; /* a memory limit below this is refused by the node */
 	const char *broken;    /* a network that it cannot make ports on, a group it cannot make */
 	json_int_t busy_port;  /* of the node, that no balancer gets */
+	bool router_refused;   /* the node cannot make routers */
 	bool connected;
 	unsigned int messages; /* from control to the node */
 	unsigned int forgets;
@@ -428,6 +429,10 @@ static inline bool world_node_step(struct world *world)
 			status = json_pack("{s:s, s:s}", "state", "failed", "error", "too much");
 		else if (thing->kind == KIND_GROUP)
 			status = json_pack("{s:s}", "state", "ready");
+		else if (thing->kind == KIND_ROUTER)
+			status = world->router_refused ? json_pack("{s:s, s:s}", "state", "failed",
+								   "error", "the port is in use")
+						       : json_pack("{s:s}", "state", "ready");
 		else if (thing->kind == KIND_IMAGE)
 			status = world_image_status(world, thing);
 		else if (thing->kind == KIND_BALANCER)

@@ -1,0 +1,528 @@
+#include "agent/router_actor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <uthash.h>
+
+#include "agent/agent_internal.h"
+#include "agent/network_actor.h"
+#include "agent/retry.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/strv.h"
+#include "model/router.h"
+#include "net/router.h"
+
+enum { RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 60000, DRAIN_BYTES = 16384 };
+
+struct router_actor {
+	UT_hash_handle hh;
+	struct agent *agent;
+	char uid[UID_SIZE];
+	struct router *want; /* NULL: nobody wants it */
+	uint32_t session;    /* in which it was named last */
+	uint64_t generation; /* carried out */
+	bool made;           /* as `want` says */
+	bool busy;           /* a step is on a worker */
+	bool again;          /* something was changed meanwhile */
+	bool removed;        /* nothing of it is left */
+	char *error;
+	uint32_t mtus[ROUTER_NETWORKS_MAX]; /* of its networks when it was made */
+	sd_event_source *rules, *links;     /* changes in its namespace */
+	struct retry retry;
+	uint64_t told; /* hash of the last status */
+};
+
+struct task {
+	struct router_actor *actor;
+	struct net *net;
+	struct router *router; /* what is wanted; NULL: nothing, take it away */
+	char uid[UID_SIZE];
+	struct network_args networks[ROUTER_NETWORKS_MAX];
+	bool watch;
+	int rules_fd, links_fd;
+	int result;
+	struct error err;
+};
+
+static void advance(struct router_actor *actor);
+
+static struct router_actor *find(struct agent *agent, const char *uid)
+{
+	struct router_actor *actor;
+
+	HASH_FIND_STR(agent->router_actors, uid, actor);
+	return actor;
+}
+
+static void on_retry(void *data)
+{
+	advance(data);
+}
+
+static struct router_actor *find_or_new(struct agent *agent, const char *uid)
+{
+	struct router_actor *actor = find(agent, uid);
+
+	if (actor)
+		return actor;
+	actor = mem_new0(struct router_actor);
+	actor->agent = agent;
+	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
+	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
+	HASH_ADD_STR(agent->router_actors, uid, actor);
+	return actor;
+}
+
+static void stop_watching(struct router_actor *actor)
+{
+	sd_event_source_disable_unref(actor->rules);
+	sd_event_source_disable_unref(actor->links);
+	actor->rules = actor->links = NULL;
+}
+
+static void actor_free(struct router_actor *actor)
+{
+	HASH_DEL(actor->agent->router_actors, actor);
+	retry_stop(&actor->retry);
+	stop_watching(actor);
+	router_free(actor->want);
+	free(actor->error);
+	free(actor);
+}
+
+static bool wanted(const struct router_actor *actor)
+{
+	return actor->want && !actor->want->meta.deleted_ms;
+}
+
+static void tell(struct router_actor *actor)
+{
+	struct router_status status = { .generation = actor->generation, .error = actor->error };
+
+	if (!actor->want)
+		return;
+	if (actor->removed)
+		status.state = ROUTER_GONE;
+	else if (actor->error)
+		status.state = ROUTER_FAILED;
+	else
+		status.state = actor->made && wanted(actor) ? ROUTER_READY : ROUTER_PENDING;
+	AUTO(json_decref) json_t *json = router_status_encode(&status);
+	uint64_t hash = agent_hash(json);
+	if (hash == actor->told || !link_connected(actor->agent->link))
+		return;
+	actor->told = hash;
+	link_send_status(actor->agent->link, "router", actor->uid, json);
+}
+
+/* ---- on a worker */
+
+/* Texts that the lists of a struct router_setup borrow. */
+struct texts {
+	char routes[ROUTER_ENTRIES_MAX][2][SUBNET_TEXT_SIZE];
+	char floating[ROUTER_ENTRIES_MAX][2][IP_TEXT_SIZE];
+	char forwards[ROUTER_ENTRIES_MAX][3][IP_TEXT_SIZE];
+	char transit[IP_TEXT_SIZE];
+};
+
+struct lists {
+	struct router_leg legs[ROUTER_NETWORKS_MAX];
+	struct router_static statics[ROUTER_ENTRIES_MAX];
+	struct router_public publics[ROUTER_ENTRIES_MAX];
+	struct router_door doors[ROUTER_ENTRIES_MAX];
+	struct texts texts;
+};
+
+static const char *text_of(const struct ip *ip, char text[IP_TEXT_SIZE])
+{
+	ip_format(ip, text);
+	return text;
+}
+
+static const struct ip *target_of(const struct router_floating *floating)
+{
+	return floating->address.family == 4 ? &floating->target.ipv4 : &floating->target.ipv6;
+}
+
+static void list_entries(const struct router_spec *spec, struct lists *lists)
+{
+	struct texts *texts = &lists->texts;
+
+	for (size_t i = 0; i < spec->route_count; i++) {
+		subnet_format(&spec->routes[i].to, texts->routes[i][0]);
+		ip_format(&spec->routes[i].via, texts->routes[i][1]);
+		lists->statics[i] = (struct router_static){ .to = texts->routes[i][0],
+							    .via = texts->routes[i][1] };
+	}
+	for (size_t i = 0; i < spec->floating_count; i++)
+		lists->publics[i] = (struct router_public){
+			.address = text_of(&spec->floating[i].address, texts->floating[i][0]),
+			.target = text_of(target_of(&spec->floating[i]), texts->floating[i][1])
+		};
+	for (size_t i = 0; i < spec->forward_count; i++) {
+		const struct router_forward *from = &spec->forwards[i];
+
+		lists->doors[i] = (struct router_door){
+			.address = text_of(&from->address, texts->forwards[i][0]),
+			.protocol = protocol_name(from->protocol),
+			.port = from->port,
+			.target4 = text_of(&from->target.ipv4, texts->forwards[i][1]),
+			.target6 = text_of(&from->target.ipv6, texts->forwards[i][2]),
+			.target_port = from->target_port
+		};
+	}
+}
+
+static int ensure(struct task *task)
+{
+	const struct router_spec *spec = &task->router->spec;
+	AUTO(free) struct lists *lists = mem_new0(struct lists);
+	struct router_setup setup = { .uid = task->uid,
+				      .legs = lists->legs,
+				      .statics = lists->statics,
+				      .publics = lists->publics,
+				      .doors = lists->doors,
+				      .leg_count = spec->network_count,
+				      .static_count = spec->route_count,
+				      .public_count = spec->floating_count,
+				      .door_count = spec->forward_count,
+				      .uplink = spec->uplink,
+				      .nat = spec->nat,
+				      .transit = text_of(&spec->transit, lists->texts.transit) };
+	int r;
+
+	for (size_t i = 0; i < spec->network_count; i++) {
+		const struct network_args *network = &task->networks[i];
+
+		lists->legs[i] = (struct router_leg){ .network_uid = network->uid,
+						      .subnet4 = network->ipv4,
+						      .subnet6 = network->ipv6,
+						      .ipv4 = spec->networks[i].ipv4,
+						      .ipv6 = spec->networks[i].ipv6,
+						      .mtu = network->mtu };
+	}
+	list_entries(spec, lists);
+	r = router_ensure(task->net, &setup, &task->err);
+	if (r < 0 || !task->watch)
+		return r;
+	/* What happened in between is seen by looking once more. */
+	r = router_watch(task->net, task->uid, &task->rules_fd, &task->links_fd, &task->err);
+	return r < 0 ? r : router_ensure(task->net, &setup, &task->err);
+}
+
+static void work(void *data)
+{
+	struct task *task = data;
+
+	task->result =
+		task->router ? ensure(task) : router_remove(task->net, task->uid, &task->err);
+}
+
+/* ---- on the loop */
+
+static void drain(int fd)
+{
+	char buffer[DRAIN_BYTES];
+
+	while (recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
+		errno = 0;
+}
+
+/* Ours come by here, too: then there is nothing to repair. */
+static int on_change(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+	struct router_actor *actor = data;
+
+	(void) source;
+	(void) revents;
+	drain(fd);
+	actor->again = true;
+	advance(actor);
+	return 0;
+}
+
+static void watch(struct router_actor *actor, struct task *task)
+{
+	if (task->rules_fd < 0)
+		return;
+	stop_watching(actor);
+	if (sd_event_add_io(actor->agent->event, &actor->rules, task->rules_fd, EPOLLIN, on_change,
+			    actor) < 0 ||
+	    sd_event_add_io(actor->agent->event, &actor->links, task->links_fd, EPOLLIN, on_change,
+			    actor) < 0) {
+		stop_watching(actor);
+		return;
+	}
+	/* From here on they are closed with the sources. */
+	sd_event_source_set_io_fd_own(actor->rules, 1);
+	sd_event_source_set_io_fd_own(actor->links, 1);
+	task->rules_fd = task->links_fd = -1;
+}
+
+static void take_failure(struct router_actor *actor, const struct task *task)
+{
+	mem_replace(&actor->error, task->err.msg);
+	log_error("router %s: %s", actor->uid, task->err.msg);
+	/* Also a failure may pass: a port of the node that somebody gives up. */
+	retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+	actor->made = false;
+}
+
+static void take_made(struct router_actor *actor, const struct task *task)
+{
+	retry_stop(&actor->retry);
+	actor->made = true;
+	mem_replace(&actor->error, NULL);
+	for (size_t i = 0; i < task->router->spec.network_count; i++)
+		actor->mtus[i] = task->networks[i].mtu;
+}
+
+static void done(void *data)
+{
+	struct task *task = data;
+	struct router_actor *actor = task->actor;
+	bool present = actor->want && task->router &&
+		       task->router->meta.generation == actor->want->meta.generation;
+
+	actor->busy = false;
+	watch(actor, task);
+	if (task->result < 0)
+		take_failure(actor, task);
+	else if (!task->router)
+		actor->removed = true;
+	else if (present && wanted(actor))
+		take_made(actor, task);
+	if (wanted(actor) && present)
+		actor->generation = actor->want->meta.generation;
+	fd_close(task->rules_fd);
+	fd_close(task->links_fd);
+	router_free(task->router);
+	free(task);
+	advance(actor);
+}
+
+/* Its networks as they are now; true when all of them are there. */
+static bool look_at_networks(struct router_actor *actor, struct network_args *args)
+{
+	const struct router_spec *spec = &actor->want->spec;
+
+	for (size_t i = 0; i < spec->network_count; i++) {
+		const char *error = NULL;
+		enum plan_need need =
+			network_need(actor->agent, spec->networks[i].uid, &args[i], &error);
+
+		/* What is made goes on. */
+		if (need == PLAN_NEED_FAILED && !actor->made) {
+			AUTO(free)
+			char *text = mem_printf("network %s: %s", spec->networks[i].network,
+						error ? error : "has failed");
+
+			mem_replace(&actor->error, text);
+			actor->generation = actor->want->meta.generation;
+		}
+		if (need != PLAN_NEED_READY)
+			return false;
+	}
+	return true;
+}
+
+static struct router *copy_wanted(const struct router *router)
+{
+	AUTO(json_decref) json_t *doc = router_encode(router, ENCODE_ASSIGN);
+	struct router *copy = NULL;
+
+	/* What was decoded once can be decoded again. */
+	if (router_decode(doc, &copy, NULL) < 0)
+		abort();
+	return copy;
+}
+
+static void submit(struct router_actor *actor, const struct network_args *networks)
+{
+	struct task *task = mem_new0(struct task);
+
+	task->actor = actor;
+	task->net = actor->agent->net;
+	task->rules_fd = task->links_fd = -1;
+	task->watch = !actor->rules;
+	memcpy(task->uid, actor->uid, sizeof(task->uid));
+	if (networks) {
+		task->router = copy_wanted(actor->want);
+		memcpy(task->networks, networks, sizeof(task->networks));
+	}
+	actor->busy = true;
+	actor->again = false;
+	actor->removed = false;
+	pool_submit(actor->agent->pool, work, done, task);
+}
+
+static bool is_stale(const struct router_actor *actor, const struct network_args *networks)
+{
+	for (size_t i = 0; i < actor->want->spec.network_count; i++)
+		if (networks[i].mtu != actor->mtus[i])
+			return true;
+	return false;
+}
+
+static void advance_wanted(struct router_actor *actor)
+{
+	AUTO(free)
+	struct network_args *networks = mem_new0_array(struct network_args, ROUTER_NETWORKS_MAX);
+
+	if (!look_at_networks(actor, networks))
+		return;
+	if (!actor->made ? !retry_waiting(&actor->retry)
+			 : actor->again || is_stale(actor, networks))
+		submit(actor, networks);
+}
+
+static void advance(struct router_actor *actor)
+{
+	bool known = actor->want || actor->agent->complete;
+
+	if (actor->busy || !known)
+		return;
+	if (wanted(actor)) {
+		advance_wanted(actor);
+	} else if (!actor->removed && !retry_waiting(&actor->retry)) {
+		/* They keep the namespace alive. */
+		stop_watching(actor);
+		actor->made = false;
+		submit(actor, NULL);
+	}
+	if (actor->removed && actor->want)
+		actor->generation = actor->want->meta.generation;
+	tell(actor);
+	if (actor->removed && !actor->busy)
+		actor_free(actor);
+}
+
+/* ---- what comes from outside */
+
+void router_actor_assign(struct agent *agent, const json_t *resource)
+{
+	struct router *router = NULL;
+	struct error err = {};
+
+	if (router_decode(resource, &router, &err) < 0) {
+		log_error("brumed assigned a router that is not understood: %s", err.msg);
+		return;
+	}
+	struct router_actor *actor = find_or_new(agent, router->meta.uid);
+	bool same = actor->want && actor->want->meta.generation == router->meta.generation &&
+		    !actor->want->meta.deleted_ms == !router->meta.deleted_ms;
+	router_free(actor->want);
+	actor->want = router;
+	actor->session = agent->session;
+	if (!same) {
+		actor->made = false;
+		mem_replace(&actor->error, NULL);
+		retry_stop(&actor->retry);
+	}
+	advance(actor);
+	/* It may be a gateway now, or none any more. */
+	if (!same)
+		agent_wake_instances(agent);
+}
+
+static void unwant(struct router_actor *actor)
+{
+	struct agent *agent = actor->agent;
+
+	router_free(actor->want);
+	actor->want = NULL;
+	retry_stop(&actor->retry);
+	advance(actor);
+	agent_wake_instances(agent);
+}
+
+void router_actor_forget(struct agent *agent, const char *uid)
+{
+	struct router_actor *actor = find(agent, uid);
+
+	if (actor)
+		unwant(actor);
+}
+
+void router_actor_found(struct agent *agent, const char *uid)
+{
+	if (strlen(uid) < UID_SIZE)
+		find_or_new(agent, uid);
+}
+
+void router_actors_complete(struct agent *agent)
+{
+	struct router_actor *actor, *next;
+
+	HASH_ITER(hh, agent->router_actors, actor, next)
+	if (actor->session != agent->session)
+		unwant(actor);
+}
+
+void router_actors_tell(struct agent *agent)
+{
+	struct router_actor *actor, *next;
+
+	HASH_ITER(hh, agent->router_actors, actor, next)
+	actor->told = 0;
+}
+
+void router_actors_wake(struct agent *agent)
+{
+	struct router_actor *actor, *next;
+
+	HASH_ITER(hh, agent->router_actors, actor, next)
+	advance(actor);
+}
+
+static void take_gateway(const struct ip *gateway, const char *own, char ret[IP_TEXT_SIZE])
+{
+	char text[IP_TEXT_SIZE] = "";
+
+	if (gateway->family)
+		ip_format(gateway, text);
+	if (text[0] && strcmp(text, own) == 0)
+		memcpy(ret, text, IP_TEXT_SIZE);
+}
+
+void router_actor_gateway(struct agent *agent, const char *network_uid, const struct ip *gateway4,
+			  const struct ip *gateway6, char ret4[IP_TEXT_SIZE],
+			  char ret6[IP_TEXT_SIZE])
+{
+	struct router_actor *actor, *next;
+
+	ret4[0] = ret6[0] = '\0';
+	HASH_ITER(hh, agent->router_actors, actor, next)
+	{
+		const struct router_network *joined =
+			wanted(actor) ? router_find_network(&actor->want->spec, network_uid) : NULL;
+
+		if (!joined)
+			continue;
+		take_gateway(gateway4, joined->ipv4, ret4);
+		take_gateway(gateway6, joined->ipv6, ret6);
+	}
+}
+
+char **router_actors_list(struct agent *agent)
+{
+	struct router_actor *actor, *next;
+	char **list = mem_new0(char *);
+
+	HASH_ITER(hh, agent->router_actors, actor, next)
+	strv_append(&list, actor->uid);
+	return list;
+}
+
+void router_actors_free(struct agent *agent)
+{
+	struct router_actor *actor, *next;
+
+	HASH_ITER(hh, agent->router_actors, actor, next)
+	actor_free(actor);
+}
