@@ -5,7 +5,8 @@
 #include "base/error.h"
 #include "control/control_internal.h"
 
-/* Ports of the host: each belongs to one instance that publishes it, or to one balancer. */
+/* Ports of the host: each belongs to one instance that publishes it, or to one balancer
+ * or router. */
 
 /* "/hostport/NODE/tcp/80/": below it are the addresses, "*" for all of them. */
 static void make_prefix(const struct control *control, const struct publish *publish,
@@ -61,10 +62,10 @@ int host_port_take(struct draft *draft, const struct publish *publish, const cha
 				 "port %u/%s is its own already, on other addresses: take those "
 				 "away first",
 				 publish->host_port, protocol_name(publish->protocol));
-	if (claim && user && user->kind == KIND_BALANCER)
-		return error_say(err, -EEXIST, "port %u/%s is taken by balancer \"%s\"",
+	if (claim && user && user->kind != KIND_INSTANCE)
+		return error_say(err, -EEXIST, "port %u/%s is taken by %s \"%s\"",
 				 publish->host_port, protocol_name(publish->protocol),
-				 user->meta->name);
+				 kind_name(user->kind), user->meta->name);
 	if (claim)
 		return error_say(err, -EEXIST, "port %u/%s is already published by instance \"%s\"",
 				 publish->host_port, protocol_name(publish->protocol),

@@ -192,7 +192,7 @@ static void test_refusals(void **state)
 		  "'10.2.0.5'}}}",
 		  -EINVAL, "not a floating address of the router" },
 		{ "{'name':'s','networks':{'b':{}},'forwards':{'80/tcp':{'target':'10.2.0.5'}}}",
-		  -EEXIST, "already published by router \"r\"" },
+		  -EEXIST, "taken by router \"r\"" },
 		{ "{'name':'r'}", -EEXIST, "exists already" },
 	};
 	struct world world;
