@@ -63,13 +63,16 @@ class Drawing:
 
     def __init__(self, node, reference):
         self.node, self.reference = node, reference
+        # What comes through a router is judged by the groups of its target, as everything is.
+        node.cli("group", "create", "open")
+        node.cli("group", "allow", "--in", "any", "open")
 
     def network(self, name, subnet, ipv6=None, *options):
         self.node.cli("network", "create", "--isolated", "--subnet", subnet, *(["--ipv6", ipv6] if ipv6 else []),
                       name, *options)
 
     def launch(self, name, network, *options):
-        self.node.launch(self.reference, name, "--network", network, *options, command=("sleep", "100000"))
+        self.node.launch(self.reference, name, "--network", network, "--group", "open", *options, command=("sleep", "100000"))
         return Instance(self.node, name)
 
     def router(self, *args, **more):
@@ -95,6 +98,7 @@ class Drawing:
         for network in self.node.api("GET", "/1.0/networks"):
             if network != "default":
                 self.node.cli("network", "delete", network)
+        self.node.cli("group", "delete", "open")
         assert left == ([], [], 0, "", []), left
 
 
@@ -146,7 +150,7 @@ def test_three_talk_and_only_one_reaches_the_internet(drawing):
     drawing.router("create", "border")
     drawing.network("out", "10.89.0.0/24", "fd89::/64")
     drawing.router("attach", "border", "out")
-    node.cli("network", "attach", "out", "ia")
+    node.cli("network", "attach", "--group", "open", "out", "ia")
     # Its first network's router is its default gateway still; who leads out is drawn by a route.
     drawing.router("attach", "inside", "out", "--address", "10.89.0.2")
     drawing.router("route", "add", "inside", "192.0.2.0/24", "10.89.0.1")
