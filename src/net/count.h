@@ -5,8 +5,8 @@
  *
  * Two small programs for each network (kern/count_bpf.h) see each packet on the node's end of its
  * ports: what comes from or goes to an address of the network's subnets is inside, and so is all
- * that is not IP.  They cost some 100 ns a packet; counting by rules would cost a look into a set of
- * the bridge family for each.  Frames count with their Ethernet header, as an interface counts
+ * that is not IP.  They cost some 100 ns a packet; counting by rules would cost a look into a set
+ * of the bridge family for each.  Frames count with their Ethernet header, as an interface counts
  * them, and before a limit drops them.
  *
  * Counts belong to the network and not to the port's interface: they are there until count_forget()
