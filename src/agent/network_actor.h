@@ -24,7 +24,8 @@ enum { NETWORK_DOMAIN_SIZE = 254, NETWORK_WORD_SIZE = 16, NETWORK_PROJECT_SIZE =
 struct network_args {
 	char uid[UID_SIZE];
 	char ipv4[SUBNET_TEXT_SIZE], ipv6[SUBNET_TEXT_SIZE]; /* "" = none */
-	char gateway4[IP_TEXT_SIZE], gateway6[IP_TEXT_SIZE]; /* of isolated ones: the router, or "" */
+	char gateway4[IP_TEXT_SIZE],
+		gateway6[IP_TEXT_SIZE]; /* of isolated ones: the router, or "" */
 	char dns_domain[NETWORK_DOMAIN_SIZE];
 	char driver[NETWORK_WORD_SIZE], mode[NETWORK_WORD_SIZE], uplink[NETWORK_WORD_SIZE];
 	char zone[NETWORK_ZONE_SIZE]; /* what full names end in */

@@ -20,7 +20,8 @@ char *resource_text(enum kind kind, void *resource);
 void *resource_copy(enum kind kind, void *resource);
 struct meta *resource_meta(enum kind kind, void *resource);
 
-/* Takes over what a node says about an instance, an image, a network, a balancer, a router or a group. */
+/* Takes over what a node says about an instance, an image, a network, a balancer, a router or a
+ * group. */
 int resource_set_status(enum kind kind, void *resource, const json_t *status, struct error *err);
 
 /* It was to be deleted, and its node says that nothing of it is left. */

@@ -34,11 +34,8 @@ static const struct {
 	[NETWORK_CAN_TUNNEL] = { 0, "tunnels" },
 	[NETWORK_CAN_ISOLATE] = { 0, "isolation" },
 	[NETWORK_CAN_TRANSLATE] = { 0, "address translation" },
-	[NETWORK_CAN_ROUTE] = { 0, "routers" },
 	[NETWORK_CAN_BALANCE] = { 0, "load balancers" },
-	[NETWORK_CAN_COUNT] = { 0, "accounting" },
 	[NETWORK_CAN_LIMIT] = { 1 << NETWORK_DRIVER_PHYSICAL, "rate limits" },
-	[NETWORK_CAN_GUARD] = { 1 << NETWORK_DRIVER_PHYSICAL, "protection from forged addresses" },
 };
 
 bool network_can(const struct network_spec *spec, enum network_ability ability)

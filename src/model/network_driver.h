@@ -41,11 +41,8 @@ enum network_ability {
 	NETWORK_CAN_TUNNEL,
 	NETWORK_CAN_ISOLATE,
 	NETWORK_CAN_TRANSLATE, /* nat */
-	NETWORK_CAN_ROUTE,     /* be joined by a router of ours */
 	NETWORK_CAN_BALANCE,
-	NETWORK_CAN_COUNT, /* inside and outside told apart */
 	NETWORK_CAN_LIMIT, /* rates */
-	NETWORK_CAN_GUARD, /* a port sends with its own addresses only */
 };
 
 struct ip_range {

@@ -62,6 +62,6 @@ bool net_watch_read(struct net *net);
  */
 int net_find_obstacle(struct net *net, char **ret, struct error *err);
 
-/* Removes everything with our prefix: tables, routers, bridges, veths, RUN/networks and RUN/routers.
- * For `--stop`. */
+/* Removes everything with our prefix: tables, routers, bridges, veths, RUN/networks and
+ * RUN/routers. For `--stop`. */
 int net_destroy(struct net *net, struct error *err);

@@ -14,7 +14,7 @@
 /* A checked port_spec. */
 struct port_plan {
 	struct network_plan network;
-	struct route_ip ipv4, ipv6; /* with the subnet's prefix length; `family` 0 = none */
+	struct route_ip ipv4, ipv6;         /* with the subnet's prefix length; `family` 0 = none */
 	struct route_ip gateway4, gateway6; /* likewise: the network's, or the router's */
 	uint8_t mac[LINK_MAC_SIZE];
 	const char *interface; /* inside; borrowed */
