@@ -250,6 +250,16 @@ static int switch_on(struct net *net, const char *name, struct error *err)
 		     : 1;
 }
 
+int guard_set_stranger(struct net *net, const char *name, const char *bridge, struct error *err)
+{
+	int r = 0;
+
+	mix_set_stranger(rules_mix(net->rules), name, bridge);
+	if (bridge && guard_needs_filter(net, bridge))
+		r = switch_on(net, bridge, err);
+	return r < 0 ? r : 0;
+}
+
 struct others {
 	int bridge;
 	const char *except;

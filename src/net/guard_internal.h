@@ -12,6 +12,12 @@
 bool guard_needs_filter(struct net *net, const char *bridge);
 
 /*
+ * For router.c: the interface `name`, which sends for others, comes to `bridge`, or is gone (NULL).
+ * Before it is on the bridge: nothing of what it brings goes unjudged.
+ */
+int guard_set_stranger(struct net *net, const char *name, const char *bridge, struct error *err);
+
+/*
  * For group.c: the group is about to let less through among its members.  The bridges that needed
  * no judge because of it get one; the lock is let go for a moment, so that connections which are
  * there are known before anything is denied.

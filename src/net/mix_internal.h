@@ -5,7 +5,7 @@
  * What a bridge forwards needs a judge (br_netfilter) unless all of its ports have one group in
  * common that lets its members do everything; that is for guard.c to say, here it is counted, so
  * that no list of ports has to be walked.  A stranger is an interface that sends with addresses
- * which are not its own: a tunnel, a port that may spoof; or one without groups.
+ * which are not its own: a tunnel, a router, a port that may spoof; or one without groups.
  *
  * Used by rules.c (which counts the elements it has) and guard.c.  Threads: under the lock of
  * struct net.  Crash: counted again.
@@ -27,7 +27,9 @@ void mix_done(struct mix *mix);
 /* An address on `bridge` begins (+1) or ceases (-1) to have this combination. */
 void mix_count(struct mix *mix, const char *bridge, uint32_t combination, int change);
 
-/* `owner`: 1..32 hex digits; it is on one bridge at most.  `bridge` NULL: it is gone. */
+/*
+ * `owner`: a uid, or a router's interface; it is on one bridge at most.  `bridge` NULL: it is gone.
+ */
 void mix_set_stranger(struct mix *mix, const char *owner, const char *bridge);
 
 /* The different combinations on a bridge; how many.  *ret (NULL when 0) is freed by the caller. */

@@ -470,7 +470,9 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	mix_set_stranger(rules_mix(net->rules), spec->uid,
 			 plan.tunnel.vxlan.vni ? bridge.name : NULL);
 	if (r == 0)
-		r = link_guard_bridge(net->nl, bridge.index, guard_needs_filter(net, bridge.name));
+		/* It stays on: a new agent has not heard of the routers yet, for one. */
+		r = link_guard_bridge(net->nl, bridge.index,
+				      bridge.filters || guard_needs_filter(net, bridge.name));
 	if (r < 0)
 		return error_set(err, r, "cannot set up bridge %s%s", bridge.name,
 				 net_detail(net->nl));

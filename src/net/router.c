@@ -12,6 +12,7 @@
 #include "kern/netlink.h"
 #include "kern/nft.h"
 #include "net/address.h"
+#include "net/guard_internal.h"
 #include "net/publish.h"
 #include "net/router_internal.h"
 #include "net/rules_internal.h"
@@ -60,9 +61,9 @@ static int remove_link(struct net *net, const char *name, struct error *err)
 
 	if (r == 0)
 		r = link_delete(net->nl, link.index);
-	return r < 0 && r != -ENODEV ? error_set(err, r, "cannot remove interface %s%s", name,
-						 net_detail(net->nl))
-				     : 0;
+	if (r < 0 && r != -ENODEV)
+		return error_set(err, r, "cannot remove interface %s%s", name, net_detail(net->nl));
+	return guard_set_stranger(net, name, NULL, err);
 }
 
 /* `plan` NULL: all of them. */
@@ -114,7 +115,7 @@ static int ensure_veth(struct net *net, const struct router_ensure_data *ensure,
 		     : 0;
 }
 
-/* A port of the network's bridge, which no guard stands at: it sends for others. */
+/* A port of the network's bridge, which no guard stands at: it sends for others, who are judged. */
 static int ensure_leg(struct net *net, const struct router_ensure_data *ensure,
 		      const struct router_leg_plan *leg, struct error *err)
 {
@@ -130,6 +131,9 @@ static int ensure_leg(struct net *net, const struct router_ensure_data *ensure,
 	if (r < 0)
 		return error_set(err, r, "network %s has no bridge %s%s", leg->network_uid,
 				 bridge_name, net_detail(net->nl));
+	r = guard_set_stranger(net, leg->outside, bridge_name, err);
+	if (r < 0)
+		return r;
 	r = ensure_veth(net, ensure,
 			&(struct link_veth){ .name = leg->outside,
 					     .master = bridge.index,

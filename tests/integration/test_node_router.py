@@ -497,3 +497,39 @@ def test_a_name_is_free_again_and_listed(drawing):
     assert again["meta"]["uid"] != one["meta"]["uid"] and again["spec"]["transit"] == one["spec"]["transit"]
     with pytest.raises(Failure):
         drawing.router("create", "border")
+
+
+def test_the_group_default_lets_no_router_in(drawing):
+    """Also where br_netfilter is asked for by bridges alone, and after a restart of the agent."""
+    node, switch = drawing.node, "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    was = node.run(["cat", switch]).stdout
+    node.run(["sh", "-c", f"echo 0 > {switch}"])
+    try:
+        drawing.network("a", "10.81.0.0/24")
+        drawing.network("b", "10.82.0.0/24")
+        node.launch(drawing.reference, "one", "--network", "a", command=("sleep", "100000"))
+        node.launch(drawing.reference, "two", "--network", "b", command=("sleep", "100000"))
+        node.launch(drawing.reference, "next", "--network", "b", command=("sleep", "100000"))
+
+        def judged():
+            bridge = node.json("network", "info", "b")["status"]["bridge"]
+            link, = json.loads(node.run(["ip", "-d", "-j", "link", "show", bridge]).stdout)
+            return bool(link["linkinfo"]["info_data"]["nf_call_iptables"])
+
+        def reaches(name, other):
+            address = node.instance(other)["spec"]["ports"][0]["ipv4"]
+            return node.cli("exec", name, "--", "ping", "-c", "1", "-W", "2", address, code=None).returncode == 0
+        assert not judged() and reaches("next", "two")
+        drawing.router("create", "middle", "--network", "a", "--network", "b", "--no-uplink")
+        assert judged() and reaches("next", "two") and not reaches("one", "two")
+        node.kill("agentd")
+        node.wait_ready()
+        assert judged() and not reaches("one", "two")
+        node.cli("group", "create", "neighbours")
+        node.cli("group", "allow", "--in", "icmp", "--from", "10.81.0.0/24", "neighbours")
+        node.cli("update", "--group", "default,neighbours", "two")
+        assert reaches("one", "two") and reaches("next", "two")
+    finally:
+        node.run(["sh", "-c", f"echo {was} > {switch}"])
+        node.delete_all()
+        node.cli("group", "delete", "neighbours", code=None)
