@@ -79,7 +79,7 @@ static int build(struct cli *cli, const struct limit_options *options, json_t **
 static int limit_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		     struct error *err)
 {
-	const char *instance = arguments->words[0], *network = arguments->words[1];
+	const char *network = arguments->words[0], *instance = arguments->words[1];
 	AUTO(free) char *escaped = uri_encode(instance);
 	AUTO(free) char *path = mem_printf("/instances/%s", escaped);
 	AUTO(free) char *title = mem_printf("limiting %s on %s", instance, network);
@@ -107,21 +107,21 @@ static int limit_run(struct cli *cli, const void *userdata, const struct argumen
 
 const struct verb verb_network_limit = {
 	.name = "limit",
-	.synopsis = "[--ingress RATE] [--egress RATE] [--burst SIZE] | --none INSTANCE NETWORK",
+	.synopsis = "[--ingress RATE] [--egress RATE] [--burst SIZE] | --none NETWORK INSTANCE",
 	.summary = "Say how fast an instance may receive and send on a network",
 	.help = "At once, and connections go on.  RATE is in bits a second, of whole frames, with "
 		"K, M, G or T\nfor powers of 1000; what is not given stays as it is.  A TCP stream "
 		"of full packets gets\nsome 95 % of it as data.  The burst is never smaller than "
 		"one packet.\n\n"
-		"Examples:\n  brume network limit --ingress 50M --egress 10M web default\n"
-		"  brume network limit --egress none web default\n"
-		"  brume network limit --none web default\n"
+		"Examples:\n  brume network limit --ingress 50M --egress 10M default web\n"
+		"  brume network limit --egress none default web\n"
+		"  brume network limit --none default web\n"
 		"  brume launch nginx web --network default,ingress=100M,egress=20M,burst=256K\n",
 	.options = limit_options,
 	.options_size = sizeof(struct limit_options),
 	.words_min = 2,
 	.words_max = 2,
-	.completion = COMPLETE_INSTANCE,
-	.completion2 = COMPLETE_NETWORK,
+	.completion = COMPLETE_NETWORK,
+	.completion2 = COMPLETE_INSTANCE,
 	.run = limit_run,
 };

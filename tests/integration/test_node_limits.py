@@ -66,11 +66,11 @@ def test_while_it_runs_and_connections_go_on(busybox):
         assert talk.recv(3) == b"hi\n"
     works()
     assert "it: limited on network default" in node.out(
-        "network", "limit", "--ingress", "50M", "--egress", "10M", "it", "default")
+        "network", "limit", "--ingress", "50M", "--egress", "10M", "default", "it")
     assert rates(node, "it") == (50 * MBIT, 10 * MBIT)
     works()
     # What is not given stays.
-    node.cli("network", "limit", "--ingress", "none", "it", "default")
+    node.cli("network", "limit", "--ingress", "none", "default", "it")
     assert rates(node, "it") == (None, 10 * MBIT)
     works()
     # A new agent finds it so.
@@ -78,17 +78,17 @@ def test_while_it_runs_and_connections_go_on(busybox):
     node.start_missing()
     node.wait_ready()
     works()
-    node.cli("network", "limit", "--egress", "5M", "--burst", "64K", "it", "default")
+    node.cli("network", "limit", "--egress", "5M", "--burst", "64K", "default", "it")
     assert rates(node, "it") == (None, 5 * MBIT)
     works()
-    assert "not limited any more" in node.out("network", "limit", "--none", "it", "default")
+    assert "not limited any more" in node.out("network", "limit", "--none", "default", "it")
     assert rates(node, "it") == (None, None)
     assert "limits" not in port(node, "it")
     works()
     talk.close()
     # Of one that is stopped: from its next start on.
     node.cli("stop", "-t", "0", "it")
-    node.cli("network", "limit", "--egress", "3M", "it", "default")
+    node.cli("network", "limit", "--egress", "3M", "default", "it")
     node.cli("start", "it")
     assert rates(node, "it") == (None, 3 * MBIT)
 
@@ -115,7 +115,7 @@ def test_a_slow_instance_is_slow(busybox):
         return time.monotonic() - begin
     # 3 MB at 8 Mbit/s are three seconds and a little for the headers, less the burst.
     assert 2.7 <= fetch() <= 3 * kernel.patient(1.3)
-    node.cli("network", "limit", "--none", "it", "default")
+    node.cli("network", "limit", "--none", "default", "it")
     assert fetch() < 2
 
 
@@ -124,13 +124,13 @@ def test_bad_input_changes_nothing(busybox):
     node.launch(reference, "it", "--network", "default,ingress=5M", command=("sleep", "1000"))
     before = node.instance("it")["meta"]["generation"]
     for arguments, code, words in (
-            (("--ingress", "fast", "it", "default"), 2, "is not a rate"),
-            (("--ingress", "1", "it", "default"), 2, "must be from 8K"),
-            (("--burst", "1K", "it", "default"), 2, "must be from 2K"),
-            (("it", "default"), 2, "is missing"),
-            (("--none", "--egress", "1M", "it", "default"), 2, "does not go with"),
-            (("--egress", "1M", "it", "other"), 1, "not attached to network \"other\""),
-            (("--egress", "1M", "nobody", "default"), 1, "nobody")):
+            (("--ingress", "fast", "default", "it"), 2, "is not a rate"),
+            (("--ingress", "1", "default", "it"), 2, "must be from 8K"),
+            (("--burst", "1K", "default", "it"), 2, "must be from 2K"),
+            (("default", "it"), 2, "is missing"),
+            (("--none", "--egress", "1M", "default", "it"), 2, "does not go with"),
+            (("--egress", "1M", "other", "it"), 1, "not attached to network \"other\""),
+            (("--egress", "1M", "default", "nobody"), 1, "nobody")):
         done = node.cli("network", "limit", *arguments, code=code)
         assert words in done.stderr, (arguments, done.stderr)
     for limits, words in (({"ingress_bps": 5}, "must be from 8K"), ({"speed": 1}, "speed"),
@@ -151,11 +151,11 @@ def test_what_the_node_cannot_do_is_taken_back(busybox):
     node.launch(reference, "it", command=("sleep", "1000"))
     queue = host_end(node, "it", mark="q")
     node.run(["ip", "link", "add", queue, "type", "bridge"])
-    done = node.cli("network", "limit", "--ingress", "9M", "--egress", "1M", "it", "default", code=1)
+    done = node.cli("network", "limit", "--ingress", "9M", "--egress", "1M", "default", "it", code=1)
     assert f"interface {queue} exists and does not belong to port" in done.stderr
     assert "limits" not in port(node, "it")
     node.run(["ip", "link", "del", queue])
-    node.cli("network", "limit", "--egress", "1M", "it", "default")
+    node.cli("network", "limit", "--egress", "1M", "default", "it")
     assert rates(node, "it") == (None, MBIT)
 
 
@@ -166,7 +166,7 @@ def test_of_a_virtual_machine(busybox):
     node.launch(reference, "it", "--vm", "--network", "default,ingress=90M", command=("sleep", "1000"),
                 timeout=240)
     assert rates(node, "it") == (90 * MBIT, None)
-    node.cli("network", "limit", "--egress", "30M", "it", "default")
+    node.cli("network", "limit", "--egress", "30M", "default", "it")
     assert rates(node, "it") == (90 * MBIT, 30 * MBIT)
     assert "0% packet loss" in node.sh("it", "ping -c 3 -W 5 10.90.0.1")
     node.cli("stop", "-t", "0", "it")
