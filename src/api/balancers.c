@@ -2,6 +2,7 @@
  * What changes load balancers.
  */
 #include "api/api_internal.h"
+#include "api/change.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/request.h"
@@ -24,51 +25,27 @@ int balancer_create(struct request *req, struct error *err)
 
 int balancer_update(struct request *req, struct error *err)
 {
-	const char *name = request_arg(req, 0);
-	AUTO(json_decref) json_t *patch = NULL;
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
-
-	if (r == 0)
-		r = request_json(req, &patch, err);
-	if (r < 0)
-		return r;
-	control_balancer_update(request_api(req)->control, request_project(req), name, patch,
-				(uint64_t) revision, reply_done,
-				reply_new(req, KIND_BALANCER, name));
-	return 0;
+	return change_patch(req, KIND_BALANCER, control_balancer_update, err);
 }
 
 int balancer_member_set(struct request *req, struct error *err)
 {
 	const char *name = request_arg(req, 0), *instance = request_arg(req, 1);
 	AUTO(json_decref) json_t *body = NULL;
-	int64_t revision = 0;
+	uint64_t revision;
 	bool drain = false;
-	int r = request_if_match(req, &revision, err);
+	int r = change_read(req, &body, &revision, err);
 
-	if (r == 0)
-		r = request_json(req, &body, err);
 	if (r == 0)
 		r = balancer_member_request_decode(body, &drain, err);
 	if (r < 0)
 		return r;
 	control_balancer_drain(request_api(req)->control, request_project(req), name, instance,
-			       drain, (uint64_t) revision, reply_done,
-			       reply_new(req, KIND_BALANCER, name));
+			       drain, revision, reply_done, reply_new(req, KIND_BALANCER, name));
 	return 0;
 }
 
 int balancer_delete(struct request *req, struct error *err)
 {
-	const char *name = request_arg(req, 0);
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
-
-	if (r < 0)
-		return r;
-	control_balancer_delete(request_api(req)->control, request_project(req), name,
-				(uint64_t) revision, reply_done,
-				reply_new(req, KIND_BALANCER, name));
-	return 0;
+	return change_delete(req, KIND_BALANCER, control_balancer_delete, err);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "api/api_internal.h"
+#include "api/change.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/request.h"
@@ -38,11 +39,9 @@ static void change(struct request *req, enum security_group_change what, const j
 static int change_by_body(struct request *req, enum security_group_change what, struct error *err)
 {
 	AUTO(json_decref) json_t *body = NULL;
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
+	uint64_t revision;
+	int r = change_read(req, &body, &revision, err);
 
-	if (r == 0)
-		r = request_json(req, &body, err);
 	if (r == 0)
 		change(req, what, body, revision);
 	return r;
@@ -83,13 +82,5 @@ int group_rule_remove(struct request *req, struct error *err)
 
 int group_delete(struct request *req, struct error *err)
 {
-	const char *name = request_arg(req, 0);
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
-
-	if (r < 0)
-		return r;
-	control_group_delete(request_api(req)->control, request_project(req), name,
-			     (uint64_t) revision, reply_done, reply_new(req, KIND_GROUP, name));
-	return 0;
+	return change_delete(req, KIND_GROUP, control_group_delete, err);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "api/api_internal.h"
+#include "api/change.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/request.h"
@@ -41,11 +42,9 @@ int instance_act(struct request *req, struct error *err)
 	const char *name = request_arg(req, 0);
 	struct action_request request = {};
 	AUTO(json_decref) json_t *body = NULL;
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
+	uint64_t revision;
+	int r = change_read(req, &body, &revision, err);
 
-	if (r == 0)
-		r = request_json(req, &body, err);
 	if (r == 0)
 		r = action_request_decode(body, &request, err);
 	if (r < 0)
@@ -78,11 +77,9 @@ int instance_rename(struct request *req, struct error *err)
 	const char *name = request_arg(req, 0);
 	AUTO(json_decref) json_t *body = NULL;
 	AUTO(free) char *new_name = NULL;
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
+	uint64_t revision;
+	int r = change_read(req, &body, &revision, err);
 
-	if (r == 0)
-		r = request_json(req, &body, err);
 	if (r == 0)
 		r = rename_request_decode(body, &new_name, err);
 	if (r < 0)
@@ -95,19 +92,7 @@ int instance_rename(struct request *req, struct error *err)
 
 int instance_update(struct request *req, struct error *err)
 {
-	const char *name = request_arg(req, 0);
-	AUTO(json_decref) json_t *patch = NULL;
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
-
-	if (r == 0)
-		r = request_json(req, &patch, err);
-	if (r < 0)
-		return r;
-	control_instance_update(request_api(req)->control, request_project(req), name, patch,
-				(uint64_t) revision, reply_done,
-				reply_new(req, KIND_INSTANCE, name));
-	return 0;
+	return change_patch(req, KIND_INSTANCE, control_instance_update, err);
 }
 
 int instance_port_attach(struct request *req, struct error *err)
@@ -115,11 +100,9 @@ int instance_port_attach(struct request *req, struct error *err)
 	const char *name = request_arg(req, 0);
 	AUTO(json_decref) json_t *body = NULL;
 	AUTO(port_done) struct port port = {};
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
+	uint64_t revision;
+	int r = change_read(req, &body, &revision, err);
 
-	if (r == 0)
-		r = request_json(req, &body, err);
 	if (r == 0)
 		r = port_request_decode(body, &port, err);
 	if (r < 0)

@@ -2,6 +2,7 @@
  * What changes networks.
  */
 #include "api/api_internal.h"
+#include "api/change.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/request.h"
@@ -24,29 +25,10 @@ int network_create(struct request *req, struct error *err)
 
 int network_update(struct request *req, struct error *err)
 {
-	const char *name = request_arg(req, 0);
-	AUTO(json_decref) json_t *patch = NULL;
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
-
-	if (r == 0)
-		r = request_json(req, &patch, err);
-	if (r < 0)
-		return r;
-	control_network_update(request_api(req)->control, request_project(req), name, patch,
-			       (uint64_t) revision, reply_done, reply_new(req, KIND_NETWORK, name));
-	return 0;
+	return change_patch(req, KIND_NETWORK, control_network_update, err);
 }
 
 int network_delete(struct request *req, struct error *err)
 {
-	const char *name = request_arg(req, 0);
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
-
-	if (r < 0)
-		return r;
-	control_network_delete(request_api(req)->control, request_project(req), name,
-			       (uint64_t) revision, reply_done, reply_new(req, KIND_NETWORK, name));
-	return 0;
+	return change_delete(req, KIND_NETWORK, control_network_delete, err);
 }

@@ -2,6 +2,7 @@
  * What changes routers.
  */
 #include "api/api_internal.h"
+#include "api/change.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/request.h"
@@ -28,28 +29,18 @@ int router_update(struct request *req, struct error *err)
 {
 	const char *name = request_arg(req, 0);
 	AUTO(json_decref) json_t *patch = NULL;
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
+	uint64_t revision;
+	int r = change_read(req, &patch, &revision, err);
 
-	if (r == 0)
-		r = request_json(req, &patch, err);
 	if (r < 0)
 		return r;
 	control_router_update(request_api(req)->control, request_project(req), name, patch,
-			      request_is_root(req), (uint64_t) revision, reply_done,
+			      request_is_root(req), revision, reply_done,
 			      reply_new(req, KIND_ROUTER, name));
 	return 0;
 }
 
 int router_delete(struct request *req, struct error *err)
 {
-	const char *name = request_arg(req, 0);
-	int64_t revision = 0;
-	int r = request_if_match(req, &revision, err);
-
-	if (r < 0)
-		return r;
-	control_router_delete(request_api(req)->control, request_project(req), name,
-			      (uint64_t) revision, reply_done, reply_new(req, KIND_ROUTER, name));
-	return 0;
+	return change_delete(req, KIND_ROUTER, control_router_delete, err);
 }
