@@ -5,6 +5,7 @@ two more.  Without root, or without the programs, the tests are skipped with the
 
     BRUME_BUILD=build /usr/bin/python3 -m pytest tests/integration
 """
+import contextlib
 import os
 import pathlib
 import shutil
@@ -76,11 +77,21 @@ def build():
     return build_folder()
 
 
-@pytest.fixture
-def scratch():
-    """A folder of this test's own that mapped users may pass (pytest's tmp_path is private)."""
+_made = []
+
+
+def make_scratch():
+    """A folder that mapped users may pass (pytest's tmp_path is private)."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="brume-test-", dir="/var/tmp"))
     folder.chmod(0o711)
+    _made.append(folder)
+    return folder
+
+
+@pytest.fixture
+def scratch():
+    """A folder of this test's own."""
+    folder = make_scratch()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -111,8 +122,7 @@ def node(build, scratch):
 @pytest.fixture(scope="module")
 def shared_node(build):
     """A running node for all tests of one file; `clean` removes what each of them made."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="brume-test-", dir="/var/tmp"))
-    folder.chmod(0o711)
+    folder = make_scratch()
     it = make_node(build, folder / "node")
     try:
         it.start()
@@ -140,8 +150,10 @@ def busybox(clean):
 
 
 def pytest_sessionfinish(session, exitstatus):
-    subprocess.run(["find", "/var/tmp", "-maxdepth", "1", "-name", "brume-test-*", "-empty",
-                    "-delete"], check=False)
+    # What was still mounted then may go now.  Others' are none of our business: they may be in use.
+    for folder in _made:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 @pytest.fixture
