@@ -361,6 +361,10 @@ def test_only_flows_of_the_port_are_forgotten(world):
     assert any(" tcp " in line and "dport=5353" in line for line in flows().splitlines())
 
 
+NOTHING = {"networks": [], "routers": [], "ports": [], "published": [], "guarded": [], "groups": [], "balancers": [],
+           "elements": 0}
+
+
 def test_garbage_is_found_and_removed(world):
     network, other = world.network(), world.network("bb22", 2)
     web, far = world.instance(network), world.instance(other, "3333", "far", 7)
@@ -373,7 +377,7 @@ def test_garbage_is_found_and_removed(world):
     world.start()
     assert world.net.fields("observe") == seen
     # An instance of a network that stays, then everything of the other.
-    assert world.net.fields("gc", "aa11,bb22", "1111") == {"networks": 0, "ports": 1, "published": 1,
+    assert world.net.fields("gc", "aa11,bb22", "1111") == {"networks": 0, "routers": 0, "ports": 1, "published": 1,
                                                            "names": 1, "guards": 1, "groups": 0}
     assert world.net.fields("gc", "aa11", "1111")["networks"] == 1
     seen = world.net.fields("observe")
@@ -381,8 +385,7 @@ def test_garbage_is_found_and_removed(world):
     talk_tcp(world.outside, HOST4, 8080, web.listen(80))
     world.net("gc", "", "")
     seen = world.net.fields("observe")
-    assert seen == {"networks": [], "ports": [], "published": [], "guarded": [], "groups": [],
-                    "elements": 0}
+    assert seen == NOTHING
     assert list((world.run / "networks").iterdir()) == []
 
 
@@ -411,8 +414,7 @@ def test_bad_input_is_refused(world, words, message):
     with pytest.raises(Refused, match=re.escape(message)):
         world.net(*words)
     seen = world.net.fields("observe")
-    assert seen == {"networks": [], "ports": [], "published": [], "guarded": [], "groups": [],
-                    "elements": 0}
+    assert seen == NOTHING
 
 
 @pytest.mark.parametrize("name, ipv4, mac, message", [
