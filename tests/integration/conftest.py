@@ -129,8 +129,10 @@ def shared_node(build):
         with_registry(it, folder / "registry")
         yield it
     finally:
-        it.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            it.close()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
