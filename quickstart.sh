@@ -295,15 +295,17 @@ end_daemons() {
 }
 
 remove_kernel_objects() {
-	local mount link family
+	local mount link family table
 	awk '{ print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
 		[[ $mount == "$STATE"/* || $mount == "$RUN"/* ]] && umount -l "$mount"
 	done
-	for link in /sys/class/net/"$PREFIX"[-vx]*; do
+	for link in /sys/class/net/"$PREFIX"[-nqrvxy]*; do
 		[ -e "$link" ] && ip link del "${link##*/}"
 	done
 	for family in inet bridge; do
-		nft list table $family "$PREFIX" >/dev/null 2>&1 && nft delete table $family "$PREFIX"
+		for table in "$PREFIX" "$PREFIX-b"; do
+			nft list table $family "$table" >/dev/null 2>&1 && nft delete table $family "$table"
+		done
 	done
 	for root in /sys/fs/cgroup/"$PREFIX" /sys/fs/cgroup/*/"$PREFIX"; do
 		[ -d "$root" ] && find "$root" -depth -type d -exec rmdir {} +
@@ -335,7 +337,7 @@ stop() {
 	rm -rf "$STATE" "$RUN"
 	left=$({
 		find "$STATE" "$RUN" /sys/fs/cgroup/"$PREFIX" /sys/fs/cgroup/*/"$PREFIX" -maxdepth 0
-		ls -d /sys/class/net/"$PREFIX"[-vx]*
+		ls -d /sys/class/net/"$PREFIX"[-nqrvxy]*
 		nft list tables | grep -w "$PREFIX"
 		grep -oE " ($STATE|$RUN)/[^ ]*" /proc/self/mountinfo
 	} 2>/dev/null)
