@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "kern/link_options.h"
 #include "kern/netlink.h"
 
 enum { TTL = 64, IPV4_SIZE = 4 };
@@ -48,61 +49,25 @@ static void take_ip(struct route_ip *ret, const struct nlattr *attribute)
 	memcpy(ret->bytes, mnl_attr_get_payload(attribute), IPV4_SIZE);
 }
 
-static void take_options(struct link_gre *gre, const struct nlattr *options)
+static void take_option(const struct nlattr *option, void *data)
 {
-	const struct nlattr *attribute;
+	struct link_gre *gre = data;
+	uint16_t type = mnl_attr_get_type(option);
 
-	mnl_attr_for_each_nested(attribute, options)
-	{
-		uint16_t type = mnl_attr_get_type(attribute);
-
-		if (type == IFLA_GRE_IKEY &&
-		    mnl_attr_get_payload_len(attribute) == sizeof(uint32_t))
-			gre->key = ntohl(mnl_attr_get_u32(attribute));
-		else if (type == IFLA_GRE_LOCAL)
-			take_ip(&gre->local, attribute);
-		else if (type == IFLA_GRE_REMOTE)
-			take_ip(&gre->remote, attribute);
-	}
-}
-
-static int take_gre(const struct nlmsghdr *message, void *data)
-{
-	const struct nlattr *attribute, *part, *options = NULL;
-	bool kind = false;
-
-	if (message->nlmsg_type != RTM_NEWLINK ||
-	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct ifinfomsg))
-		return 0;
-	mnl_attr_for_each(attribute, message, sizeof(struct ifinfomsg))
-	{
-		if (mnl_attr_get_type(attribute) != IFLA_LINKINFO)
-			continue;
-		mnl_attr_for_each_nested(part, attribute)
-		{
-			if (mnl_attr_get_type(part) == IFLA_INFO_KIND &&
-			    mnl_attr_validate(part, MNL_TYPE_STRING) >= 0)
-				kind = strncmp(mnl_attr_get_str(part), "gretap",
-					       mnl_attr_get_payload_len(part)) == 0;
-			else if (mnl_attr_get_type(part) == IFLA_INFO_DATA)
-				options = part;
-		}
-	}
-	if (kind && options)
-		take_options(data, options);
-	return 0;
+	if (type == IFLA_GRE_IKEY && mnl_attr_get_payload_len(option) == sizeof(uint32_t))
+		gre->key = ntohl(mnl_attr_get_u32(option));
+	else if (type == IFLA_GRE_LOCAL)
+		take_ip(&gre->local, option);
+	else if (type == IFLA_GRE_REMOTE)
+		take_ip(&gre->remote, option);
 }
 
 int link_read_gre(struct netlink *nl, const char *name, struct link_gre *ret)
 {
-	struct nlmsghdr *message = netlink_begin(nl, RTM_GETLINK, 0);
+	static const char *const kinds[] = { "gretap", NULL };
 	struct link_gre gre = {};
-	int r;
+	int r = link_read_options(nl, name, kinds, take_option, &gre);
 
-	mnl_nlmsg_put_extra_header(message, sizeof(struct ifinfomsg));
-	mnl_attr_put_strz(message, IFLA_IFNAME, name);
-	mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-	r = netlink_query(nl, message, take_gre, &gre);
 	if (r < 0)
 		return r;
 	if (!gre.remote.family)

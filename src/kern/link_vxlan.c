@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "kern/link_options.h"
 #include "kern/netlink.h"
 
 int link_add_vxlan(struct netlink *nl, const char *name, int master, const struct link_vxlan *vxlan)
@@ -50,65 +51,29 @@ static void take_local(struct link_vxlan *vxlan, const struct nlattr *attribute,
 		vxlan->local = ip;
 }
 
-static void take_options(struct link_vxlan *vxlan, const struct nlattr *options)
+static void take_option(const struct nlattr *option, void *data)
 {
-	const struct nlattr *attribute;
+	struct link_vxlan *vxlan = data;
+	uint16_t type = mnl_attr_get_type(option), size = mnl_attr_get_payload_len(option);
 
-	mnl_attr_for_each_nested(attribute, options)
-	{
-		uint16_t type = mnl_attr_get_type(attribute), size;
-
-		size = mnl_attr_get_payload_len(attribute);
-		if (type == IFLA_VXLAN_ID && size == sizeof(uint32_t))
-			vxlan->vni = mnl_attr_get_u32(attribute);
-		else if (type == IFLA_VXLAN_PORT && size == sizeof(uint16_t))
-			vxlan->port = ntohs(mnl_attr_get_u16(attribute));
-		else if (type == IFLA_VXLAN_LEARNING && size == sizeof(uint8_t))
-			vxlan->learning = mnl_attr_get_u8(attribute);
-		else if (type == IFLA_VXLAN_LOCAL)
-			take_local(vxlan, attribute, AF_INET);
-		else if (type == IFLA_VXLAN_LOCAL6)
-			take_local(vxlan, attribute, AF_INET6);
-	}
-}
-
-static int take_vxlan(const struct nlmsghdr *message, void *data)
-{
-	const struct nlattr *attribute, *part, *options = NULL;
-	bool kind = false;
-
-	if (message->nlmsg_type != RTM_NEWLINK ||
-	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct ifinfomsg))
-		return 0;
-	mnl_attr_for_each(attribute, message, sizeof(struct ifinfomsg))
-	{
-		if (mnl_attr_get_type(attribute) != IFLA_LINKINFO)
-			continue;
-		mnl_attr_for_each_nested(part, attribute)
-		{
-			if (mnl_attr_get_type(part) == IFLA_INFO_KIND &&
-			    mnl_attr_validate(part, MNL_TYPE_STRING) >= 0)
-				kind = strncmp(mnl_attr_get_str(part), "vxlan",
-					       mnl_attr_get_payload_len(part)) == 0;
-			else if (mnl_attr_get_type(part) == IFLA_INFO_DATA)
-				options = part;
-		}
-	}
-	if (kind && options)
-		take_options(data, options);
-	return 0;
+	if (type == IFLA_VXLAN_ID && size == sizeof(uint32_t))
+		vxlan->vni = mnl_attr_get_u32(option);
+	else if (type == IFLA_VXLAN_PORT && size == sizeof(uint16_t))
+		vxlan->port = ntohs(mnl_attr_get_u16(option));
+	else if (type == IFLA_VXLAN_LEARNING && size == sizeof(uint8_t))
+		vxlan->learning = mnl_attr_get_u8(option);
+	else if (type == IFLA_VXLAN_LOCAL)
+		take_local(vxlan, option, AF_INET);
+	else if (type == IFLA_VXLAN_LOCAL6)
+		take_local(vxlan, option, AF_INET6);
 }
 
 int link_read_vxlan(struct netlink *nl, const char *name, struct link_vxlan *ret)
 {
-	struct nlmsghdr *message = netlink_begin(nl, RTM_GETLINK, 0);
+	static const char *const kinds[] = { "vxlan", NULL };
 	struct link_vxlan vxlan = {};
-	int r;
+	int r = link_read_options(nl, name, kinds, take_option, &vxlan);
 
-	mnl_nlmsg_put_extra_header(message, sizeof(struct ifinfomsg));
-	mnl_attr_put_strz(message, IFLA_IFNAME, name);
-	mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-	r = netlink_query(nl, message, take_vxlan, &vxlan);
 	if (r < 0)
 		return r;
 	if (!vxlan.vni)
