@@ -258,6 +258,10 @@ void request_body_decref(void *json);
 
 struct request *request_new(const char *project, const char *name, control_done_fn done,
 			    void *data);
+
+/* One whose body is a copy of `patch`. */
+struct request *request_of_patch(const char *project, const char *name, const json_t *patch,
+				 uint64_t if_match, control_done_fn done, void *data);
 void request_start(struct control *control, struct request *request,
 		   int (*prepare)(struct work *work, struct draft *draft, struct error *err));
 

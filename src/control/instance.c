@@ -237,10 +237,6 @@ void control_instance_update(struct control *control, const char *project, const
 			     const json_t *patch, uint64_t if_match, control_done_fn done,
 			     void *data)
 {
-	struct request *request = request_new(project, name, done, data);
-
-	request->body = json_deep_copy(patch);
-	request->body_free = request_body_decref;
-	request->if_match = if_match;
-	request_start(control, request, prepare_update);
+	request_start(control, request_of_patch(project, name, patch, if_match, done, data),
+		      prepare_update);
 }

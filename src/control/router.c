@@ -723,12 +723,9 @@ void control_router_update(struct control *control, const char *project, const c
 			   const json_t *patch, bool root, uint64_t if_match, control_done_fn done,
 			   void *data)
 {
-	struct request *request = request_new(project, name, done, data);
+	struct request *request = request_of_patch(project, name, patch, if_match, done, data);
 
 	request->force = root;
-	request->body = json_deep_copy(patch);
-	request->body_free = request_body_decref;
-	request->if_match = if_match;
 	request_start(control, request, prepare_update);
 }
 

@@ -86,6 +86,32 @@ static bool image_is_litter(struct control *control, const struct item *item,
 	return !mirror_image_user(control, item, except, false);
 }
 
+/* What was in force before was good once: it cannot be refused now. */
+static void take_back(struct draft *draft, struct item *item, const json_t *undo)
+{
+	void *resource = draft_edit(draft, item);
+
+	switch (item->kind) {
+	case KIND_NETWORK:
+		(void) network_patch(resource, undo, NULL);
+		resource_meta(item->kind, resource)->generation++;
+		break;
+	case KIND_BALANCER:
+		/* The ports that it had then are its own still. */
+		(void) balancer_patch(resource, undo, NULL);
+		resource_meta(item->kind, resource)->generation++;
+		break;
+	case KIND_GROUP:
+		group_restore(draft, resource, undo);
+		break;
+	case KIND_ROUTER:
+		router_take_back(draft, resource, undo);
+		break;
+	default:
+		break;
+	}
+}
+
 void settle_undo(struct draft *draft, struct operation *operation, enum operation_state ending,
 		 const char *error)
 {
@@ -114,45 +140,14 @@ void settle_undo(struct draft *draft, struct operation *operation, enum operatio
 			operation_end(draft, operation, ending, error);
 		else
 			take_image_away(draft, NULL, item);
-	} else if (item->kind == KIND_NETWORK) {
-		struct network *network = draft_edit(draft, item);
-
+	} else if (item->kind == KIND_NETWORK || item->kind == KIND_BALANCER ||
+		   item->kind == KIND_GROUP || item->kind == KIND_ROUTER) {
 		if (!operation->undo) {
-			draft_mark_deleted(draft, &network->meta);
+			draft_mark_deleted(draft,
+					   resource_meta(item->kind, draft_edit(draft, item)));
 			return;
 		}
-		/* What was in force before was good once: it cannot be refused now. */
-		(void) network_patch(network, operation->undo, NULL);
-		network->meta.generation++;
-		operation_end(draft, operation, ending, error);
-	} else if (item->kind == KIND_BALANCER) {
-		struct balancer *balancer = draft_edit(draft, item);
-
-		if (!operation->undo) {
-			draft_mark_deleted(draft, &balancer->meta);
-			return;
-		}
-		/* As above; the ports that it had then are its own still. */
-		(void) balancer_patch(balancer, operation->undo, NULL);
-		balancer->meta.generation++;
-		operation_end(draft, operation, ending, error);
-	} else if (item->kind == KIND_GROUP) {
-		struct security_group *group = draft_edit(draft, item);
-
-		if (!operation->undo) {
-			draft_mark_deleted(draft, &group->meta);
-			return;
-		}
-		group_restore(draft, group, operation->undo);
-		operation_end(draft, operation, ending, error);
-	} else if (item->kind == KIND_ROUTER) {
-		struct router *router = draft_edit(draft, item);
-
-		if (!operation->undo) {
-			draft_mark_deleted(draft, &router->meta);
-			return;
-		}
-		router_take_back(draft, router, operation->undo);
+		take_back(draft, item, operation->undo);
 		operation_end(draft, operation, ending, error);
 	}
 }

@@ -145,6 +145,17 @@ struct request *request_new(const char *project, const char *name, control_done_
 	return request;
 }
 
+struct request *request_of_patch(const char *project, const char *name, const json_t *patch,
+				 uint64_t if_match, control_done_fn done, void *data)
+{
+	struct request *request = request_new(project, name, done, data);
+
+	request->body = json_deep_copy(patch);
+	request->body_free = request_body_decref;
+	request->if_match = if_match;
+	return request;
+}
+
 void request_start(struct control *control, struct request *request,
 		   int (*prepare)(struct work *work, struct draft *draft, struct error *err))
 {
