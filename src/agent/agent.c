@@ -11,11 +11,10 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "agent/actors.h"
 #include "agent/agent_internal.h"
-#include "agent/balancer_actor.h"
 #include "agent/balancer_round.h"
 #include "agent/freeze.h"
-#include "agent/group_actor.h"
 #include "agent/hold.h"
 #include "agent/image_actor.h"
 #include "agent/instance_actor.h"
@@ -124,17 +123,7 @@ void agent_assign(struct agent *agent, const json_t *resource)
 
 	if (kind && strcmp(kind, "instance") == 0)
 		instance_actor_assign(agent, resource);
-	else if (kind && strcmp(kind, "network") == 0)
-		network_actor_assign(agent, resource);
-	else if (kind && strcmp(kind, "group") == 0)
-		group_actor_assign(agent, resource);
-	else if (kind && strcmp(kind, "router") == 0)
-		router_actor_assign(agent, resource);
-	else if (kind && strcmp(kind, "image") == 0)
-		image_actor_assign(agent, resource);
-	else if (kind && strcmp(kind, "balancer") == 0)
-		balancer_actor_assign(agent, resource);
-	else
+	else if (!kind || actors_assign(agent, kind, resource) < 0)
 		log_error("brumed assigned a resource of an unknown kind '%s'", kind ? kind : "");
 }
 
@@ -144,11 +133,7 @@ void agent_assigned_all(struct agent *agent)
 
 	agent->complete = true;
 	instance_actors_complete(agent);
-	router_actors_complete(agent);
-	network_actors_complete(agent);
-	group_actors_complete(agent);
-	image_actors_complete(agent);
-	balancer_actors_complete(agent);
+	actors_complete(agent);
 	/* Later the actors take away what is theirs; only an earlier life leaves more than that. */
 	if (first)
 		agent_collect(agent);
@@ -158,16 +143,8 @@ void agent_forget(struct agent *agent, const char *kind, const char *uid)
 {
 	if (strcmp(kind, "instance") == 0)
 		instance_actor_forget(agent, uid);
-	else if (strcmp(kind, "network") == 0)
-		network_actor_forget(agent, uid);
-	else if (strcmp(kind, "group") == 0)
-		group_actor_forget(agent, uid);
-	else if (strcmp(kind, "router") == 0)
-		router_actor_forget(agent, uid);
-	else if (strcmp(kind, "image") == 0)
-		image_actor_forget(agent, uid);
-	else if (strcmp(kind, "balancer") == 0)
-		balancer_actor_forget(agent, uid);
+	else
+		actors_forget(agent, kind, uid);
 }
 
 void agent_link_changed(struct agent *agent, bool connected)
@@ -178,11 +155,7 @@ void agent_link_changed(struct agent *agent, bool connected)
 	}
 	agent->session++;
 	instance_actors_tell(agent);
-	network_actors_tell(agent);
-	group_actors_tell(agent);
-	router_actors_tell(agent);
-	image_actors_tell(agent);
-	balancer_actors_tell(agent);
+	actors_tell(agent);
 }
 
 /* -- what the keeper tells -------------------------------------------------------------------- */
@@ -389,12 +362,8 @@ static void agent_free(struct agent *agent)
 	traffic_keeper_free(agent->traffic);
 	instance_actors_free(agent);
 	probes_free(agent);
-	balancer_actors_free(agent);
+	actors_free(agent);
 	balancer_rounds_free(agent);
-	router_actors_free(agent);
-	network_actors_free(agent);
-	group_actors_free(agent);
-	image_actors_free(agent);
 	image_store_free(agent->images);
 	net_watch_free(agent->net_watch);
 	net_free(agent->net);

@@ -10,29 +10,25 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "agent/actors.h"
 #include "agent/agent.h"
 #include "agent/link.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "keeper/client.h"
 
-struct balancer_actor;
 struct balancer_round;
 struct cgroup_host;
 struct files;
-struct group_actor;
 struct hold;
-struct image_actor;
 struct image_store;
 struct instance_actor;
 struct keeper_watch;
 struct net_watch;
 struct net;
 struct net_observed;
-struct network_actor;
 struct pool;
 struct probe;
-struct router_actor;
 struct stream;
 struct traffic_keeper;
 
@@ -56,12 +52,8 @@ struct agent {
 	struct net_watch *net_watch;
 	struct traffic_keeper *traffic;
 
-	struct instance_actor *instances; /* hash by uid */
-	struct network_actor *network_actors;
-	struct group_actor *group_actors;
-	struct router_actor *router_actors;
-	struct image_actor *image_actors;
-	struct balancer_actor *balancer_actors;
+	struct instance_actor *instances;       /* hash by uid */
+	struct actor *actors[ACTOR_KIND_COUNT]; /* hashes by uid */
 	struct balancer_round *balancer_rounds; /* checks of their members under way */
 	struct hold *holds;                     /* hash by job */
 	struct stream *streams;

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/balancer_check.h"
 #include "agent/balancer_round.h"
@@ -26,12 +26,8 @@ enum {
 };
 
 struct balancer_actor {
-	UT_hash_handle hh;
-	struct agent *agent;
-	char uid[UID_SIZE];
+	struct actor base;
 	struct balancer *want; /* NULL: nobody wants it */
-	uint32_t session;      /* in which it was named last */
-	uint64_t generation;   /* carried out */
 	bool looked;           /* the kernel was asked who is in force */
 	char **in_force;       /* addresses; at the start of the agent */
 	bool made;             /* there are rules, maybe older ones */
@@ -47,18 +43,10 @@ struct balancer_actor {
 	struct balancer_round *round;
 	char **round_uids; /* who is checked in it */
 	struct retry retry, check_timer, count_timer;
-	uint64_t told, told_counts, told_us; /* hashes of the last status, and when */
+	uint64_t told_counts, told_us; /* hash of the last status with counts, and when */
 };
 
 static void advance(struct balancer_actor *actor);
-
-static struct balancer_actor *find(struct agent *agent, const char *uid)
-{
-	struct balancer_actor *actor;
-
-	HASH_FIND_STR(agent->balancer_actors, uid, actor);
-	return actor;
-}
 
 static void on_retry(void *data)
 {
@@ -73,20 +61,13 @@ static void on_count_timer(void *data)
 	advance(actor);
 }
 
-static struct balancer_actor *find_or_new(struct agent *agent, const char *uid)
+static void init(struct actor *base)
 {
-	struct balancer_actor *actor = find(agent, uid);
+	struct balancer_actor *actor = (struct balancer_actor *) base;
 
-	if (actor)
-		return actor;
-	actor = mem_new0(struct balancer_actor);
-	actor->agent = agent;
-	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
 	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
 	actor->check_timer = actor->retry;
 	actor->count_timer = (struct retry){ .fire = on_count_timer, .data = actor };
-	HASH_ADD_STR(agent->balancer_actors, uid, actor);
-	return actor;
 }
 
 static void stop_checks(struct balancer_actor *actor)
@@ -99,9 +80,10 @@ static void stop_checks(struct balancer_actor *actor)
 	retry_stop(&actor->count_timer);
 }
 
-static void actor_free(struct balancer_actor *actor)
+static void release(struct actor *base)
 {
-	HASH_DEL(actor->agent->balancer_actors, actor);
+	struct balancer_actor *actor = (struct balancer_actor *) base;
+
 	stop_checks(actor);
 	retry_stop(&actor->retry);
 	balancer_free(actor->want);
@@ -109,7 +91,6 @@ static void actor_free(struct balancer_actor *actor)
 	free(actor->members);
 	free(actor->gone);
 	free(actor->error);
-	free(actor);
 }
 
 static bool wanted(const struct balancer_actor *actor)
@@ -205,7 +186,7 @@ static void describe_members(const struct balancer_actor *actor, struct balancer
 
 static json_t *describe(const struct balancer_actor *actor, bool counts)
 {
-	struct balancer_status status = { .generation = actor->generation };
+	struct balancer_status status = { .generation = actor->base.generation };
 	AUTO(free) char *down = NULL;
 	json_t *json;
 
@@ -231,19 +212,19 @@ static void tell(struct balancer_actor *actor)
 {
 	uint64_t hash, hash_counts, now = now_us();
 
-	if (!actor->want || !link_connected(actor->agent->link))
+	if (!actor->want || !link_connected(actor->base.agent->link))
 		return;
 	AUTO(json_decref) json_t *plain = describe(actor, false);
 	AUTO(json_decref) json_t *whole = describe(actor, true);
 	hash = agent_hash(plain);
 	hash_counts = agent_hash(whole);
-	if (hash == actor->told &&
+	if (hash == actor->base.told &&
 	    (hash_counts == actor->told_counts || now - actor->told_us < TELL_COUNTS_MS * 1000ULL))
 		return;
-	actor->told = hash;
+	actor->base.told = hash;
 	actor->told_counts = hash_counts;
 	actor->told_us = now;
-	link_send_status(actor->agent->link, "balancer", actor->uid, whole);
+	link_send_status(actor->base.agent->link, "balancer", actor->base.uid, whole);
 }
 
 /* ---- checks ---- */
@@ -298,7 +279,7 @@ static void begin_round(struct balancer_actor *actor, char *const *addresses)
 {
 	const struct balancer_spec *spec = &actor->want->spec;
 	struct error err = {};
-	int r = balancer_round_start(actor->agent, &spec->check, balancer_check_port(spec),
+	int r = balancer_round_start(actor->base.agent, &spec->check, balancer_check_port(spec),
 				     addresses, round_done, actor, &actor->round, &err);
 
 	if (r == 0)
@@ -306,8 +287,8 @@ static void begin_round(struct balancer_actor *actor, char *const *addresses)
 	strv_free(actor->round_uids);
 	actor->round_uids = NULL;
 	if (r != -EAGAIN)
-		log_error("balancer %s: %s", actor->uid, err.msg);
-	retry_in(&actor->check_timer, actor->agent->event, CHECK_AGAIN_MS);
+		log_error("balancer %s: %s", actor->base.uid, err.msg);
+	retry_in(&actor->check_timer, actor->base.agent->event, CHECK_AGAIN_MS);
 }
 
 /* Begins the checks that are due, or waits for the next. */
@@ -333,7 +314,7 @@ static void check_members(struct balancer_actor *actor)
 	if (count > 0)
 		begin_round(actor, addresses);
 	else if (next != UINT64_MAX)
-		retry_in(&actor->check_timer, actor->agent->event, (next - now) / 1000 + 1);
+		retry_in(&actor->check_timer, actor->base.agent->event, (next - now) / 1000 + 1);
 }
 
 /* ---- connections ---- */
@@ -387,7 +368,8 @@ static void done(struct balancer_task *task);
 
 static void submit(struct balancer_actor *actor, enum balancer_task_kind kind)
 {
-	struct balancer_task *task = balancer_task_new(actor->agent, kind, actor->uid, actor->want);
+	struct balancer_task *task =
+		balancer_task_new(actor->base.agent, kind, actor->base.uid, actor->want);
 	bool all = kind == BALANCER_TASK_COUNT, some = kind == BALANCER_TASK_ENSURE;
 
 	task->done = done;
@@ -419,14 +401,14 @@ static void take_look(struct balancer_actor *actor, struct balancer_task *task)
 
 static void failed(struct balancer_actor *actor, const struct balancer_task *task)
 {
-	log_error("balancer %s: %s", actor->uid, task->err.msg);
+	log_error("balancer %s: %s", actor->base.uid, task->err.msg);
 	if (task->kind == BALANCER_TASK_COUNT)
 		return; /* the next count comes */
 	mem_replace(&actor->error, task->err.msg);
 	if (task->kind == BALANCER_TASK_ENSURE)
 		actor->changed = true;
-	actor->generation = task->generation;
-	retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+	actor->base.generation = task->generation;
+	retry_later(&actor->retry, actor->base.agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
 }
 
 static void done(struct balancer_task *task)
@@ -445,7 +427,7 @@ static void done(struct balancer_task *task)
 			take_counts(actor, task);
 	} else {
 		actor->made = true;
-		actor->generation = task->generation;
+		actor->base.generation = task->generation;
 		mem_replace(&actor->error, NULL);
 		retry_stop(&actor->retry);
 	}
@@ -461,9 +443,9 @@ static void remove_it(struct balancer_actor *actor)
 		return;
 	}
 	if (actor->want)
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	tell(actor);
-	actor_free(actor);
+	actors_remove(&actor->base);
 }
 
 /* The network that its members are on; false: it has to wait for it. */
@@ -471,7 +453,7 @@ static bool has_network(struct balancer_actor *actor)
 {
 	const struct balancer_spec *spec = &actor->want->spec;
 	const char *error = NULL;
-	enum plan_need need = network_need(actor->agent, spec->network_uid, NULL, &error);
+	enum plan_need need = network_need(actor->base.agent, spec->network_uid, NULL, &error);
 
 	if (need == PLAN_NEED_FAILED && !actor->made) {
 		AUTO(free)
@@ -479,7 +461,7 @@ static bool has_network(struct balancer_actor *actor)
 			mem_printf("network %s: %s", spec->network, error ? error : "has failed");
 
 		mem_replace(&actor->error, text);
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	}
 	return need == PLAN_NEED_READY;
 }
@@ -499,7 +481,7 @@ static void advance_wanted(struct balancer_actor *actor)
 	end_drains(actor);
 	check_members(actor);
 	if (needs_counts(actor) && !actor->count_due && !retry_waiting(&actor->count_timer))
-		retry_in(&actor->count_timer, actor->agent->event, COUNT_MS);
+		retry_in(&actor->count_timer, actor->base.agent->event, COUNT_MS);
 	if (actor->changed && !retry_waiting(&actor->retry)) {
 		submit(actor, BALANCER_TASK_ENSURE);
 	} else if (actor->count_due) {
@@ -512,7 +494,7 @@ static void advance_wanted(struct balancer_actor *actor)
 
 static void advance(struct balancer_actor *actor)
 {
-	bool known = actor->want || actor->agent->complete;
+	bool known = actor->want || actor->base.agent->complete;
 
 	if (actor->busy || !known)
 		return;
@@ -574,7 +556,7 @@ static void take_members(struct balancer_actor *actor, const struct balancer_spe
 		add_gone(actor, &old[k++]);
 }
 
-void balancer_actor_assign(struct agent *agent, const json_t *resource)
+static void assign(struct agent *agent, const json_t *resource)
 {
 	struct balancer *balancer = NULL;
 	struct balancer_actor *actor;
@@ -584,12 +566,11 @@ void balancer_actor_assign(struct agent *agent, const json_t *resource)
 		log_error("brumed assigned a balancer that is not understood: %s", err.msg);
 		return;
 	}
-	actor = find_or_new(agent, balancer->meta.uid);
+	actor = actors_need(agent, ACTOR_BALANCER, balancer->meta.uid);
 	AUTO(balancer_free) struct balancer *old = actor->want;
-	bool same = old && old->meta.generation == balancer->meta.generation &&
-		    !old->meta.deleted_ms == !balancer->meta.deleted_ms;
+	bool same = actors_same_wish(old ? &old->meta : NULL, &balancer->meta);
 	actor->want = balancer;
-	actor->session = agent->session;
+	actor->base.session = agent->session;
 	if (!same) {
 		take_members(actor, old ? &old->spec : NULL);
 		actor->changed = true;
@@ -599,50 +580,21 @@ void balancer_actor_assign(struct agent *agent, const json_t *resource)
 	advance(actor);
 }
 
-static void unwant(struct balancer_actor *actor)
+static void unwant(struct actor *base)
 {
+	struct balancer_actor *actor = (struct balancer_actor *) base;
+
 	balancer_free(actor->want);
 	actor->want = NULL;
 	retry_stop(&actor->retry);
 	advance(actor);
 }
 
-void balancer_actor_forget(struct agent *agent, const char *uid)
-{
-	struct balancer_actor *actor = find(agent, uid);
-
-	if (actor)
-		unwant(actor);
-}
-
-void balancer_actor_found(struct agent *agent, const char *uid)
-{
-	if (strlen(uid) < UID_SIZE)
-		find_or_new(agent, uid);
-}
-
-void balancer_actors_complete(struct agent *agent)
-{
-	struct balancer_actor *actor, *next;
-
-	HASH_ITER(hh, agent->balancer_actors, actor, next)
-	if (actor->session != agent->session)
-		unwant(actor);
-}
-
-void balancer_actors_tell(struct agent *agent)
-{
-	struct balancer_actor *actor, *next;
-
-	HASH_ITER(hh, agent->balancer_actors, actor, next)
-	actor->told = 0;
-}
-
 void balancer_actors_wake(struct agent *agent, const char *network_uid)
 {
 	struct balancer_actor *actor, *next;
 
-	HASH_ITER(hh, agent->balancer_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_BALANCER, actor, next)
 	{
 		if (!wanted(actor) || strcmp(actor->want->spec.network_uid, network_uid) != 0)
 			continue;
@@ -654,10 +606,9 @@ void balancer_actors_wake(struct agent *agent, const char *network_uid)
 	}
 }
 
-void balancer_actors_free(struct agent *agent)
-{
-	struct balancer_actor *actor, *next;
-
-	HASH_ITER(hh, agent->balancer_actors, actor, next)
-	actor_free(actor);
-}
+const struct actor_ops balancer_actor_ops = { .kind = "balancer",
+					      .size = sizeof(struct balancer_actor),
+					      .init = init,
+					      .assign = assign,
+					      .unwant = unwant,
+					      .done = release };

@@ -5,14 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/actors.h"
 #include "agent/agent_internal.h"
-#include "agent/balancer_actor.h"
-#include "agent/group_actor.h"
-#include "agent/image_actor.h"
 #include "agent/image_task.h"
 #include "agent/instance_actor.h"
-#include "agent/network_actor.h"
-#include "agent/router_actor.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -72,13 +68,13 @@ static void scan_network(struct agent *agent)
 		return;
 	}
 	for (size_t i = 0; observed.networks && observed.networks[i]; i++)
-		network_actor_found(agent, observed.networks[i]);
+		actors_found(agent, ACTOR_NETWORK, observed.networks[i]);
 	for (size_t i = 0; observed.balancers && observed.balancers[i]; i++)
-		balancer_actor_found(agent, observed.balancers[i]);
+		actors_found(agent, ACTOR_BALANCER, observed.balancers[i]);
 	for (size_t i = 0; observed.groups && observed.groups[i]; i++)
-		group_actor_found(agent, observed.groups[i]);
+		actors_found(agent, ACTOR_GROUP, observed.groups[i]);
 	for (size_t i = 0; observed.routers && observed.routers[i]; i++)
-		router_actor_found(agent, observed.routers[i]);
+		actors_found(agent, ACTOR_ROUTER, observed.routers[i]);
 	agent->found = mem_new0(struct net_observed);
 	*agent->found = observed;
 }
@@ -189,11 +185,11 @@ void agent_collect(struct agent *agent)
 	collection = mem_new0(struct collection);
 	collection->agent = agent;
 	collection->instances = instance_actors_list(agent);
-	collection->networks = network_actors_list(agent);
-	collection->groups = group_actors_list(agent);
+	collection->networks = actors_list(agent, ACTOR_NETWORK);
+	collection->groups = actors_list(agent, ACTOR_GROUP);
 	collection->ports = instance_actors_list_ports(agent);
-	collection->images = image_actors_list(agent);
-	collection->routers = router_actors_list(agent);
+	collection->images = actors_list(agent, ACTOR_IMAGE);
+	collection->routers = actors_list(agent, ACTOR_ROUTER);
 	agent->collecting = true;
 	pool_submit(agent->slow_pool, work, done, collection);
 }

@@ -1,35 +1,28 @@
 #include "agent/group_actor.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/retry.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
-#include "base/strv.h"
 #include "model/group.h"
 #include "net/group.h"
 
 enum { RETRY_FIRST_MS = 100, RETRY_FAILED_MS = 5000, RETRY_MAX_MS = 60000 };
 
 struct group_actor {
-	UT_hash_handle hh;
-	struct agent *agent;
-	char uid[UID_SIZE];
+	struct actor base;
 	struct security_group *want; /* NULL: nobody wants it */
-	uint32_t session;            /* in which it was named last */
-	uint64_t generation;         /* carried out */
 	bool made;                   /* as `want` says */
 	bool busy;                   /* a step is on a worker */
 	bool removed;                /* nothing of it is left */
 	char *error;
 	struct retry retry;
-	uint64_t told; /* hash of the last status */
 };
 
 /* One step, on a worker; nothing in here belongs to the loop. */
@@ -46,40 +39,25 @@ struct task {
 
 static void advance(struct group_actor *actor);
 
-static struct group_actor *find(struct agent *agent, const char *uid)
-{
-	struct group_actor *actor;
-
-	HASH_FIND_STR(agent->group_actors, uid, actor);
-	return actor;
-}
-
 static void on_retry(void *data)
 {
 	advance(data);
 }
 
-static struct group_actor *find_or_new(struct agent *agent, const char *uid)
+static void init(struct actor *base)
 {
-	struct group_actor *actor = find(agent, uid);
+	struct group_actor *actor = (struct group_actor *) base;
 
-	if (actor)
-		return actor;
-	actor = mem_new0(struct group_actor);
-	actor->agent = agent;
-	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
 	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
-	HASH_ADD_STR(agent->group_actors, uid, actor);
-	return actor;
 }
 
-static void actor_free(struct group_actor *actor)
+static void release(struct actor *base)
 {
-	HASH_DEL(actor->agent->group_actors, actor);
+	struct group_actor *actor = (struct group_actor *) base;
+
 	retry_stop(&actor->retry);
 	security_group_free(actor->want);
 	free(actor->error);
-	free(actor);
 }
 
 static bool wanted(const struct group_actor *actor)
@@ -92,7 +70,7 @@ enum plan_need groups_need(struct agent *agent, char *const *uids, const char **
 	enum plan_need all = PLAN_NEED_READY;
 
 	for (; uids && *uids; uids++) {
-		const struct group_actor *actor = find(agent, *uids);
+		const struct group_actor *actor = actors_find(agent, ACTOR_GROUP, *uids);
 
 		/* The rules of before still hold while new ones are being written. */
 		if (!actor || !wanted(actor) || (!actor->made && !actor->error)) {
@@ -107,7 +85,7 @@ enum plan_need groups_need(struct agent *agent, char *const *uids, const char **
 
 static void tell(struct group_actor *actor)
 {
-	struct security_group_status status = { .generation = actor->generation,
+	struct security_group_status status = { .generation = actor->base.generation,
 						.error = actor->error };
 
 	if (!actor->want)
@@ -120,11 +98,7 @@ static void tell(struct group_actor *actor)
 		status.state = actor->made && wanted(actor) ? SECURITY_GROUP_READY
 							    : SECURITY_GROUP_PENDING;
 	AUTO(json_decref) json_t *json = security_group_status_encode(&status);
-	uint64_t hash = agent_hash(json);
-	if (hash == actor->told || !link_connected(actor->agent->link))
-		return;
-	actor->told = hash;
-	link_send_status(actor->agent->link, "group", actor->uid, json);
+	actors_tell_status(&actor->base, json);
 }
 
 /* As net/ takes it; the texts are the spec's.  The caller frees. */
@@ -170,12 +144,12 @@ static void failed(struct group_actor *actor, const struct task *task)
 
 	if (!passing) {
 		mem_replace(&actor->error, task->err.msg);
-		log_error("security group %s: %s", actor->uid, task->err.msg);
+		log_error("security group %s: %s", actor->base.uid, task->err.msg);
 		if (wanted(actor))
-			actor->generation = actor->want->meta.generation;
+			actor->base.generation = actor->want->meta.generation;
 	}
-	retry_later(&actor->retry, actor->agent->event, passing ? RETRY_FIRST_MS : RETRY_FAILED_MS,
-		    RETRY_MAX_MS);
+	retry_later(&actor->retry, actor->base.agent->event,
+		    passing ? RETRY_FIRST_MS : RETRY_FAILED_MS, RETRY_MAX_MS);
 }
 
 static void done(void *data)
@@ -196,7 +170,7 @@ static void done(void *data)
 	}
 	security_group_spec_done(&task->spec);
 	free(task);
-	agent_wake_instances(actor->agent);
+	agent_wake_instances(actor->base.agent);
 	advance(actor);
 }
 
@@ -205,21 +179,21 @@ static void submit(struct group_actor *actor, bool removal)
 	struct task *task = mem_new0(struct task);
 
 	task->actor = actor;
-	task->net = actor->agent->net;
+	task->net = actor->base.agent->net;
 	task->remove = removal;
-	memcpy(task->uid, actor->uid, sizeof(task->uid));
+	memcpy(task->uid, actor->base.uid, sizeof(task->uid));
 	if (!removal) {
 		task->generation = actor->want->meta.generation;
 		security_group_spec_copy(&task->spec, &actor->want->spec);
 	}
 	actor->busy = true;
 	actor->made = actor->removed = false;
-	pool_submit(actor->agent->pool, work, done, task);
+	pool_submit(actor->base.agent->pool, work, done, task);
 }
 
 static void advance(struct group_actor *actor)
 {
-	bool known = actor->want || actor->agent->complete;
+	bool known = actor->want || actor->base.agent->complete;
 
 	if (actor->busy || !known)
 		return;
@@ -230,13 +204,13 @@ static void advance(struct group_actor *actor)
 			submit(actor, true);
 	}
 	if (actor->want && (actor->removed || (wanted(actor) && actor->made)))
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	tell(actor);
 	if (actor->removed && !actor->busy)
-		actor_free(actor);
+		actors_remove(&actor->base);
 }
 
-void group_actor_assign(struct agent *agent, const json_t *resource)
+static void assign(struct agent *agent, const json_t *resource)
 {
 	struct security_group *group = NULL;
 	struct error err = {};
@@ -245,12 +219,11 @@ void group_actor_assign(struct agent *agent, const json_t *resource)
 		log_error("brumed assigned a security group that is not understood: %s", err.msg);
 		return;
 	}
-	struct group_actor *actor = find_or_new(agent, group->meta.uid);
-	bool same = actor->want && actor->want->meta.generation == group->meta.generation &&
-		    !actor->want->meta.deleted_ms == !group->meta.deleted_ms;
+	struct group_actor *actor = actors_need(agent, ACTOR_GROUP, group->meta.uid);
+	bool same = actors_same_wish(actor->want ? &actor->want->meta : NULL, &group->meta);
 	security_group_free(actor->want);
 	actor->want = group;
-	actor->session = agent->session;
+	actor->base.session = agent->session;
 	if (!same) {
 		actor->made = false;
 		mem_replace(&actor->error, NULL);
@@ -259,59 +232,19 @@ void group_actor_assign(struct agent *agent, const json_t *resource)
 	advance(actor);
 }
 
-static void unwant(struct group_actor *actor)
+static void unwant(struct actor *base)
 {
+	struct group_actor *actor = (struct group_actor *) base;
+
 	security_group_free(actor->want);
 	actor->want = NULL;
 	retry_stop(&actor->retry);
 	advance(actor);
 }
 
-void group_actor_forget(struct agent *agent, const char *uid)
-{
-	struct group_actor *actor = find(agent, uid);
-
-	if (actor)
-		unwant(actor);
-}
-
-void group_actor_found(struct agent *agent, const char *uid)
-{
-	if (strlen(uid) < UID_SIZE)
-		find_or_new(agent, uid);
-}
-
-void group_actors_complete(struct agent *agent)
-{
-	struct group_actor *actor, *next;
-
-	HASH_ITER(hh, agent->group_actors, actor, next)
-	if (actor->session != agent->session)
-		unwant(actor);
-}
-
-void group_actors_tell(struct agent *agent)
-{
-	struct group_actor *actor, *next;
-
-	HASH_ITER(hh, agent->group_actors, actor, next)
-	actor->told = 0;
-}
-
-char **group_actors_list(struct agent *agent)
-{
-	struct group_actor *actor, *next;
-	char **list = mem_new0(char *);
-
-	HASH_ITER(hh, agent->group_actors, actor, next)
-	strv_append(&list, actor->uid);
-	return list;
-}
-
-void group_actors_free(struct agent *agent)
-{
-	struct group_actor *actor, *next;
-
-	HASH_ITER(hh, agent->group_actors, actor, next)
-	actor_free(actor);
-}
+const struct actor_ops group_actor_ops = { .kind = "group",
+					   .size = sizeof(struct group_actor),
+					   .init = init,
+					   .assign = assign,
+					   .unwant = unwant,
+					   .done = release };

@@ -1,11 +1,10 @@
 #include "agent/image_actor.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <uthash.h>
 
+#include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/image_task.h"
 #include "agent/retry.h"
@@ -13,19 +12,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
-#include "base/strv.h"
 #include "model/image.h"
 
 /* At most four times a second the progress of a pull is told. */
 enum { PROGRESS_MS = 250, REMOVE_RETRY_FIRST_MS = 1000, REMOVE_RETRY_MAX_MS = 60000 };
 
 struct image_actor {
-	UT_hash_handle hh;
-	struct agent *agent;
-	char uid[UID_SIZE];
-	struct image *want; /* NULL: nobody wants it */
-	uint32_t session;
-	uint64_t generation; /* carried out */
+	struct actor base;
+	struct image *want;  /* NULL: nobody wants it */
 	bool looked;         /* what is in the store is known */
 	uint64_t done_seq;   /* of the pull that the store has */
 	uint64_t failed_seq; /* of the pull that failed last */
@@ -39,34 +33,18 @@ struct image_actor {
 	struct instance_upper upper; /* for the commit that begins */
 	image_import_done_fn import_done;
 	void *import_data;
-	uint64_t told;
 };
 
 static void advance(struct image_actor *actor);
 
-static struct image_actor *find(struct agent *agent, const char *uid)
-{
-	struct image_actor *actor;
-
-	HASH_FIND_STR(agent->image_actors, uid, actor);
-	return actor;
-}
-
 static void on_timer(void *data);
 
-static struct image_actor *find_or_new(struct agent *agent, const char *uid)
+static void init(struct actor *base)
 {
-	struct image_actor *actor = find(agent, uid);
+	struct image_actor *actor = (struct image_actor *) base;
 
-	if (actor)
-		return actor;
-	actor = mem_new0(struct image_actor);
-	actor->agent = agent;
-	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
 	actor->import_fd = -1;
 	actor->timer = (struct retry){ .fire = on_timer, .data = actor };
-	HASH_ADD_STR(agent->image_actors, uid, actor);
-	return actor;
 }
 
 static void import_ended(struct image_actor *actor, int result, const struct error *err)
@@ -78,18 +56,17 @@ static void import_ended(struct image_actor *actor, int result, const struct err
 		import_done(actor->import_data, result, err);
 }
 
-static void actor_free(struct image_actor *actor)
+static void release(struct actor *base)
 {
+	struct image_actor *actor = (struct image_actor *) base;
 	struct error err = {};
 
 	import_ended(actor, error_say(&err, -ECANCELED, "nobody wants the image any more"), &err);
 	fd_close(actor->import_fd);
-	HASH_DEL(actor->agent->image_actors, actor);
 	retry_stop(&actor->timer);
 	image_free(actor->want);
 	json_decref(actor->info);
 	free(actor->error);
-	free(actor);
 }
 
 static bool wanted(const struct image_actor *actor)
@@ -137,7 +114,8 @@ static json_t *make_status(const struct image_actor *actor)
 	uint64_t seq = state == IMAGE_FAILED ? actor->failed_seq : actor->done_seq;
 
 	json_object_set_new(status, "state", json_string(image_state_name(state)));
-	json_object_set_new(status, "generation", json_integer((json_int_t) actor->generation));
+	json_object_set_new(status, "generation",
+			    json_integer((json_int_t) actor->base.generation));
 	json_object_set_new(status, "pull_seq", json_integer((json_int_t) seq));
 	if (state == IMAGE_FAILED)
 		json_put_string(status, "error", actor->error);
@@ -153,14 +131,10 @@ static json_t *make_status(const struct image_actor *actor)
 
 static void tell(struct image_actor *actor)
 {
-	if (!actor->want || !link_connected(actor->agent->link))
+	if (!actor->want || !link_connected(actor->base.agent->link))
 		return;
 	AUTO(json_decref) json_t *status = make_status(actor);
-	uint64_t hash = agent_hash(status);
-	if (hash == actor->told)
-		return;
-	actor->told = hash;
-	link_send_status(actor->agent->link, "image", actor->uid, status);
+	actors_tell_status(&actor->base, status);
 }
 
 static void on_timer(void *data)
@@ -173,7 +147,7 @@ static void on_timer(void *data)
 	}
 	image_task_progress(actor->task, &actor->progress);
 	tell(actor);
-	retry_in(&actor->timer, actor->agent->event, PROGRESS_MS);
+	retry_in(&actor->timer, actor->base.agent->event, PROGRESS_MS);
 }
 
 static void work(void *data)
@@ -204,16 +178,16 @@ static void take_failure(struct image_actor *actor, struct image_task *task)
 		mem_replace(&actor->error, task->err.msg);
 		actor->failed_seq = task->pull_seq;
 		if (task->result != -ECANCELED || wanted(actor))
-			log_warning("image %s: %s", actor->uid, task->err.msg);
+			log_warning("image %s: %s", actor->base.uid, task->err.msg);
 		break;
 	case IMAGE_TASK_LOOKUP:
 		/* A record that cannot be read is as good as none: it is pulled again. */
-		log_error("image %s: %s, doing without it", actor->uid, task->err.msg);
+		log_error("image %s: %s, doing without it", actor->base.uid, task->err.msg);
 		actor->looked = true;
 		break;
 	case IMAGE_TASK_REMOVE:
-		log_error("image %s: %s, trying again", actor->uid, task->err.msg);
-		retry_later(&actor->timer, actor->agent->event, REMOVE_RETRY_FIRST_MS,
+		log_error("image %s: %s, trying again", actor->base.uid, task->err.msg);
+		retry_later(&actor->timer, actor->base.agent->event, REMOVE_RETRY_FIRST_MS,
 			    REMOVE_RETRY_MAX_MS);
 		break;
 	}
@@ -229,7 +203,7 @@ static void take_success(struct image_actor *actor, struct image_task *task)
 	actor->done_seq = task->done_seq;
 	if (task->kind != IMAGE_TASK_LOOKUP) {
 		mem_replace(&actor->error, NULL);
-		log_info("image %s: ready", actor->uid);
+		log_info("image %s: ready", actor->base.uid);
 	}
 	json_decref(actor->info);
 	actor->info = TAKE_PTR(task->info);
@@ -250,14 +224,14 @@ static void done(void *data)
 	if (task->kind == IMAGE_TASK_IMPORT)
 		import_ended(actor, task->result, &task->err);
 	image_task_free(task);
-	agent_wake_instances(actor->agent);
+	agent_wake_instances(actor->base.agent);
 	advance(actor);
 }
 
 static struct image_task *submit(struct image_actor *actor, enum image_task_kind kind, int input_fd)
 {
-	struct agent *agent = actor->agent;
-	struct image_task *task = image_task_new(agent, kind, actor->uid);
+	struct agent *agent = actor->base.agent;
+	struct image_task *task = image_task_new(agent, kind, actor->base.uid);
 
 	task->actor = actor;
 	task->input_fd = input_fd;
@@ -290,14 +264,14 @@ static void begin_commit(struct image_actor *actor)
 {
 	const struct image_commit_spec *commit = &actor->want->spec.commit;
 	struct error err = {};
-	int r = instance_upper_find(actor->agent, commit->instance_uid, &actor->upper, &err);
+	int r = instance_upper_find(actor->base.agent, commit->instance_uid, &actor->upper, &err);
 
-	if (r == -ENOENT && !actor->agent->complete)
+	if (r == -ENOENT && !actor->base.agent->complete)
 		return;
 	if (r < 0) {
 		mem_replace(&actor->error, err.msg);
 		actor->failed_seq = actor->want->spec.pull_seq;
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 		return;
 	}
 	submit(actor, IMAGE_TASK_COMMIT, -1);
@@ -312,7 +286,7 @@ static void advance(struct image_actor *actor)
 		return;
 	}
 	if (!wanted(actor)) {
-		if (!actor->want && !actor->agent->complete)
+		if (!actor->want && !actor->base.agent->complete)
 			return;
 		if (!actor->removed && !retry_waiting(&actor->timer))
 			submit(actor, IMAGE_TASK_REMOVE, -1);
@@ -326,16 +300,16 @@ static void advance(struct image_actor *actor)
 	} else if (!is_import(actor) && !is_ready(actor) && !has_failed(actor)) {
 		submit(actor, IMAGE_TASK_PULL, -1);
 	} else if (is_ready(actor) || has_failed(actor)) {
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	}
 	if (actor->removed && actor->want)
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	tell(actor);
 	if (actor->removed)
-		actor_free(actor);
+		actors_remove(&actor->base);
 }
 
-void image_actor_assign(struct agent *agent, const json_t *resource)
+static void assign(struct agent *agent, const json_t *resource)
 {
 	struct image *image = NULL;
 	struct error err = {};
@@ -344,46 +318,30 @@ void image_actor_assign(struct agent *agent, const json_t *resource)
 		log_error("brumed assigned an image that is not understood: %s", err.msg);
 		return;
 	}
-	struct image_actor *actor = find_or_new(agent, image->meta.uid);
+	struct image_actor *actor = actors_need(agent, ACTOR_IMAGE, image->meta.uid);
 	image_free(actor->want);
 	actor->want = image;
-	actor->session = agent->session;
+	actor->base.session = agent->session;
 	advance(actor);
 	agent_wake_instances(agent);
 }
 
-static void unwant(struct image_actor *actor)
+static void unwant(struct actor *base)
 {
+	struct image_actor *actor = (struct image_actor *) base;
+
 	image_free(actor->want);
 	actor->want = NULL;
 	advance(actor);
 }
 
-void image_actor_forget(struct agent *agent, const char *uid)
+/* A commit may have waited for its instance. */
+static void complete(struct actor *base)
 {
-	struct image_actor *actor = find(agent, uid);
+	struct image_actor *actor = (struct image_actor *) base;
 
-	if (actor)
-		unwant(actor);
-}
-
-void image_actors_complete(struct agent *agent)
-{
-	struct image_actor *actor, *next;
-
-	HASH_ITER(hh, agent->image_actors, actor, next)
-	if (actor->session != agent->session)
-		unwant(actor);
-	else if (actor->want && is_commit(actor))
-		advance(actor); /* it may have waited for its instance */
-}
-
-void image_actors_tell(struct agent *agent)
-{
-	struct image_actor *actor, *next;
-
-	HASH_ITER(hh, agent->image_actors, actor, next)
-	actor->told = 0;
+	if (actor->want && is_commit(actor))
+		advance(actor);
 }
 
 enum plan_need image_need(struct agent *agent, const char *project, const char *name,
@@ -391,12 +349,12 @@ enum plan_need image_need(struct agent *agent, const char *project, const char *
 {
 	struct image_actor *actor, *next;
 
-	HASH_ITER(hh, agent->image_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_IMAGE, actor, next)
 	{
 		if (!wanted(actor) || strcmp(actor->want->meta.name, name) != 0 ||
 		    strcmp(actor->want->meta.project, project) != 0)
 			continue;
-		memcpy(ret_uid, actor->uid, UID_SIZE);
+		memcpy(ret_uid, actor->base.uid, UID_SIZE);
 		switch (state_of(actor)) {
 		case IMAGE_READY:
 			return PLAN_NEED_READY;
@@ -415,7 +373,7 @@ enum plan_need image_need(struct agent *agent, const char *project, const char *
 int image_actor_import(struct agent *agent, const char *uid, int input_fd,
 		       image_import_done_fn import_done, void *data, struct error *err)
 {
-	struct image_actor *actor = find_or_new(agent, uid);
+	struct image_actor *actor = actors_need(agent, ACTOR_IMAGE, uid);
 	int r = 0;
 
 	if (actor->want && (!wanted(actor) || !is_import(actor)))
@@ -433,13 +391,13 @@ int image_actor_import(struct agent *agent, const char *uid, int input_fd,
 	if (actor->want)
 		advance(actor);
 	else
-		actor->session = agent->session;
+		actor->base.session = agent->session;
 	return 0;
 }
 
 void image_actor_import_cancel(struct agent *agent, const char *uid)
 {
-	struct image_actor *actor = find(agent, uid);
+	struct image_actor *actor = actors_find(agent, ACTOR_IMAGE, uid);
 	struct error err = {};
 
 	if (!actor)
@@ -453,29 +411,19 @@ void image_actor_import_cancel(struct agent *agent, const char *uid)
 	import_ended(actor, error_say(&err, -ECANCELED, "the upload was cut off"), &err);
 }
 
-char **image_actors_list(struct agent *agent)
-{
-	struct image_actor *actor, *next;
-	char **list = mem_new0(char *);
-
-	HASH_ITER(hh, agent->image_actors, actor, next)
-	strv_append(&list, actor->uid);
-	return list;
-}
-
 void image_actors_cancel(struct agent *agent)
 {
 	struct image_actor *actor, *next;
 
-	HASH_ITER(hh, agent->image_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_IMAGE, actor, next)
 	if (actor->task)
 		image_task_cancel(actor->task);
 }
 
-void image_actors_free(struct agent *agent)
-{
-	struct image_actor *actor, *next;
-
-	HASH_ITER(hh, agent->image_actors, actor, next)
-	actor_free(actor);
-}
+const struct actor_ops image_actor_ops = { .kind = "image",
+					   .size = sizeof(struct image_actor),
+					   .init = init,
+					   .assign = assign,
+					   .unwant = unwant,
+					   .complete = complete,
+					   .done = release };

@@ -4,6 +4,7 @@
  *
  * Used by agent/ on the loop's thread; the work is done by image/ on threads of the slow pool.
  */
+#include "agent/actors.h"
 #include "agent/plan.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -11,10 +12,7 @@
 struct agent;
 struct error;
 
-void image_actor_assign(struct agent *agent, const json_t *resource);
-void image_actor_forget(struct agent *agent, const char *uid);
-void image_actors_complete(struct agent *agent);
-void image_actors_tell(struct agent *agent);
+extern const struct actor_ops image_actor_ops;
 
 /* How far the image of this name is.  READY and WORKING fill ret_uid; see network_need(). */
 enum plan_need image_need(struct agent *agent, const char *project, const char *name,
@@ -32,10 +30,5 @@ int image_actor_import(struct agent *agent, const char *uid, int input_fd,
 /* The bytes end before their end: the import fails. */
 void image_actor_import_cancel(struct agent *agent, const char *uid);
 
-/* The uids that are wanted, as a strv. */
-char **image_actors_list(struct agent *agent);
-
 /* The agent ends: whoever pulls or imports stops as soon as possible. */
 void image_actors_cancel(struct agent *agent);
-
-void image_actors_free(struct agent *agent);

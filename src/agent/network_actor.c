@@ -1,13 +1,12 @@
 #include "agent/network_actor.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <uthash.h>
 
+#include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/balancer_actor.h"
 #include "agent/instance_actor.h"
@@ -27,12 +26,8 @@
 enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 60000, REREAD_MS = 100 };
 
 struct network_actor {
-	UT_hash_handle hh;
-	struct agent *agent;
-	char uid[UID_SIZE];
+	struct actor base;
 	struct network *want; /* NULL: nobody wants it */
-	uint32_t session;     /* in which it was named last */
-	uint64_t generation;  /* carried out */
 	bool made;            /* as `want` says */
 	bool busy;            /* a step is on a worker */
 	bool removed;         /* nothing of it is left */
@@ -45,7 +40,6 @@ struct network_actor {
 	struct network_server servers[NETWORK_SERVER_COUNT];
 	struct retry retry;
 	struct retry reread; /* of leases: one for all that change in that time */
-	uint64_t told;       /* hash of the last status */
 };
 
 struct task {
@@ -62,14 +56,6 @@ struct task {
 
 static void advance(struct network_actor *actor);
 
-static struct network_actor *find(struct agent *agent, const char *uid)
-{
-	struct network_actor *actor;
-
-	HASH_FIND_STR(agent->network_actors, uid, actor);
-	return actor;
-}
-
 static void on_retry(void *data)
 {
 	advance(data);
@@ -85,33 +71,26 @@ static void on_reread(void *data)
 	advance(actor);
 }
 
-static struct network_actor *find_or_new(struct agent *agent, const char *uid)
+static void init(struct actor *base)
 {
-	struct network_actor *actor = find(agent, uid);
+	struct network_actor *actor = (struct network_actor *) base;
 
-	if (actor)
-		return actor;
-	actor = mem_new0(struct network_actor);
-	actor->agent = agent;
-	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
 	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
 	/* An agent of before may have died before it had the leases read again. */
 	actor->servers[NETWORK_LEASES].old = true;
 	actor->reread = (struct retry){ .fire = on_reread, .data = actor };
-	HASH_ADD_STR(agent->network_actors, uid, actor);
-	return actor;
 }
 
-static void actor_free(struct network_actor *actor)
+static void release(struct actor *base)
 {
-	HASH_DEL(actor->agent->network_actors, actor);
+	struct network_actor *actor = (struct network_actor *) base;
+
 	retry_stop(&actor->retry);
 	retry_stop(&actor->reread);
 	network_free(actor->want);
 	for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
 		strv_free(actor->servers[i].argv);
 	free(actor->error);
-	free(actor);
 }
 
 static bool wanted(const struct network_actor *actor)
@@ -155,7 +134,7 @@ static void fill_args(const struct network *network, struct network_args *ret)
 enum plan_need network_need(struct agent *agent, const char *uid, struct network_args *ret,
 			    const char **ret_error)
 {
-	struct network_actor *actor = find(agent, uid);
+	struct network_actor *actor = actors_find(agent, ACTOR_NETWORK, uid);
 
 	if (!actor || !wanted(actor))
 		return PLAN_NEED_WAIT;
@@ -177,7 +156,8 @@ enum plan_need network_need(struct agent *agent, const char *uid, struct network
 
 static void tell(struct network_actor *actor)
 {
-	struct network_status status = { .generation = actor->generation, .error = actor->error };
+	struct network_status status = { .generation = actor->base.generation,
+					 .error = actor->error };
 
 	if (!actor->want)
 		return;
@@ -190,11 +170,7 @@ static void tell(struct network_actor *actor)
 	else
 		status.state = actor->made && wanted(actor) ? NETWORK_READY : NETWORK_PENDING;
 	AUTO(json_decref) json_t *json = network_status_encode(&status);
-	uint64_t hash = agent_hash(json);
-	if (hash == actor->told || !link_connected(actor->agent->link))
-		return;
-	actor->told = hash;
-	link_send_status(actor->agent->link, "network", actor->uid, json);
+	actors_tell_status(&actor->base, json);
 }
 
 /* True when its servers are as they should be, running or not. */
@@ -205,13 +181,13 @@ static bool advance_servers(struct network_actor *actor, struct keeper_client *k
 	for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++) {
 		struct network_server *server = &actor->servers[i];
 		struct error err = {};
-		int r = network_server_advance(server, actor->agent, keeper, actor->uid, i,
-					       wanted(actor) && server->argv,
+		int r = network_server_advance(server, actor->base.agent, keeper, actor->base.uid,
+					       i, wanted(actor) && server->argv,
 					       !retry_waiting(&actor->retry), &err);
 
 		if (r < 0) {
-			log_error("network %s: %s", actor->uid, err.msg);
-			retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS,
+			log_error("network %s: %s", actor->base.uid, err.msg);
+			retry_later(&actor->retry, actor->base.agent->event, RETRY_FIRST_MS,
 				    RETRY_MAX_MS);
 		}
 		all = all && r > 0;
@@ -230,7 +206,7 @@ static bool has_servers(const struct network_actor *actor)
 /* An interface of the node is given away as a folder of it is: by its policy. */
 static int check_policy(const struct task *task, struct error *err)
 {
-	const struct agent_options *options = task->actor->agent->options;
+	const struct agent_options *options = task->actor->base.agent->options;
 	AUTO(free)
 	char *path = options->policy ? mem_strdup(options->policy)
 				     : mem_printf("%s/policy.json", options->state);
@@ -292,7 +268,7 @@ static void take_made(struct network_actor *actor, struct task *task)
 	actor->mtu = task->status.mtu;
 	actor->uplink = task->status.uplink;
 	if (actor->broken)
-		instance_actors_reattach(actor->agent, actor->uid);
+		instance_actors_reattach(actor->base.agent, actor->base.uid);
 	actor->broken = false;
 	mem_replace(&actor->error, NULL);
 	memcpy(actor->bridge, task->status.bridge, sizeof(actor->bridge));
@@ -308,13 +284,14 @@ static void done(void *data)
 	actor->busy = false;
 	if (task->result < 0) {
 		if (!actor->error || strcmp(actor->error, task->err.msg) != 0)
-			log_error("network %s: %s", actor->uid, task->err.msg);
+			log_error("network %s: %s", actor->base.uid, task->err.msg);
 		mem_replace(&actor->error, task->err.msg);
 		actor->broken = true;
 		/* Also a failure may pass: a full table, a module that is loaded later. */
-		retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS * 50, RETRY_MAX_MS);
+		retry_later(&actor->retry, actor->base.agent->event, RETRY_FIRST_MS * 50,
+			    RETRY_MAX_MS);
 		if (wanted(actor))
-			actor->generation = actor->want->meta.generation;
+			actor->base.generation = actor->want->meta.generation;
 	} else if (task->remove) {
 		actor->removed = true;
 	} else {
@@ -329,8 +306,8 @@ static void done(void *data)
 	strv_free(task->tunnel.peers);
 	free(task->project);
 	free(task);
-	agent_wake_instances(actor->agent);
-	balancer_actors_wake(actor->agent, actor->uid);
+	agent_wake_instances(actor->base.agent);
+	balancer_actors_wake(actor->base.agent, actor->base.uid);
 	advance(actor);
 }
 
@@ -352,28 +329,28 @@ static void submit(struct network_actor *actor, bool removal)
 	struct task *task = mem_new0(struct task);
 
 	task->actor = actor;
-	task->net = actor->agent->net;
+	task->net = actor->base.agent->net;
 	task->remove = removal;
 	if (removal)
-		memcpy(task->args.uid, actor->uid, sizeof(actor->uid));
+		memcpy(task->args.uid, actor->base.uid, sizeof(actor->base.uid));
 	else
 		copy_wanted(actor->want, task);
 	actor->busy = true;
 	actor->removed = false;
-	pool_submit(actor->agent->pool, work, done, task);
+	pool_submit(actor->base.agent->pool, work, done, task);
 }
 
 static void advance(struct network_actor *actor)
 {
-	struct keeper_client *keeper = agent_keeper(actor->agent);
-	bool known = actor->want || actor->agent->complete;
+	struct keeper_client *keeper = agent_keeper(actor->base.agent);
+	bool known = actor->want || actor->base.agent->complete;
 
 	if (actor->busy || !keeper || !known)
 		return;
 	if (!actor->made && !actor->removed && !retry_waiting(&actor->retry) && wanted(actor)) {
 		submit(actor, false);
 	} else if (advance_servers(actor, keeper) && wanted(actor) && actor->made) {
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	} else if (!wanted(actor) && !has_servers(actor)) {
 		if (!actor->removed && !retry_waiting(&actor->retry)) {
 			actor->made = false;
@@ -381,13 +358,13 @@ static void advance(struct network_actor *actor)
 		}
 	}
 	if (actor->removed && actor->want)
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	tell(actor);
 	if (actor->removed && !actor->busy)
-		actor_free(actor);
+		actors_remove(&actor->base);
 }
 
-void network_actor_assign(struct agent *agent, const json_t *resource)
+static void assign(struct agent *agent, const json_t *resource)
 {
 	struct network *network = NULL;
 	struct error err = {};
@@ -396,12 +373,11 @@ void network_actor_assign(struct agent *agent, const json_t *resource)
 		log_error("brumed assigned a network that is not understood: %s", err.msg);
 		return;
 	}
-	struct network_actor *actor = find_or_new(agent, network->meta.uid);
-	bool same = actor->want && actor->want->meta.generation == network->meta.generation &&
-		    !actor->want->meta.deleted_ms == !network->meta.deleted_ms;
+	struct network_actor *actor = actors_need(agent, ACTOR_NETWORK, network->meta.uid);
+	bool same = actors_same_wish(actor->want ? &actor->want->meta : NULL, &network->meta);
 	network_free(actor->want);
 	actor->want = network;
-	actor->session = agent->session;
+	actor->base.session = agent->session;
 	if (!same) {
 		actor->made = false;
 		mem_replace(&actor->error, NULL);
@@ -410,51 +386,22 @@ void network_actor_assign(struct agent *agent, const json_t *resource)
 	advance(actor);
 }
 
-static void unwant(struct network_actor *actor)
+static void unwant(struct actor *base)
 {
+	struct network_actor *actor = (struct network_actor *) base;
+
 	network_free(actor->want);
 	actor->want = NULL;
 	retry_stop(&actor->retry);
 	advance(actor);
 }
 
-void network_actor_forget(struct agent *agent, const char *uid)
-{
-	struct network_actor *actor = find(agent, uid);
-
-	if (actor)
-		unwant(actor);
-}
-
 void network_ports_changed(struct agent *agent, const char *uid)
 {
-	struct network_actor *actor = find(agent, uid);
+	struct network_actor *actor = actors_find(agent, ACTOR_NETWORK, uid);
 
 	if (actor && wanted(actor) && actor->want->spec.dhcp && !retry_waiting(&actor->reread))
 		retry_in(&actor->reread, agent->event, REREAD_MS);
-}
-
-void network_actor_found(struct agent *agent, const char *uid)
-{
-	if (strlen(uid) < UID_SIZE)
-		find_or_new(agent, uid);
-}
-
-void network_actors_complete(struct agent *agent)
-{
-	struct network_actor *actor, *next;
-
-	HASH_ITER(hh, agent->network_actors, actor, next)
-	if (actor->session != agent->session)
-		unwant(actor);
-}
-
-void network_actors_tell(struct agent *agent)
-{
-	struct network_actor *actor, *next;
-
-	HASH_ITER(hh, agent->network_actors, actor, next)
-	actor->told = 0;
 }
 
 /* Whether what the network depends on is not any more what it was when it was looked at. */
@@ -481,7 +428,7 @@ void network_actors_link_changed(struct agent *agent, const struct link *link, b
 {
 	struct network_actor *actor, *next;
 
-	HASH_ITER(hh, agent->network_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_NETWORK, actor, next)
 	{
 		if (!wanted(actor) || !is_affected(actor, link, gone))
 			continue;
@@ -495,11 +442,11 @@ void network_actors_link_changed(struct agent *agent, const struct link *link, b
 
 void network_actor_keeper_event(struct agent *agent, const struct keeper_msg *msg)
 {
-	struct network_actor *actor = find_or_new(agent, msg->job + 2);
+	struct network_actor *actor = actors_need(agent, ACTOR_NETWORK, msg->job + 2);
 
 	if (network_server_keeper_event(&actor->servers[network_server_kind_of(msg)], msg) &&
 	    wanted(actor)) {
-		log_warning("network %s: dnsmasq ended (%s %d), starting it again", actor->uid,
+		log_warning("network %s: dnsmasq ended (%s %d), starting it again", actor->base.uid,
 			    msg->exit_kind == KEEPER_EXIT_SIGNAL ? "signal" : "code",
 			    msg->exit_value);
 		retry_later(&actor->retry, agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
@@ -511,7 +458,7 @@ void network_actors_keeper_listed(struct agent *agent)
 {
 	struct network_actor *actor, *next;
 
-	HASH_ITER(hh, agent->network_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_NETWORK, actor, next)
 	{
 		for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
 			if (!actor->servers[i].listed)
@@ -524,27 +471,16 @@ void network_actors_keeper_lost(struct agent *agent)
 {
 	struct network_actor *actor, *next;
 
-	HASH_ITER(hh, agent->network_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_NETWORK, actor, next)
 	{
 		for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
 			actor->servers[i].listed = actor->servers[i].killed = false;
 	}
 }
 
-char **network_actors_list(struct agent *agent)
-{
-	struct network_actor *actor, *next;
-	char **list = mem_new0(char *);
-
-	HASH_ITER(hh, agent->network_actors, actor, next)
-	strv_append(&list, actor->uid);
-	return list;
-}
-
-void network_actors_free(struct agent *agent)
-{
-	struct network_actor *actor, *next;
-
-	HASH_ITER(hh, agent->network_actors, actor, next)
-	actor_free(actor);
-}
+const struct actor_ops network_actor_ops = { .kind = "network",
+					     .size = sizeof(struct network_actor),
+					     .init = init,
+					     .assign = assign,
+					     .unwant = unwant,
+					     .done = release };

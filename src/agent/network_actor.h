@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/actors.h"
 #include "agent/plan.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -17,6 +18,8 @@
 struct agent;
 struct keeper_msg;
 struct link;
+
+extern const struct actor_ops network_actor_ops;
 
 enum { NETWORK_DOMAIN_SIZE = 254, NETWORK_WORD_SIZE = 16, NETWORK_PROJECT_SIZE = 64 };
 
@@ -34,18 +37,6 @@ struct network_args {
 	bool named;   /* the gateway is the node, which knows names */
 	uint32_t mtu; /* of its ports; while it is being made: that was asked for */
 };
-
-void network_actor_assign(struct agent *agent, const json_t *resource);
-void network_actor_forget(struct agent *agent, const char *uid);
-
-/* A network that exists without having been assigned: it is removed unless somebody wants it. */
-void network_actor_found(struct agent *agent, const char *uid);
-
-/* All of an earlier session that were not named in this one are garbage. */
-void network_actors_complete(struct agent *agent);
-
-/* The link is back: tell every status again. */
-void network_actors_tell(struct agent *agent);
 
 /*
  * An interface of the node has changed, or is `gone`; NULL: any may have.  Networks that depend on
@@ -66,8 +57,3 @@ enum plan_need network_need(struct agent *agent, const char *uid, struct network
 
 /* A port has left the network, or is another: who gives leases starts anew, soon. */
 void network_ports_changed(struct agent *agent, const char *uid);
-
-/* The uids that are there or wanted, as a strv. */
-char **network_actors_list(struct agent *agent);
-
-void network_actors_free(struct agent *agent);

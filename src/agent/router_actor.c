@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <uthash.h>
 
+#include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/network_actor.h"
 #include "agent/retry.h"
@@ -13,19 +13,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
-#include "base/strv.h"
 #include "model/router.h"
 #include "net/router.h"
 
 enum { RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 60000, DRAIN_BYTES = 16384 };
 
 struct router_actor {
-	UT_hash_handle hh;
-	struct agent *agent;
-	char uid[UID_SIZE];
+	struct actor base;
 	struct router *want; /* NULL: nobody wants it */
-	uint32_t session;    /* in which it was named last */
-	uint64_t generation; /* carried out */
 	bool made;           /* as `want` says */
 	bool busy;           /* a step is on a worker */
 	bool again;          /* something was changed meanwhile */
@@ -34,7 +29,6 @@ struct router_actor {
 	uint32_t mtus[ROUTER_NETWORKS_MAX]; /* of its networks when it was made */
 	sd_event_source *rules, *links;     /* changes in its namespace */
 	struct retry retry;
-	uint64_t told; /* hash of the last status */
 };
 
 struct task {
@@ -51,31 +45,16 @@ struct task {
 
 static void advance(struct router_actor *actor);
 
-static struct router_actor *find(struct agent *agent, const char *uid)
-{
-	struct router_actor *actor;
-
-	HASH_FIND_STR(agent->router_actors, uid, actor);
-	return actor;
-}
-
 static void on_retry(void *data)
 {
 	advance(data);
 }
 
-static struct router_actor *find_or_new(struct agent *agent, const char *uid)
+static void init(struct actor *base)
 {
-	struct router_actor *actor = find(agent, uid);
+	struct router_actor *actor = (struct router_actor *) base;
 
-	if (actor)
-		return actor;
-	actor = mem_new0(struct router_actor);
-	actor->agent = agent;
-	snprintf(actor->uid, sizeof(actor->uid), "%s", uid);
 	actor->retry = (struct retry){ .fire = on_retry, .data = actor };
-	HASH_ADD_STR(agent->router_actors, uid, actor);
-	return actor;
 }
 
 static void stop_watching(struct router_actor *actor)
@@ -85,14 +64,14 @@ static void stop_watching(struct router_actor *actor)
 	actor->rules = actor->links = NULL;
 }
 
-static void actor_free(struct router_actor *actor)
+static void release(struct actor *base)
 {
-	HASH_DEL(actor->agent->router_actors, actor);
+	struct router_actor *actor = (struct router_actor *) base;
+
 	retry_stop(&actor->retry);
 	stop_watching(actor);
 	router_free(actor->want);
 	free(actor->error);
-	free(actor);
 }
 
 static bool wanted(const struct router_actor *actor)
@@ -102,7 +81,8 @@ static bool wanted(const struct router_actor *actor)
 
 static void tell(struct router_actor *actor)
 {
-	struct router_status status = { .generation = actor->generation, .error = actor->error };
+	struct router_status status = { .generation = actor->base.generation,
+					.error = actor->error };
 
 	if (!actor->want)
 		return;
@@ -113,11 +93,7 @@ static void tell(struct router_actor *actor)
 	else
 		status.state = actor->made && wanted(actor) ? ROUTER_READY : ROUTER_PENDING;
 	AUTO(json_decref) json_t *json = router_status_encode(&status);
-	uint64_t hash = agent_hash(json);
-	if (hash == actor->told || !link_connected(actor->agent->link))
-		return;
-	actor->told = hash;
-	link_send_status(actor->agent->link, "router", actor->uid, json);
+	actors_tell_status(&actor->base, json);
 }
 
 /* ---- on a worker */
@@ -251,10 +227,10 @@ static void watch(struct router_actor *actor, struct task *task)
 	if (task->rules_fd < 0)
 		return;
 	stop_watching(actor);
-	if (sd_event_add_io(actor->agent->event, &actor->rules, task->rules_fd, EPOLLIN, on_change,
-			    actor) < 0 ||
-	    sd_event_add_io(actor->agent->event, &actor->links, task->links_fd, EPOLLIN, on_change,
-			    actor) < 0) {
+	if (sd_event_add_io(actor->base.agent->event, &actor->rules, task->rules_fd, EPOLLIN,
+			    on_change, actor) < 0 ||
+	    sd_event_add_io(actor->base.agent->event, &actor->links, task->links_fd, EPOLLIN,
+			    on_change, actor) < 0) {
 		stop_watching(actor);
 		return;
 	}
@@ -267,9 +243,9 @@ static void watch(struct router_actor *actor, struct task *task)
 static void take_failure(struct router_actor *actor, const struct task *task)
 {
 	mem_replace(&actor->error, task->err.msg);
-	log_error("router %s: %s", actor->uid, task->err.msg);
+	log_error("router %s: %s", actor->base.uid, task->err.msg);
 	/* Also a failure may pass: a port of the node that somebody gives up. */
-	retry_later(&actor->retry, actor->agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
+	retry_later(&actor->retry, actor->base.agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
 	actor->made = false;
 }
 
@@ -298,7 +274,7 @@ static void done(void *data)
 	else if (present && wanted(actor))
 		take_made(actor, task);
 	if (wanted(actor) && present)
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	fd_close(task->rules_fd);
 	fd_close(task->links_fd);
 	router_free(task->router);
@@ -314,7 +290,7 @@ static bool look_at_networks(struct router_actor *actor, struct network_args *ar
 	for (size_t i = 0; i < spec->network_count; i++) {
 		const char *error = NULL;
 		enum plan_need need =
-			network_need(actor->agent, spec->networks[i].uid, &args[i], &error);
+			network_need(actor->base.agent, spec->networks[i].uid, &args[i], &error);
 
 		/* What is made goes on. */
 		if (need == PLAN_NEED_FAILED && !actor->made) {
@@ -323,7 +299,7 @@ static bool look_at_networks(struct router_actor *actor, struct network_args *ar
 						error ? error : "has failed");
 
 			mem_replace(&actor->error, text);
-			actor->generation = actor->want->meta.generation;
+			actor->base.generation = actor->want->meta.generation;
 		}
 		if (need != PLAN_NEED_READY)
 			return false;
@@ -347,10 +323,10 @@ static void submit(struct router_actor *actor, const struct network_args *networ
 	struct task *task = mem_new0(struct task);
 
 	task->actor = actor;
-	task->net = actor->agent->net;
+	task->net = actor->base.agent->net;
 	task->rules_fd = task->links_fd = -1;
 	task->watch = !actor->rules;
-	memcpy(task->uid, actor->uid, sizeof(task->uid));
+	memcpy(task->uid, actor->base.uid, sizeof(task->uid));
 	if (networks) {
 		task->router = copy_wanted(actor->want);
 		memcpy(task->networks, networks, sizeof(task->networks));
@@ -358,7 +334,7 @@ static void submit(struct router_actor *actor, const struct network_args *networ
 	actor->busy = true;
 	actor->again = false;
 	actor->removed = false;
-	pool_submit(actor->agent->pool, work, done, task);
+	pool_submit(actor->base.agent->pool, work, done, task);
 }
 
 static bool is_stale(const struct router_actor *actor, const struct network_args *networks)
@@ -383,7 +359,7 @@ static void advance_wanted(struct router_actor *actor)
 
 static void advance(struct router_actor *actor)
 {
-	bool known = actor->want || actor->agent->complete;
+	bool known = actor->want || actor->base.agent->complete;
 
 	if (actor->busy || !known)
 		return;
@@ -396,15 +372,15 @@ static void advance(struct router_actor *actor)
 		submit(actor, NULL);
 	}
 	if (actor->removed && actor->want)
-		actor->generation = actor->want->meta.generation;
+		actor->base.generation = actor->want->meta.generation;
 	tell(actor);
 	if (actor->removed && !actor->busy)
-		actor_free(actor);
+		actors_remove(&actor->base);
 }
 
 /* ---- what comes from outside */
 
-void router_actor_assign(struct agent *agent, const json_t *resource)
+static void assign(struct agent *agent, const json_t *resource)
 {
 	struct router *router = NULL;
 	struct error err = {};
@@ -413,12 +389,11 @@ void router_actor_assign(struct agent *agent, const json_t *resource)
 		log_error("brumed assigned a router that is not understood: %s", err.msg);
 		return;
 	}
-	struct router_actor *actor = find_or_new(agent, router->meta.uid);
-	bool same = actor->want && actor->want->meta.generation == router->meta.generation &&
-		    !actor->want->meta.deleted_ms == !router->meta.deleted_ms;
+	struct router_actor *actor = actors_need(agent, ACTOR_ROUTER, router->meta.uid);
+	bool same = actors_same_wish(actor->want ? &actor->want->meta : NULL, &router->meta);
 	router_free(actor->want);
 	actor->want = router;
-	actor->session = agent->session;
+	actor->base.session = agent->session;
 	if (!same) {
 		actor->made = false;
 		mem_replace(&actor->error, NULL);
@@ -430,9 +405,10 @@ void router_actor_assign(struct agent *agent, const json_t *resource)
 		agent_wake_instances(agent);
 }
 
-static void unwant(struct router_actor *actor)
+static void unwant(struct actor *base)
 {
-	struct agent *agent = actor->agent;
+	struct router_actor *actor = (struct router_actor *) base;
+	struct agent *agent = actor->base.agent;
 
 	router_free(actor->want);
 	actor->want = NULL;
@@ -441,42 +417,11 @@ static void unwant(struct router_actor *actor)
 	agent_wake_instances(agent);
 }
 
-void router_actor_forget(struct agent *agent, const char *uid)
-{
-	struct router_actor *actor = find(agent, uid);
-
-	if (actor)
-		unwant(actor);
-}
-
-void router_actor_found(struct agent *agent, const char *uid)
-{
-	if (strlen(uid) < UID_SIZE)
-		find_or_new(agent, uid);
-}
-
-void router_actors_complete(struct agent *agent)
-{
-	struct router_actor *actor, *next;
-
-	HASH_ITER(hh, agent->router_actors, actor, next)
-	if (actor->session != agent->session)
-		unwant(actor);
-}
-
-void router_actors_tell(struct agent *agent)
-{
-	struct router_actor *actor, *next;
-
-	HASH_ITER(hh, agent->router_actors, actor, next)
-	actor->told = 0;
-}
-
 void router_actors_wake(struct agent *agent)
 {
 	struct router_actor *actor, *next;
 
-	HASH_ITER(hh, agent->router_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_ROUTER, actor, next)
 	advance(actor);
 }
 
@@ -497,7 +442,7 @@ void router_actor_gateway(struct agent *agent, const char *network_uid, const st
 	struct router_actor *actor, *next;
 
 	ret4[0] = ret6[0] = '\0';
-	HASH_ITER(hh, agent->router_actors, actor, next)
+	ACTORS_EACH(agent, ACTOR_ROUTER, actor, next)
 	{
 		const struct router_network *joined =
 			wanted(actor) ? router_find_network(&actor->want->spec, network_uid) : NULL;
@@ -509,20 +454,9 @@ void router_actor_gateway(struct agent *agent, const char *network_uid, const st
 	}
 }
 
-char **router_actors_list(struct agent *agent)
-{
-	struct router_actor *actor, *next;
-	char **list = mem_new0(char *);
-
-	HASH_ITER(hh, agent->router_actors, actor, next)
-	strv_append(&list, actor->uid);
-	return list;
-}
-
-void router_actors_free(struct agent *agent)
-{
-	struct router_actor *actor, *next;
-
-	HASH_ITER(hh, agent->router_actors, actor, next)
-	actor_free(actor);
-}
+const struct actor_ops router_actor_ops = { .kind = "router",
+					    .size = sizeof(struct router_actor),
+					    .init = init,
+					    .assign = assign,
+					    .unwant = unwant,
+					    .done = release };
