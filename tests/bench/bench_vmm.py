@@ -103,6 +103,18 @@ class Run:
         self.process.stdout.close()
 
 
+def again(bench, once, attempts=3):
+    """What `once` returns.  A machine that ends on its own is told of and made anew: under a KVM that is
+    itself emulated that happens to either side now and then."""
+    for number in range(1, attempts + 1):
+        try:
+            return once()
+        except RuntimeError as why:
+            if number == attempts:
+                raise
+            bench.note(f"once more: {str(why).strip()}")
+
+
 def tasks(pid):
     """[(state, run time in ns)] of each thread."""
     found = []
@@ -228,6 +240,15 @@ def measure_start(bench, devices, kernel, name, memory=f"{GUEST_MIB}M"):
 
 # ---- with one ----
 
+def boot(words):
+    """(seconds until its user space speaks, the exits until then)"""
+    run = Run(words)
+    try:
+        return run.wait_for("!"), run.exits()
+    finally:
+        run.end()
+
+
 def boots(bench, what, cpus, kernel, initrd, steps, sides, devices, rounds):
     """Boots all sides in turns; {side: (seconds, exits, all counters of the last)}, medians."""
     found = {side: ([], [], {}) for side in sides}
@@ -241,14 +262,10 @@ def boots(bench, what, cpus, kernel, initrd, steps, sides, devices, rounds):
                 words = qemu(devices, kernel, initrd, append, "-smp", cpus,
                              options=",x-option-roms=off,pit=off,pic=off,rtc=off"
                              if side.endswith("tuned") else "")
-            run = Run(words)
-            try:
-                found[side][0].append(run.wait_for("!"))
-                counters = run.exits()
-                found[side][1].append(counters["exits"])
-                found[side][2].update(counters)
-            finally:
-                run.end()
+            seconds, counters = again(bench, lambda words=words: boot(words))
+            found[side][0].append(seconds)
+            found[side][1].append(counters["exits"])
+            found[side][2].update(counters)
     for side, (times, exits, counters) in found.items():
         top = sorted(((value, key) for key, value in counters.items() if value > 50), reverse=True)
         bench.note(f"{what}, {side}: {statistics.median(times):.2f} s, {statistics.median(exits):.0f} "
@@ -258,7 +275,8 @@ def boots(bench, what, cpus, kernel, initrd, steps, sides, devices, rounds):
 
 
 def measure_boots(bench, devices, kernel, initrd):
-    for cpus in (1, 4):
+    # QEMU does not survive it when its machine has more than the server (an emulated KVM again).
+    for cpus in sorted({1, min(4, os.cpu_count())}):
         rounds = 5 if cpus == 1 else 3
         sides = ["brume-vmm", "QEMU microvm"]
         if cpus == 1:
@@ -281,8 +299,9 @@ def measure_boots(bench, devices, kernel, initrd):
         bench.row(f"VM exits until then, {what}", ours[1], theirs[1], 0.5, "QEMU microvm", "", 1)
 
 
-def traffic(bench, run, seconds):
-    """The numbers of one machine: reads, MB/s out of it and into it."""
+def traffic(bench, words, seconds):
+    """The numbers of one machine: reads, MB/s out of it and into it, and its own memory after that."""
+    run = Run(words)
     driver = bench.build / "tests/vm-guest-driver"
     sink = subprocess.Popen([driver, "sink=5001"], stdout=subprocess.DEVNULL)
     try:
@@ -294,8 +313,10 @@ def traffic(bench, run, seconds):
         run.wait_for("received")
         return {"reads": float(re.search(r"read (\d+)", run.text)[1]),
                 "out": float(re.search(r"sent (\d+)", run.text)[1]),
-                "in": float(re.search(r"sent (\d+)", into)[1])}
+                "in": float(re.search(r"sent (\d+)", into)[1]),
+                "kib": own_pss_kib(run.process.pid, GUEST_MIB)}
     finally:
+        run.end()
         sink.kill()
         sink.wait()
 
@@ -305,7 +326,7 @@ def measure_devices(bench, devices, kernel, initrd):
     steps = (f"ready modules net={GUEST_ADDRESS} read=8,{seconds} send={HOST_ADDRESS},5001,{seconds} "
              "sink=5002 wait")
     sides = ["brume-vmm", "QEMU microvm", "QEMU microvm, PCI"]
-    found, size = {side: [] for side in sides}, 0
+    found = {side: [] for side in sides}
     for number in range(bench.rounds(3)):
         for side in sides if number % 2 == 0 else reversed(sides):
             append = f"{APPEND} -- {steps}"
@@ -315,17 +336,13 @@ def measure_devices(bench, devices, kernel, initrd):
                 words = qemu(devices, kernel, initrd, append)
             else:
                 words = qemu(devices, kernel, initrd, append, options=",pcie=on", transport="pci")
-            run = Run(words)
-            try:
-                found[side].append(traffic(bench, run, seconds))
-                if side == "brume-vmm":
-                    size = own_pss_kib(run.process.pid, GUEST_MIB)
-                elif side == "QEMU microvm" and number == 0:
-                    bench.note(f"QEMU beyond its guest's memory: "
-                               f"{own_pss_kib(run.process.pid, GUEST_MIB) / 1024:.1f} MB")
-            finally:
-                run.end()
-    bench.bound("memory beyond the guest's, after traffic on all devices", size / 1024, 3, "MB")
+            found[side].append(again(bench, lambda words=words: traffic(bench, words, seconds)))
+    for side in ("brume-vmm", "QEMU microvm"):
+        mib = statistics.median(row["kib"] for row in found[side]) / 1024
+        if side == "brume-vmm":
+            bench.bound("memory beyond the guest's, after traffic on all devices", mib, 3, "MB")
+        else:
+            bench.note(f"QEMU beyond its guest's memory: {mib:.1f} MB")
     names = {"reads": ("virtio-blk, random reads of 4 KiB, 8 at a time", "/s"),
              "out": ("virtio-net, TCP out of the guest", "MB/s"),
              "in": ("virtio-net, TCP into the guest", "MB/s")}
