@@ -47,6 +47,9 @@ int instance_processes(struct request *req, struct error *err);
 /* usage.c */
 int usage_show(struct request *req, struct error *err);
 
+/* trace.c */
+int instance_trace(struct request *req, struct error *err);
+
 /* files.c */
 int instance_file_stat(struct request *req, struct error *err);
 int instance_files_get(struct request *req, struct error *err);

@@ -17,6 +17,7 @@ static const struct route routes[] = {
 	{ "POST", "/1.0/instances/{name}/ports", NULL, ROUTE_PLAIN, instance_port_attach },
 	{ "DELETE", "/1.0/instances/{name}/ports/{network}", NULL, ROUTE_PLAIN,
 	  instance_port_detach },
+	{ "POST", "/1.0/instances/{name}/trace", NULL, ROUTE_PLAIN, instance_trace },
 	{ "GET", "/1.0/instances/{name}/exec", NULL, ROUTE_WEBSOCKET, instance_exec },
 	{ "GET", "/1.0/instances/{name}/attach", "stdin wait width height tail cursor cursors",
 	  ROUTE_WEBSOCKET, instance_attach },

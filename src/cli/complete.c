@@ -17,6 +17,7 @@
 #include "model/health.h"
 #include "model/network_driver.h"
 #include "model/run_options.h"
+#include "model/trace_request.h"
 
 /* Where the command line stands at the word to complete. */
 struct complete_place {
@@ -150,6 +151,9 @@ static void complete_offer_kind(struct cli *cli, enum completion completion, con
 		break;
 	case COMPLETE_MODE:
 		complete_offer_list(cli, macvlan_mode_names, begin);
+		break;
+	case COMPLETE_PROTOCOL:
+		complete_offer_list(cli, trace_protocol_names, begin);
 		break;
 	case COMPLETE_FILE:
 		fputs("@files\n", cli->out);

@@ -61,7 +61,7 @@ extern const struct verb verb_network_create, verb_network_list, verb_network_in
 extern const struct verb verb_network_delete, verb_network_attach, verb_network_detach,
 	verb_network_peer;
 extern const struct verb verb_balancer, verb_group;
-extern const struct verb verb_network_limit, verb_network_usage;
+extern const struct verb verb_network_limit, verb_network_usage, verb_network_trace;
 extern const struct verb verb_router_create, verb_router_list, verb_router_show, verb_router_delete;
 extern const struct verb verb_router_attach, verb_router_detach, verb_router_route;
 extern const struct verb verb_router_floating, verb_router_forward;

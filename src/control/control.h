@@ -24,6 +24,7 @@
 #include "model/event.h"
 #include "model/meta.h"
 #include "model/request.h"
+#include "model/trace.h"
 
 struct clock;
 struct control;
@@ -99,6 +100,13 @@ struct control_location {
 /* -ENOENT when it is not there, -ENOTCONN when its node is offline. */
 int control_locate(struct control *control, enum kind kind, const char *project, const char *name,
 		   struct control_location *ret, struct error *err);
+
+/*
+ * The way of a packet from an instance (model/trace.h); everything of it is in *ret, which
+ * trace_done() frees.  -ENOENT, -EINVAL, -ENOTCONN.
+ */
+int control_trace(struct control *control, const char *project, const char *instance,
+		  const struct trace_request *request, struct trace *ret, struct error *err);
 
 /* ---- requests: answered when they are on disk --------------------------------------------------
  */
