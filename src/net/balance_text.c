@@ -45,7 +45,8 @@ static const struct {
  *
  * They come before published ports (dstnat - 1): an exact address is meant before all of them.
  * 127.0.0.0/8 and the like are left out in prerouting for the reasons that published ports have
- * (rules_text.c).  A balancer's own address is reached from its network, from the node, and from
+ * (rules_text.c), and so are frames of isolated networks: those have a conntrack zone, nobody else
+ * has.  A balancer's own address is reached from its network, from the node, and from
  * outside when the network is routed; from other networks it is not, as an instance is not.  %s is
  * how the names of our bridges begin.
  *
@@ -57,6 +58,7 @@ static const struct {
 	const char *chain, *rule; /* no rule: the chain begins */
 } lines[] = {
 	{ false, "prerouting", "{ type nat hook prerouting priority dstnat - 1; policy accept; }" },
+	{ false, "prerouting", "ct zone != 0 return" },
 	{ false, "prerouting", "ip daddr 127.0.0.0/8 return" },
 	{ true, "prerouting", "ip6 daddr { ::1, fe80::/10 } return" },
 	{ false, "prerouting", "iifname . ip daddr . meta l4proto . th dport vmap @vip4" },
