@@ -5,6 +5,7 @@
 #include <utlist.h>
 
 #include "agent/retry.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,7 +15,9 @@
 enum {
 	RETRY_FIRST_MS = 50,
 	RETRY_MAX_MS = 1000,
-	NUDGE_MS = 1000,
+	PORT_PAUSE_MS = 1000, /* a guest takes a port for closed that is closed for half of that */
+	ANSWER_FIRST_MS = 2000,
+	ANSWER_MAX_MS = 32 * 1000,
 	BREACHES_MIN = 2,
 	BREACH_MAX = 200
 };
@@ -48,7 +51,8 @@ struct guest {
 	void *data;
 	struct attempt *attempt;
 	struct guest_link *link;
-	struct retry retry, nudge;
+	struct retry retry, answer;
+	uint32_t answer_ms; /* on a port, how long it may take to answer our hello */
 	struct guest_request *requests;
 	bool up;
 	unsigned int breaches; /* of the protocol; counted up to BREACHES_MIN */
@@ -254,6 +258,12 @@ void guest_tell(struct guest *guest, const json_t *arguments)
 
 /* ---- the connection ---- */
 
+/* One that outlives its connections: guest_link.h. */
+static bool has_port(const struct guest *guest)
+{
+	return guest->backend == MACHINE_QEMU;
+}
+
 static void connect_later(struct guest *guest)
 {
 	retry_later(&guest->retry, guest->event, RETRY_FIRST_MS, RETRY_MAX_MS);
@@ -266,7 +276,8 @@ static void on_told(void *data)
 	/* Who says hello and then what is none of the protocol does not get us back at once. */
 	if (guest->breaches == 0)
 		retry_reset(&guest->retry);
-	retry_stop(&guest->nudge);
+	retry_stop(&guest->answer);
+	guest->answer_ms = ANSWER_FIRST_MS;
 	guest->up = guest_link_state(guest->link) != GUEST_BOOTING;
 	/* Last: it may end the guest. */
 	begin_requests(guest);
@@ -292,14 +303,29 @@ static void on_lost(void *data, const struct error *why)
 	struct guest *guest = data;
 
 	log_debug("guest: %s", why->msg);
-	retry_stop(&guest->nudge);
+	retry_stop(&guest->answer);
 	if (guest_link_broken(guest->link) && guest->breaches < BREACHES_MIN &&
 	    ++guest->breaches == BREACHES_MIN)
 		guest->breach = breach_text(why->msg);
 	guest_link_free(guest->link);
 	guest->link = NULL;
-	connect_later(guest);
+	/* On a port it must have seen the end, or it takes the next one for the same. */
+	if (has_port(guest))
+		retry_in(&guest->retry, guest->event, PORT_PAUSE_MS);
+	else
+		connect_later(guest);
 	guest->ops->told(guest->data);
+}
+
+/* A slow one gets more time with each attempt, or it would be cut short again and again. */
+static void on_silence(void *data)
+{
+	struct guest *guest = data;
+
+	if (guest->answer_ms < ANSWER_MAX_MS)
+		guest->answer_ms *= 2;
+	if (guest->link)
+		guest_link_give_up(guest->link);
 }
 
 static void attempt_free(struct attempt *attempt)
@@ -316,6 +342,15 @@ static void work(void *data)
 	attempt->fd = machine_connect_guest(attempt->backend, attempt->run_dir, &attempt->err);
 }
 
+/* Never 0; a JSON number has room for it. */
+static uint64_t new_connection(void)
+{
+	uint64_t number = 0;
+
+	rng_system()->fill(rng_system(), &number, sizeof(number));
+	return (number >> 11) | 1;
+}
+
 static void done(void *data)
 {
 	static const struct guest_link_ops ops = { on_told, on_lost };
@@ -323,25 +358,19 @@ static void done(void *data)
 	struct guest *guest = attempt->guest;
 
 	if (guest) {
+		uint64_t connection = has_port(guest) ? new_connection() : 0;
+
 		guest->attempt = NULL;
-		if (attempt->fd >= 0 && guest_link_new(guest->event, attempt->fd, &ops, guest,
-						       &guest->link, &attempt->err) == 0) {
+		if (attempt->fd >= 0 && guest_link_new(guest->event, attempt->fd, connection, &ops,
+						       guest, &guest->link, &attempt->err) == 0) {
 			attempt->fd = -1;
-			if (guest->up)
-				retry_in(&guest->nudge, guest->event, NUDGE_MS);
+			if (has_port(guest))
+				retry_in(&guest->answer, guest->event, guest->answer_ms);
 		} else {
 			connect_later(guest);
 		}
 	}
 	attempt_free(attempt);
-}
-
-static void on_silence(void *data)
-{
-	struct guest *guest = data;
-
-	if (guest->link)
-		guest_link_nudge(guest->link);
 }
 
 static void connect_now(void *data)
@@ -369,7 +398,8 @@ struct guest *guest_new(sd_event *event, struct pool *pool, enum machine_backend
 	guest->up = up;
 	guest->ops = ops;
 	guest->data = data;
-	guest->nudge = (struct retry){ .fire = on_silence, .data = guest };
+	guest->answer = (struct retry){ .fire = on_silence, .data = guest };
+	guest->answer_ms = ANSWER_FIRST_MS;
 	guest->retry = (struct retry){ .fire = connect_now, .data = guest };
 	connect_now(guest);
 	return guest;
@@ -394,7 +424,7 @@ void guest_free(struct guest *guest)
 	if (guest->attempt)
 		guest->attempt->guest = NULL;
 	retry_stop(&guest->retry);
-	retry_stop(&guest->nudge);
+	retry_stop(&guest->answer);
 	guest_link_free(guest->link);
 	error_say(&why, -ECONNRESET, "the virtual machine has just ended");
 	while (guest->requests)

@@ -10,7 +10,14 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 
-enum { PROTOCOL = 1, OUT_HIGH = 1 << 20, OUT_MAX = 8 << 20, EXIT_MAX = 255, ERRNO_MAX = 4095 };
+enum {
+	PROTOCOL = 1,
+	OUT_HIGH = 1 << 20,
+	OUT_MAX = 8 << 20,
+	EXIT_MAX = 255,
+	ERRNO_MAX = 4095,
+	HELLOS_MAX = 64,
+};
 
 struct guest_call {
 	UT_hash_handle hh;
@@ -27,11 +34,16 @@ struct guest_link {
 	void *data;
 	struct guest_call *calls;
 	uint64_t last_id;
-	bool ready, greeted; /* by us */
+	uint64_t connection; /* 0: not on a port */
+	bool ready;
+	unsigned int hellos; /* of ours */
 	bool *gone;          /* of the function that hands bytes out: it was freed meanwhile */
 	enum guest_state state;
 	char *error;
-	struct error broken; /* what the guest did wrong */
+	bool breach;        /* it does not go on because the guest broke the protocol */
+	struct error ended; /* why it does not go on, when that is the guest's doing */
+	struct error
+		leftovers; /* what came instead of a hello: it may be an earlier connection's */
 };
 
 static const char *const state_names[] = { "booting", "running", "ending", NULL };
@@ -172,31 +184,49 @@ static int say_hello(struct guest_link *link)
 	AUTO(strbuf_done) struct strbuf frame = {};
 	AUTO(json_decref) json_t *body = json_pack("{s:i}", "protocol", PROTOCOL);
 
-	if (link->greeted)
-		return 0;
-	link->greeted = true;
-	(void) frame_append_json(&frame, FRAME_HELLO, 0, body);
+	if (link->connection)
+		json_object_set_new(body, "connection",
+				    json_integer((json_int_t) link->connection));
+	link->hellos++;
+	(void) frame_append_json(&frame, FRAME_HELLO, link->connection, body);
 	return send_frame(link, &frame);
 }
 
-/* What is in it besides is not needed; a later brume-init may say more. */
+/* It has lost the framing, by what an earlier connection has left; or this connection. */
+static int on_anew(struct guest_link *link, struct error *err)
+{
+	if (link->ready)
+		return error_say(err, -ECONNRESET, "the guest has lost the connection");
+	if (link->hellos == HELLOS_MAX)
+		return error_say(err, -EPROTO, "the guest begins anew again and again");
+	return say_hello(link);
+}
+
+/* What is in it besides is not needed; a later brume-init may say more.  1: it is ready now. */
 static int on_hello(struct guest_link *link, const struct frame *frame, struct error *err)
 {
 	AUTO(json_decref) json_t *body = NULL;
+	const json_t *connection;
 	int r = frame_json(frame, &body, err);
 
 	if (r < 0)
 		return r;
+	connection = link->connection ? json_object_get(body, "connection") : NULL;
+	if (connection && json_integer_value(connection) == 0)
+		return on_anew(link, err);
+	/* A late answer to an earlier connection. */
+	if (connection && (uint64_t) json_integer_value(connection) != link->connection)
+		return 0;
 	if (link->ready)
 		return error_say(err, -EPROTO, "the guest says hello twice");
 	if (json_integer_value(json_object_get(body, "protocol")) != PROTOCOL)
 		return error_say(err, -EPROTO, "the guest speaks another protocol than %d",
 				 PROTOCOL);
 	r = read_state(link, body, err);
-	if (r == 0)
+	if (r == 0 && link->hellos == 0)
 		r = say_hello(link);
 	link->ready = r == 0;
-	return r;
+	return r < 0 ? r : 1;
 }
 
 static int on_status(struct guest_link *link, const struct frame *frame, struct error *err)
@@ -271,45 +301,61 @@ static int on_close(struct guest_call *call, const struct frame *frame, struct e
 	return 0;
 }
 
-static int on_frame(const struct frame *frame, void *data, struct error *err)
+/* Before it is ready; on a port, what is no hello may be what an earlier connection has left. */
+static int on_first(struct guest_link *link, const struct frame *frame, struct error *err)
 {
-	struct guest_link *link = data;
-	struct guest_call *call;
-	bool *gone = link->gone;
-	int r;
+	struct error *why = link->connection ? &link->leftovers : err;
 
-	if (frame->type == FRAME_HELLO || !link->ready) {
-		r = frame->type == FRAME_HELLO
-			    ? on_hello(link, frame, err)
-			    : error_say(err, -EPROTO, "the guest does not say hello first");
-		if (r == 0)
-			link->ops->told(link->data);
-		return *gone ? -ECANCELED : r;
-	}
-	if (frame->type == FRAME_STATUS) {
-		r = on_status(link, frame, err);
-		if (r == 0)
-			link->ops->told(link->data);
-		return *gone ? -ECANCELED : r;
-	}
+	if (frame->type == FRAME_HELLO)
+		return on_hello(link, frame, err);
+	if (why->code == 0)
+		error_say(why, -EPROTO, "the guest does not say hello first");
+	return link->connection ? 0 : -EPROTO;
+}
+
+static int on_call(struct guest_link *link, const struct frame *frame, struct error *err)
+{
+	struct guest_call *call;
+
 	HASH_FIND(hh, link->calls, &frame->id, sizeof(frame->id), call);
 	if (!call)
 		return error_say(err, -EPROTO, "the guest sends %s for a stream that is not open",
 				 frame_type_name(frame->type));
 	switch (frame->type) {
 	case FRAME_STREAM_DATA:
-		r = on_data(call, frame, err);
-		break;
+		return on_data(call, frame, err);
 	case FRAME_STREAM_CREDIT:
-		r = on_credit(call, frame, err);
-		break;
+		return on_credit(call, frame, err);
 	case FRAME_STREAM_CLOSE:
-		r = on_close(call, frame, err);
-		break;
+		return on_close(call, frame, err);
 	default:
-		r = error_say(err, -EPROTO, "the guest sends %s", frame_type_name(frame->type));
+		return error_say(err, -EPROTO, "the guest sends %s", frame_type_name(frame->type));
 	}
-	return *gone ? -ECANCELED : r;
+}
+
+static int on_frame(const struct frame *frame, void *data, struct error *err)
+{
+	struct guest_link *link = data;
+	bool *gone = link->gone;
+	bool tells = false;
+	int r;
+
+	if (!link->ready || frame->type == FRAME_HELLO) {
+		r = on_first(link, frame, err);
+		tells = r > 0;
+	} else if (frame->type == FRAME_STATUS) {
+		r = on_status(link, frame, err);
+		tells = r == 0;
+	} else {
+		r = on_call(link, frame, err);
+	}
+	if (tells && !*gone)
+		link->ops->told(link->data);
+	if (*gone)
+		return -ECANCELED;
+	if (r < 0)
+		link->ended = *err;
+	return r < 0 ? r : 0;
 }
 
 /* ---- the connection ---- */
@@ -336,6 +382,24 @@ static void lose(struct guest_link *link, const struct error *why)
 		*outer = true;
 }
 
+/* Wherever the answer to our hello begins: what is before it is an earlier connection's. */
+static void seek_answer(const struct guest_link *link, struct strbuf *in)
+{
+	size_t at = frame_find(in->data, in->size, FRAME_HELLO, link->connection);
+
+	if (at != SIZE_MAX)
+		strbuf_consume(in, at);
+}
+
+/* The middle of a frame of an earlier connection: only our number can be found behind it. */
+static void drop_garbage(struct guest_link *link, struct strbuf *in, const struct error *err)
+{
+	if (link->leftovers.code == 0)
+		link->leftovers = *err;
+	if (in->size >= FRAME_HEADER_SIZE)
+		strbuf_consume(in, in->size - FRAME_HEADER_SIZE + 1);
+}
+
 static int on_read(struct conn *conn, struct strbuf *in, void *data)
 {
 	struct guest_link *link = data;
@@ -344,13 +408,22 @@ static int on_read(struct conn *conn, struct strbuf *in, void *data)
 	int r;
 
 	(void) conn;
+	if (link->connection && !link->ready)
+		seek_answer(link, in);
 	link->gone = &gone;
 	r = frame_read_all(in, on_frame, link, &err);
 	if (gone)
 		return 0;
 	link->gone = NULL;
-	if (r < 0)
-		link->broken = err;
+	/* Not what a frame says, but that it is none. */
+	if (r < 0 && link->ended.code == 0 && link->connection && !link->ready) {
+		drop_garbage(link, in, &err);
+		return 0;
+	}
+	if (r < 0) {
+		link->ended = err;
+		link->breach = r == -EPROTO;
+	}
 	return r;
 }
 
@@ -381,8 +454,8 @@ static void on_closed(struct conn *conn, int reason, void *data)
 	struct error why = {};
 
 	(void) conn;
-	if (link->broken.code < 0)
-		why = link->broken;
+	if (link->ended.code < 0)
+		why = link->ended;
 	else if (reason < 0)
 		error_set(&why, reason, "the connection to the guest broke");
 	else
@@ -390,14 +463,15 @@ static void on_closed(struct conn *conn, int reason, void *data)
 	lose(link, &why);
 }
 
-int guest_link_new(sd_event *event, int fd, const struct guest_link_ops *ops, void *data,
-		   struct guest_link **ret, struct error *err)
+int guest_link_new(sd_event *event, int fd, uint64_t connection, const struct guest_link_ops *ops,
+		   void *data, struct guest_link **ret, struct error *err)
 {
 	static const struct conn_ops conn_ops = { on_read, on_drained, on_closed };
 	static const struct conn_limits limits = { FRAME_IN_MAX, OUT_HIGH, OUT_MAX };
 	struct guest_link *link = mem_new0(struct guest_link);
 	int r;
 
+	link->connection = connection;
 	link->ops = ops;
 	link->data = data;
 	r = conn_new(event, fd, &limits, &conn_ops, link, &link->conn, err);
@@ -406,13 +480,21 @@ int guest_link_new(sd_event *event, int fd, const struct guest_link_ops *ops, vo
 		return r;
 	}
 	*ret = link;
+	/* Should it fail, the connection's end is told soon. */
+	if (connection)
+		(void) say_hello(link);
 	return 0;
 }
 
-void guest_link_nudge(struct guest_link *link)
+void guest_link_give_up(struct guest_link *link)
 {
-	if (!link->ready)
-		(void) say_hello(link);
+	link->breach = link->leftovers.code < 0;
+	if (link->breach)
+		link->ended = link->leftovers;
+	else
+		error_say(&link->ended, -ETIMEDOUT, "the guest does not answer");
+	const struct error why = link->ended;
+	lose(link, &why);
 }
 
 bool guest_link_ready(const struct guest_link *link)
@@ -427,7 +509,7 @@ enum guest_state guest_link_state(const struct guest_link *link)
 
 bool guest_link_broken(const struct guest_link *link)
 {
-	return link->broken.code < 0;
+	return link->breach;
 }
 
 const char *guest_link_error(const struct guest_link *link)

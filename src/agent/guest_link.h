@@ -31,15 +31,16 @@ struct guest_link_ops {
 	void (*lost)(void *data, const struct error *why);
 };
 
-/* Takes over `fd` when it returns 0. */
-int guest_link_new(sd_event *event, int fd, const struct guest_link_ops *ops, void *data,
-		   struct guest_link **ret, struct error *err);
-
 /*
- * Says hello first: on a serial port a guest may not have seen that another connection has begun,
- * and does not say its own again before.  Only when it has been there before, and keeps silent.
+ * Takes over `fd` when it returns 0.  `connection` is 0 where each connection is the guest's own,
+ * too (vsock): it says hello first.  On a serial port it is a new random number of at most 53 bits:
+ * what comes before the guest has answered to that may be the rest of an earlier connection.
  */
-void guest_link_nudge(struct guest_link *link);
+int guest_link_new(sd_event *event, int fd, uint64_t connection, const struct guest_link_ops *ops,
+		   void *data, struct guest_link **ret, struct error *err);
+
+/* It has had its time and has not said hello: the link is lost. */
+void guest_link_give_up(struct guest_link *link);
 
 /* Has it said hello? */
 bool guest_link_ready(const struct guest_link *link);

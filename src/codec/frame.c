@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -82,6 +83,19 @@ int frame_read_all(struct strbuf *in, frame_handle_fn handle, void *data, struct
 	}
 	strbuf_consume(in, offset);
 	return r < 0 ? r : 0;
+}
+
+size_t frame_find(const void *data, size_t size, enum frame_type type, uint64_t id)
+{
+	const size_t type_at = offsetof(struct header, type);
+	struct header header = { .type = htole16((uint16_t) type), .id = htole64(id) };
+	const char *found;
+
+	if (size < sizeof(header))
+		return SIZE_MAX;
+	found = memmem((const char *) data + type_at, size - type_at,
+		       (const char *) &header + type_at, sizeof(header) - type_at);
+	return found ? (size_t) (found - (const char *) data) - type_at : SIZE_MAX;
 }
 
 static void append_header(struct strbuf *out, enum frame_type type, uint64_t id, size_t size)

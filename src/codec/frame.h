@@ -72,6 +72,12 @@ int frame_decode(const void *data, size_t size, struct frame *ret, size_t *ret_u
 typedef int (*frame_handle_fn)(const struct frame *frame, void *data, struct error *err);
 int frame_read_all(struct strbuf *in, frame_handle_fn handle, void *data, struct error *err);
 
+/*
+ * Where a frame of that type and id may begin, when nobody knows where frames begin: a header that
+ * has both.  For ids that are random.  SIZE_MAX: nowhere.
+ */
+size_t frame_find(const void *data, size_t size, enum frame_type type, uint64_t id);
+
 /* Appends one frame.  The body must not be larger than FRAME_BODY_MAX. */
 void frame_append(struct strbuf *out, enum frame_type type, uint64_t id, const void *body,
 		  size_t size);

@@ -26,6 +26,7 @@ enum {
 	OUT_MAX = 4 << 20,
 	READ_SIZE = 64 << 10,
 	FLUSH_MS = 1000,
+	CLOSED_MS = 500, /* the host comes back later than that when it wants a fresh start */
 };
 
 struct stream {
@@ -42,10 +43,15 @@ struct channel {
 	struct guest *guest;
 	int fd;
 	bool listener;
-	bool serial;    /* the port: outlives its connections */
-	bool connected; /* of the port: somebody is at the other end */
-	bool greeted;   /* the host has said hello */
-	bool broken;    /* freed, or begun anew, when it is safe */
+	bool greeted; /* the host has said hello */
+	bool broken;  /* freed, or begun anew, when it is safe */
+	/* Of the port, which outlives its connections. */
+	bool serial;
+	bool (*is_connected)(int fd);
+	unsigned int closed_ms;
+	bool connected;              /* somebody is at the other end, as far as we have seen */
+	json_int_t connection;       /* the number that the host gave it; 0: none */
+	struct poller_watch *closed; /* is it still closed then? */
 	struct poller_watch *watch;
 	struct strbuf in, out;
 	struct stream *streams;
@@ -94,13 +100,16 @@ static void send_hello(struct channel *channel)
 {
 	const struct guest *guest = channel->guest;
 	struct utsname names = {};
+	json_t *body;
 
 	uname(&names);
-	send_json(channel, FRAME_HELLO, 0,
-		  json_pack("{s:i, s:s, s:s, s:s, s:I, s:i}", "protocol", PROTOCOL, "version",
-			    BRUME_VERSION, "kernel", names.release, "state",
-			    state_names[guest->state], "boot_ms", (json_int_t) guest->boot_ms,
-			    "pid", (int) command_pid(guest)));
+	body = json_pack("{s:i, s:s, s:s, s:s, s:I, s:i}", "protocol", PROTOCOL, "version",
+			 BRUME_VERSION, "kernel", names.release, "state", state_names[guest->state],
+			 "boot_ms", (json_int_t) guest->boot_ms, "pid", (int) command_pid(guest));
+	if (channel->serial)
+		json_object_set_new(body, "connection", json_integer(channel->connection));
+	/* The id is what the host finds it by among the remains of an earlier connection. */
+	send_json(channel, FRAME_HELLO, (uint64_t) channel->connection, body);
 }
 
 static void send_status(struct channel *channel)
@@ -291,15 +300,60 @@ static void channel_free(struct channel *channel)
 	free(channel);
 }
 
-/* As if it were new: on a port one connection follows the other on the same descriptor. */
-static void begin_anew(struct channel *channel)
+/* As if it were new: on the port one connection follows the other on the same descriptor. */
+static void begin_anew(struct channel *channel, json_int_t connection)
 {
 	free_streams(channel);
-	strbuf_done(&channel->in);
 	strbuf_done(&channel->out);
 	channel->greeted = channel->broken = false;
+	channel->connection = connection;
+}
+
+/* What we are in the middle of is not what the host says; it is asked to begin anew. */
+static void lose_framing(struct channel *channel)
+{
+	begin_anew(channel, 0);
+	strbuf_done(&channel->in);
+	send_hello(channel);
+}
+
+static void on_still_closed(void *data)
+{
+	struct channel *channel = data;
+
+	poller_unwatch(TAKE_PTR(channel->closed));
+	channel->connected = channel->is_connected(channel->fd);
 	if (channel->connected)
-		send_hello(channel);
+		return;
+	begin_anew(channel, 0);
+	strbuf_done(&channel->in);
+}
+
+/*
+ * The kernel tells that the port was closed and opened by other ways than what comes through it,
+ * so a close may be seen when the next connection has long said hello.  Only one that lasts counts.
+ */
+static void follow_port(struct channel *channel)
+{
+	channel->connected = channel->is_connected(channel->fd);
+	if (channel->connected)
+		poller_unwatch(TAKE_PTR(channel->closed));
+	else if (!channel->closed)
+		channel->closed = poller_watch_timer(channel->guest->poller, channel->closed_ms,
+						     on_still_closed, channel);
+}
+
+/* On the port each connection has a number: the same one again is no news. */
+static void take_connection(struct channel *channel, json_int_t connection)
+{
+	if (channel->greeted && connection != 0 && connection == channel->connection)
+		return;
+	/* A close that was seen before this is an earlier connection's. */
+	poller_unwatch(TAKE_PTR(channel->closed));
+	follow_port(channel);
+	begin_anew(channel, connection);
+	send_hello(channel);
+	channel->greeted = true;
 }
 
 static int take_hello(struct channel *channel, const struct frame *frame, struct error *err)
@@ -314,7 +368,10 @@ static int take_hello(struct channel *channel, const struct frame *frame, struct
 	if (protocol != PROTOCOL)
 		return error_say(err, -EPROTO, "the host speaks protocol %lld",
 				 (long long) protocol);
-	/* On the port: the host came back before we saw that it was gone. */
+	if (channel->serial) {
+		take_connection(channel, json_integer_value(json_object_get(body, "connection")));
+		return 0;
+	}
 	if (channel->greeted) {
 		free_streams(channel);
 		strbuf_done(&channel->out);
@@ -359,6 +416,9 @@ static bool read_some(struct channel *channel)
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return false;
+	/* The port reads so while it is closed. */
+	if (n == 0 && channel->serial)
+		return false;
 	if (n <= 0) {
 		channel->broken = true;
 		return false;
@@ -366,7 +426,10 @@ static bool read_some(struct channel *channel)
 	strbuf_grown(&channel->in, (size_t) n);
 	if (frame_read_all(&channel->in, on_frame, channel, &err) < 0) {
 		fprintf(stderr, "brume-init: guest channel: %s\n", err.msg);
-		channel->broken = true;
+		if (channel->serial)
+			lose_framing(channel);
+		else
+			channel->broken = true;
 	}
 	return !channel->broken;
 }
@@ -380,25 +443,13 @@ static void wake_streams(struct channel *channel)
 		job_writable(stream->job);
 }
 
-static void follow_port(struct channel *channel)
-{
-	bool connected = port_connected(channel->fd);
-
-	if (connected == channel->connected)
-		return;
-	channel->connected = connected;
-	begin_anew(channel);
-}
-
 static void on_channel(void *data)
 {
 	struct channel *channel = data;
 
-	if (channel->serial) {
+	/* What has come is read whether the port is closed or not: that may be old news. */
+	if (channel->serial)
 		follow_port(channel);
-		if (!channel->connected)
-			return;
-	}
 	while (read_some(channel))
 		;
 	if (flush_out(channel)) {
@@ -411,27 +462,43 @@ static void on_channel(void *data)
 		channel_free(channel);
 		return;
 	}
-	channel->connected = port_connected(channel->fd);
-	begin_anew(channel);
+	lose_framing(channel);
 	flush_out(channel);
 }
 
-static int channel_add(struct guest *guest, int fd, bool serial)
+static int watch(struct channel *channel)
 {
-	struct channel *channel = mem_new0(struct channel);
-	int r;
+	struct guest *guest = channel->guest;
+	int r = poller_watch_fd(guest->poller, channel->fd, on_channel, channel, &channel->watch);
 
-	*channel = (struct channel){ .guest = guest, .fd = fd, .serial = serial };
-	r = poller_watch_fd(guest->poller, fd, on_channel, channel, &channel->watch);
 	if (r < 0) {
-		close(fd);
+		close(channel->fd);
 		free(channel);
 		return r;
 	}
 	DL_APPEND(guest->channels, channel);
-	if (!serial)
-		send_hello(channel);
 	return 0;
+}
+
+static void serve_connection(struct guest *guest, int fd)
+{
+	struct channel *channel = mem_new0(struct channel);
+
+	*channel = (struct channel){ .guest = guest, .fd = fd };
+	if (watch(channel) == 0)
+		send_hello(channel);
+}
+
+int channel_serve_port(struct guest *guest, const struct channel_port *port)
+{
+	struct channel *channel = mem_new0(struct channel);
+
+	*channel = (struct channel){ .guest = guest,
+				     .fd = port->fd,
+				     .serial = true,
+				     .is_connected = port->is_connected,
+				     .closed_ms = port->closed_ms };
+	return watch(channel);
 }
 
 static void on_listener(void *data)
@@ -444,7 +511,7 @@ static void on_listener(void *data)
 		if (count > CHANNELS_MAX)
 			close(fd);
 		else
-			(void) channel_add(listener->guest, fd, false);
+			serve_connection(listener->guest, fd);
 	}
 }
 
@@ -479,7 +546,10 @@ int channel_listen(struct guest *guest, struct error *err)
 	int r = listen_vsock(guest), port = port_open("brume.guest", &why);
 
 	if (port >= 0)
-		return channel_add(guest, port, true);
+		return channel_serve_port(guest,
+					  &(struct channel_port){ .fd = port,
+								  .is_connected = port_connected,
+								  .closed_ms = CLOSED_MS });
 	if (r < 0)
 		return error_set(err, r, "the machine has neither vsock nor a port brume.guest");
 	return 0;

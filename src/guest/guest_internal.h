@@ -49,6 +49,16 @@ int command_exit_code(const struct guest *guest);
 
 /* Listens on vsock, and serves the port brume.guest when there is one. */
 int channel_listen(struct guest *guest, struct error *err);
+
+/* The port, non-blocking; tests have one of their own. */
+struct channel_port {
+	int fd;
+	bool (*is_connected)(int fd);
+	unsigned int closed_ms; /* so long it must be closed to count as closed */
+};
+/* Takes over the descriptor. */
+int channel_serve_port(struct guest *guest, const struct channel_port *port);
+
 /* Tells everybody about a change. */
 void channel_tell_status(struct guest *guest);
 /* Hands on what is queued, for a moment at most. */

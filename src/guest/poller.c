@@ -157,6 +157,7 @@ int poller_run(struct poller *poller)
 		call_timers(poller);
 		bury(poller);
 	}
+	poller->stopped = false;
 	return 0;
 }
 

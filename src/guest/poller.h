@@ -31,6 +31,6 @@ struct poller_watch *poller_watch_timer(struct poller *poller, uint64_t after_ms
 /* Also from within a callback.  The descriptor stays open. */
 void poller_unwatch(struct poller_watch *watch);
 
-/* Waits for and handles what comes, until poller_stop(). */
+/* Waits for and handles what comes, until poller_stop(); may be called again. */
 int poller_run(struct poller *poller);
 void poller_stop(struct poller *poller);

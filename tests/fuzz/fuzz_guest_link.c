@@ -9,7 +9,7 @@
 #include "agent/guest_link.h"
 #include "base/cleanup.h"
 
-enum { CALLS = 2, BUFFER_SIZE = 65536 };
+enum { CALLS = 2, BUFFER_SIZE = 65536, PORT_CONNECTION = 77 };
 
 struct end {
 	struct guest_link *link;
@@ -65,8 +65,7 @@ static void drain(int fd)
 		;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void talk(uint64_t connection, const uint8_t *data, size_t size)
 {
 	static const struct guest_link_ops ops = { on_told, on_lost };
 	static const struct guest_call_ops call_ops = { on_received, NULL, on_closed };
@@ -79,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!event && sd_event_new(&event) < 0)
 		abort();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
-	    guest_link_new(event, fds[0], &ops, &end, &end.link, NULL) < 0)
+	    guest_link_new(event, fds[0], connection, &ops, &end, &end.link, NULL) < 0)
 		abort();
 	for (size_t sent = 0; sent < size && end.link;) {
 		size_t part = size - sent < BUFFER_SIZE ? size - sent : BUFFER_SIZE;
@@ -98,6 +97,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	close(fds[1]);
 	while (end.link && sd_event_run(event, 0) > 0)
 		;
+	if (end.link && connection)
+		guest_link_give_up(end.link);
 	guest_link_free(end.link);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	talk(0, data, size);
+	talk(PORT_CONNECTION, data, size);
 	return 0;
 }

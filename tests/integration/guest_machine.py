@@ -6,6 +6,7 @@ import fcntl
 import glob
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -204,9 +205,18 @@ class Channel:
         sock.settimeout(timeout)
         self.buffer = b""
         self.next = 0
-        self.send(HELLO, 0, {"protocol": 1})
+        self.greet()
+
+    def greet(self):
+        """Says hello; what comes before the answer is of an earlier connection, and may be cut."""
+        connection = random.getrandbits(52) | 1
+        self.send(HELLO, connection, {"protocol": 1, "connection": connection})
+        answer = struct.pack("<HHQ", HELLO, 0, connection)
+        while answer not in self.buffer:
+            self.receive()
+        self.buffer = self.buffer[self.buffer.index(answer) - 4:]
         kind, _, self.hello = self.frame()
-        assert kind == HELLO
+        assert kind == HELLO and self.hello["connection"] == connection
 
     def send(self, kind, number, body):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -220,10 +230,13 @@ class Channel:
                     body = self.buffer[HEADER.size:HEADER.size + size]
                     self.buffer = self.buffer[HEADER.size + size:]
                     return kind, number, body if kind in (DATA, CREDIT) else json.loads(body)
-            data = self.sock.recv(1 << 16)
-            if not data:
-                raise EOFError("the guest has closed the channel")
-            self.buffer += data
+            self.receive()
+
+    def receive(self):
+        data = self.sock.recv(1 << 16)
+        if not data:
+            raise EOFError("the guest has closed the channel")
+        self.buffer += data
 
     def open(self, kind, **arguments):
         self.next += 1

@@ -3,9 +3,10 @@
  * protocol, for tests/integration/test_node_vm_liar.py.
  *
  * Boots as brume-init does: a real kernel, real ports.  Then it says on brume.guest, one after the
- * other, what no brume-init says: while it boots one lie for each connection, then that its command
- * runs.  To `exec` it lies in another way each time and in the end answers honestly; its statistics
- * are no numbers that can be; to a signal it tells an exit code that there is not, and turns off.
+ * other, what no brume-init says: while it boots it answers each connection's hello with another
+ * lie, then that its command runs.  To `exec` it lies in another way each time and in the end
+ * answers honestly; its statistics are no numbers that can be; to a signal it tells an exit code
+ * that there is not, and turns off.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -27,10 +28,9 @@ enum { HELLO = 1, ASSIGN = 2, STATUS = 5, OPEN = 6, DATA = 7, CREDIT = 8, CLOSE 
 enum { HEADER = 16, BODY_MAX = 1 << 20, CREDIT_AT_FIRST = 256 << 10, PATH_SIZE = 300 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define RUNNING "{\"protocol\":1,\"state\":\"running\"}"
-#define BOOTING "{\"protocol\":1,\"state\":\"booting\"}"
 
 static int guest_fd = -1;
+static unsigned long long connection; /* the number that the host has given it */
 
 static void a_moment(void)
 {
@@ -131,6 +131,18 @@ static void say(uint16_t type, uint64_t id, const char *text)
 	put(text, strlen(text));
 }
 
+/* A hello of the connection `number`, which begins as `text` does. */
+static void say_hello(unsigned long long number, const char *text)
+{
+	char body[200];
+
+	snprintf(body, sizeof(body), "%s,\"connection\":%llu}", text, number);
+	say(HELLO, number, body);
+}
+
+#define RUNNING "{\"protocol\":1,\"state\":\"running\""
+#define BOOTING "{\"protocol\":1,\"state\":\"booting\""
+
 static void say_data(uint64_t id, char channel, const char *bytes, size_t size)
 {
 	put_header((uint32_t) size + 1, DATA, id);
@@ -158,6 +170,36 @@ static bool take(void *bytes, size_t size)
 	return true;
 }
 
+struct frame {
+	uint16_t type;
+	uint64_t id;
+	char body[BODY_MAX + 1];
+};
+
+/* False: the host has gone, or says what no host says. */
+static bool take_frame(struct frame *frame)
+{
+	char header[HEADER];
+	uint32_t size;
+
+	if (!take(header, sizeof(header)))
+		return false;
+	memcpy(&size, header, sizeof(size));
+	memcpy(&frame->type, header + 4, sizeof(frame->type));
+	memcpy(&frame->id, header + 8, sizeof(frame->id));
+	if (size > BODY_MAX || !take(frame->body, size))
+		return false;
+	frame->body[size] = '\0';
+	return true;
+}
+
+static void take_number(const struct frame *frame)
+{
+	const char *at = strstr(frame->body, "\"connection\":");
+
+	connection = at ? strtoull(at + strlen("\"connection\":"), NULL, 10) : 0;
+}
+
 /* What the host has said in an earlier connection nobody wants to know. */
 static void forget(void)
 {
@@ -167,18 +209,24 @@ static void forget(void)
 		;
 }
 
+/* Until it has said hello. */
 static void await_host(void)
 {
-	while (!host_is_there()) {
-		forget();
-		a_moment();
-	}
+	static struct frame frame;
+
+	do {
+		while (!host_is_there()) {
+			forget();
+			a_moment();
+		}
+	} while (!take_frame(&frame) || frame.type != HELLO);
+	take_number(&frame);
 }
 
 /* It may have gone and come back unseen: nobody waits for that for ever. */
 static void await_its_end(void)
 {
-	enum { MOMENTS_MAX = 300 };
+	enum { MOMENTS_MAX = 3000 };
 
 	for (int i = 0; host_is_there() && i < MOMENTS_MAX; i++) {
 		forget();
@@ -203,34 +251,42 @@ static void no_hello(void)
 
 static void another_protocol(void)
 {
-	say(HELLO, 0, "{\"protocol\":7,\"state\":\"running\"}");
+	say_hello(connection, "{\"protocol\":7,\"state\":\"running\"");
 }
 
 static void another_state(void)
 {
-	say(HELLO, 0, "{\"protocol\":1,\"state\":\"dancing\"}");
+	say_hello(connection, "{\"protocol\":1,\"state\":\"dancing\"");
 }
 
 static void no_json(void)
 {
-	say(HELLO, 0, "{\"protocol\":1,\"state\":\"\033[31mrunning");
+	say(HELLO, connection, "{\"protocol\":1,\"state\":\"\033[31mrunning");
 }
 
+/* That of another connection is none. */
 static void hello_twice(void)
 {
-	say(HELLO, 0, BOOTING);
-	say(HELLO, 0, BOOTING);
+	say_hello(connection + 1, BOOTING);
+	say_hello(connection, BOOTING);
+	say_hello(connection, BOOTING);
+}
+
+static void anew_and_anew(void)
+{
+	for (int i = 0; i < 100; i++)
+		say_hello(0, BOOTING);
 }
 
 static void no_such_stream(void)
 {
-	say(HELLO, 0, BOOTING);
+	say_hello(connection, BOOTING);
 	say(CLOSE, 99, "{\"exit_code\":0}");
 }
 
 static void an_order(void)
 {
-	say(HELLO, 0, BOOTING);
+	say_hello(connection, BOOTING);
 	say(ASSIGN, 1, "{\"kind\":\"instance\"}");
 }
 
@@ -298,34 +354,25 @@ static void answer(uint64_t id, const char *body)
 /* One connection, until the host has had enough. */
 static void serve(void)
 {
-	static char body[BODY_MAX + 1];
-	char header[HEADER];
-	uint32_t size;
-	uint16_t type;
-	uint64_t id;
-	bool greeted = false;
+	static struct frame frame;
 
-	say(HELLO, 0, RUNNING);
-	while (take(header, sizeof(header))) {
-		memcpy(&size, header, sizeof(size));
-		memcpy(&type, header + 4, sizeof(type));
-		memcpy(&id, header + 8, sizeof(id));
-		if (size > BODY_MAX || !take(body, size))
-			return;
-		body[size] = '\0';
-		/* A second one: the host has come anew. */
-		if (type == HELLO && greeted)
-			say(HELLO, 0, RUNNING);
-		greeted = type == HELLO || greeted;
-		if (type == OPEN)
-			answer(id, body);
+	say_hello(connection, RUNNING);
+	while (take_frame(&frame)) {
+		/* The host has come anew. */
+		if (frame.type == HELLO) {
+			take_number(&frame);
+			say_hello(connection, RUNNING);
+		}
+		if (frame.type == OPEN)
+			answer(frame.id, frame.body);
 	}
 }
 
 int main(void)
 {
-	static void (*const lies[])(void) = { noise,   no_hello,    another_protocol, another_state,
-					      no_json, hello_twice, no_such_stream,   an_order };
+	static void (*const lies[])(void) = { noise,         no_hello,       another_protocol,
+					      another_state, no_json,        hello_twice,
+					      anew_and_anew, no_such_stream, an_order };
 	static const char *const types[] = { "proc", "sysfs", "devtmpfs" };
 	static const char *const targets[] = { "/proc", "/sys", "/dev" };
 	int null_fd;

@@ -193,11 +193,13 @@ def test_guest_boot_channel(start):
     assert channel.hello["state"] == "running" and channel.hello["pid"] > 1
     close, out, _ = channel.collect(channel.open("top"))
     assert "2000" not in out.decode()
-    # What is no frame ends the connection: it begins anew.
+    # What is no frame ends the connection: the guest says so, and waits for a hello.
     channel.sock.sendall(b"\xff" * 64)
-    while channel.frame()[0] != 1:
-        pass
-    channel.send(1, 0, {"protocol": 1})
+    kind, number, said = channel.frame()
+    while kind != 1:
+        kind, number, said = channel.frame()
+    assert number == said["connection"] == 0
+    channel.greet()
 
     assert channel.collect(channel.open("signal", signal="USR1"))[0] == {"exit_code": 0}
     machine.wait_out("usr1\n")

@@ -18,7 +18,7 @@ from vm_kernel import give_kernel
 pytestmark = pytest.mark.slow
 BOOT = 240
 AT_BOOT = ("does not say hello first", "speaks another protocol", "tells a state that there is not",
-           "says hello twice", "sends stream_close for a stream that is not open",
+           "says hello twice", "begins anew again and again", "sends stream_close for a stream that is not open",
            "sends assign for a stream that is not open")
 TO_EXEC = ("the guest sends more than it may", "the guest gives more credit than was used",
            "the guest tells an exit code that there is not", "the guest sends on channel 0")

@@ -84,7 +84,9 @@ static void on_closed(void *data, int64_t exit_code, const struct error *err)
 
 static const struct guest_call_ops call_ops = { on_received, on_writable, on_closed };
 
-static int setup(void **state)
+enum { NUMBER = 77 };
+
+static int setup_with(void **state, uint64_t connection)
 {
 	static const struct guest_link_ops ops = { on_told, on_lost };
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -94,10 +96,20 @@ static int setup(void **state)
 	setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	fcntl(fds[1], F_SETFL, O_NONBLOCK);
 	assert_return_code(sd_event_new(&f->event), errno);
-	assert_int_equal(guest_link_new(f->event, fds[0], &ops, f, &f->link, NULL), 0);
+	assert_int_equal(guest_link_new(f->event, fds[0], connection, &ops, f, &f->link, NULL), 0);
 	f->guest_fd = fds[1];
 	*state = f;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, 0);
+}
+
+static int setup_port(void **state)
+{
+	return setup_with(state, NUMBER);
 }
 
 static int teardown(void **state)
@@ -437,16 +449,150 @@ static void may_be_freed_inside(void **state)
 	assert_int_equal(f->lost, 0);
 }
 
-static void a_silent_guest_is_nudged(void **state)
+/* ---- a port: connections follow each other in one stream of bytes ---- */
+
+#define OUR_HELLO "{\"connection\":77,\"protocol\":1}"
+#define ANSWER "{\"protocol\":1,\"state\":\"running\",\"connection\":77}"
+#define ANEW "{\"protocol\":1,\"state\":\"running\",\"connection\":0}"
+#define LATE "{\"protocol\":1,\"state\":\"running\",\"connection\":76}"
+
+static void say_raw(struct fixture *f, const void *bytes, size_t size)
+{
+	assert_int_equal(write(f->guest_fd, bytes, size), size);
+	run(f);
+}
+
+static void on_a_port_the_host_says_hello_first(void **state)
 {
 	struct fixture *f = *state;
 
-	guest_link_nudge(f->link);
-	guest_link_nudge(f->link);
-	expect_json(f, FRAME_HELLO, 0, "{\"protocol\":1}");
+	expect_json(f, FRAME_HELLO, NUMBER, OUR_HELLO);
+	assert_false(guest_link_ready(f->link));
+	say(f, FRAME_HELLO, NUMBER, ANSWER);
+	assert_true(guest_link_ready(f->link));
+	assert_int_equal(f->told, 1);
+	assert_int_equal(f->from_host.size, 0);
+}
+
+static void a_guest_of_before_answers_without_a_number(void **state)
+{
+	struct fixture *f = *state;
+
+	expect_json(f, FRAME_HELLO, NUMBER, OUR_HELLO);
 	say(f, FRAME_HELLO, 0, "{\"protocol\":1,\"state\":\"running\"}");
 	assert_true(guest_link_ready(f->link));
 	assert_int_equal(f->from_host.size, 0);
+	say(f, FRAME_HELLO, 0, "{\"protocol\":1,\"state\":\"running\"}");
+	expect_lost(f, "twice");
+}
+
+static void what_is_left_of_an_earlier_connection_is_nothing(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(strbuf_done) struct strbuf bytes = {};
+	char garbage[1000];
+
+	expect_json(f, FRAME_HELLO, NUMBER, OUR_HELLO);
+	/* A late answer, frames of its streams, the middle of one. */
+	say(f, FRAME_HELLO, 76, LATE);
+	say_data(f, 5, FRAME_CHANNEL_OUT, "old", 3);
+	say(f, FRAME_STREAM_CLOSE, 5, "{}");
+	say(f, FRAME_STATUS, 0, "{\"state\":\"running\"}");
+	memset(garbage, 'y', sizeof(garbage));
+	say_raw(f, garbage, sizeof(garbage));
+	say_raw(f, garbage, 7);
+	assert_int_equal(f->told + f->lost, 0);
+	/* And one that is cut off by the answer, in whatever pieces it comes. */
+	frame_append_data(&bytes, 5, FRAME_CHANNEL_OUT, garbage, sizeof(garbage));
+	bytes.size -= 100;
+	frame_append(&bytes, FRAME_HELLO, NUMBER, ANSWER, strlen(ANSWER));
+	for (size_t i = 0; i < bytes.size; i++)
+		say_raw(f, bytes.data + i, 1);
+	assert_int_equal(f->lost, 0);
+	assert_true(guest_link_ready(f->link));
+	open_call(f);
+	say(f, FRAME_STREAM_CLOSE, 1, "{\"exit_code\":3}");
+	assert_int_equal(f->exit_code, 3);
+	/* From now on what is said counts. */
+	say(f, FRAME_HELLO, 76, LATE);
+	assert_int_equal(f->lost, 0);
+	say(f, FRAME_HELLO, NUMBER, ANSWER);
+	expect_lost(f, "twice");
+}
+
+static void a_guest_that_lost_the_framing_hears_hello_again(void **state)
+{
+	struct fixture *f = *state;
+
+	expect_json(f, FRAME_HELLO, NUMBER, OUR_HELLO);
+	say(f, FRAME_HELLO, 0, ANEW);
+	expect_json(f, FRAME_HELLO, NUMBER, OUR_HELLO);
+	say(f, FRAME_HELLO, NUMBER, ANSWER);
+	assert_true(guest_link_ready(f->link));
+	/* When it loses what was begun, that is the end, but no breach. */
+	say(f, FRAME_HELLO, 0, ANEW);
+	assert_int_equal(f->lost, 1);
+	assert_false(f->broken);
+	assert_string_equal(f->why.msg, "the guest has lost the connection");
+}
+
+static void but_not_for_ever(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; f->link && i < 1000; i++)
+		say(f, FRAME_HELLO, 0, ANEW);
+	expect_lost(f, "again and again");
+}
+
+static void one_that_does_not_answer_is_given_up(void **state)
+{
+	struct fixture *f = *state;
+
+	guest_link_give_up(f->link);
+	assert_int_equal(f->lost, 1);
+	assert_false(f->broken);
+	assert_string_equal(f->why.msg, "the guest does not answer");
+}
+
+static void one_that_says_something_else_breaks_the_format(void **state)
+{
+	struct fixture *f = *state;
+	void *other;
+
+	say(f, FRAME_STATUS, 0, "{\"state\":\"running\"}");
+	guest_link_give_up(f->link);
+	expect_lost(f, "does not say hello first");
+	setup_port(&other);
+	f = other;
+	say_raw(f, "\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377", 16);
+	guest_link_give_up(f->link);
+	expect_lost(f, "is not known");
+	teardown(&other);
+}
+
+static void lies_on_a_port(void **state)
+{
+	static const struct {
+		const char *body, *words;
+	} lies[] = {
+		{ "{\"protocol\":2,\"state\":\"running\",\"connection\":77}", "another protocol" },
+		{ "{\"protocol\":1,\"state\":\"up\",\"connection\":77}", "a state" },
+		{ "{\"connection\":77,\"protocol\":1}", "a state" },
+		{ "{\"protocol\":1,\"state\":\"running\",", "" },
+		{ "[77]", "" },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_COUNT(lies); i++) {
+		void *inner;
+
+		setup_port(&inner);
+		struct fixture *f = inner;
+		say(f, FRAME_HELLO, NUMBER, lies[i].body);
+		expect_lost(f, lies[i].words);
+		teardown(&inner);
+	}
 }
 
 static void its_end_ends_calls(void **state)
@@ -476,7 +622,20 @@ int main(void)
 		cmocka_unit_test(breaks_the_format),
 		cmocka_unit_test(breaks_the_format_in_a_call),
 		cmocka_unit_test_setup_teardown(may_be_freed_inside, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_silent_guest_is_nudged, setup, teardown),
+		cmocka_unit_test_setup_teardown(on_a_port_the_host_says_hello_first, setup_port,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_guest_of_before_answers_without_a_number,
+						setup_port, teardown),
+		cmocka_unit_test_setup_teardown(what_is_left_of_an_earlier_connection_is_nothing,
+						setup_port, teardown),
+		cmocka_unit_test_setup_teardown(a_guest_that_lost_the_framing_hears_hello_again,
+						setup_port, teardown),
+		cmocka_unit_test_setup_teardown(but_not_for_ever, setup_port, teardown),
+		cmocka_unit_test_setup_teardown(one_that_does_not_answer_is_given_up, setup_port,
+						teardown),
+		cmocka_unit_test_setup_teardown(one_that_says_something_else_breaks_the_format,
+						setup_port, teardown),
+		cmocka_unit_test(lies_on_a_port),
 		cmocka_unit_test_setup_teardown(its_end_ends_calls, setup, teardown),
 	};
 

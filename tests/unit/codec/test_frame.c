@@ -36,6 +36,24 @@ static void writes_what_it_reads(void **state)
 		assert_int_equal(frame_decode(buf.data, size, &frame, &used, NULL), 0);
 }
 
+static void is_found_among_other_bytes(void **state)
+{
+	AUTO(strbuf_done) struct strbuf buf = {};
+
+	(void) state;
+	assert_true(frame_find(NULL, 0, FRAME_HELLO, 7) == SIZE_MAX);
+	strbuf_puts(&buf, "abcde");
+	frame_append(&buf, FRAME_HELLO, 8, "{}", 2);
+	frame_append(&buf, FRAME_HELLO, 7, "{}", 2);
+	assert_true(frame_find(buf.data, buf.size, FRAME_HELLO, 7) == 5 + 18);
+	assert_true(frame_find(buf.data, buf.size, FRAME_HELLO, 8) == 5);
+	assert_true(frame_find(buf.data, buf.size, FRAME_STATUS, 7) == SIZE_MAX);
+	/* The header is enough, but all of it. */
+	assert_true(frame_find(buf.data, buf.size - 2, FRAME_HELLO, 7) == 5 + 18);
+	assert_true(frame_find(buf.data, buf.size - 3, FRAME_HELLO, 7) == SIZE_MAX);
+	assert_true(frame_find(buf.data + 5 + 18, 18, FRAME_HELLO, 7) == 0);
+}
+
 static void refuses_foreign_bytes(void **state)
 {
 	struct error err = {};
@@ -176,6 +194,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writes_what_it_reads),
+		cmocka_unit_test(is_found_among_other_bytes),
 		cmocka_unit_test(refuses_foreign_bytes),
 		cmocka_unit_test(stream_frames),
 		cmocka_unit_test(bodies_must_be_objects),
