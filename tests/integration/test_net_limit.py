@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from netns import OUT4, Refused, World, talk_tcp
 MBIT = 1_000_000
 # Whole frames count: of 1514 bytes 1448 are data of TCP.
 DATA = 1448 / 1514
+TRIES = 5
 
 
 @pytest.fixture
@@ -62,15 +64,51 @@ def received(client, server, seconds=3):
     return done["end"]["sum_received"]["bits_per_second"]
 
 
+class Meter(threading.Thread):
+    """How much comes in at an instance's eth0, by looks between two moments each: (before, bytes, after)."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.side, self.looks, self.over = side, [], threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.05):
+            before = time.monotonic()
+            link = json.loads(self.side.ip("-j", "-s", "link", "show", "eth0"))[0]
+            self.looks.append((before, link["stats64"]["rx"]["bytes"], time.monotonic()))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *what):
+        self.over.set()
+        self.join()
+
+    def check(self, rate, burst):
+        """In no second, or longer, is it more than that."""
+        for i, (start, first, _) in enumerate(self.looks):
+            for _, last, end in self.looks[i + 1:]:
+                if end - start >= 1:
+                    assert (last - first) * 8 <= rate * (end - start) * 1.02 + burst * 8, self.looks
+
+
 @pytest.mark.parametrize("way", ["ingress", "egress"])
 def test_rate_is_what_was_asked_for(world, way):
     need("iperf3")
     web, db = two(world)
     attach(world, db, **{way: 20 * MBIT})
     sides = (web, db) if way == "ingress" else (db, web)
-    rate = received(*sides)
-    # Of a busy machine; tests/bench/bench_limits.py looks closer.
-    assert rate == pytest.approx(20 * MBIT * DATA, rel=0.1), rate / MBIT
+    burst = qdiscs(world, "brumev2222" if way == "ingress" else "brumeq2222")["tbf"]["options"]["burst"]
+    # More is never right; less is a busy machine.  tests/bench/bench_limits.py looks closer.
+    best = 0
+    for _ in range(TRIES):
+        with Meter(sides[1].side) as meter:
+            best = max(best, received(*sides, seconds=2))
+        meter.check(20 * MBIT, burst)
+        if best >= 20 * MBIT * DATA * 0.9:
+            break
+    assert best >= 20 * MBIT * DATA * 0.9, best / MBIT
     # The other way is as it was.
     rate = received(*reversed(sides), seconds=1)
     assert rate > 60 * MBIT
