@@ -61,7 +61,8 @@ struct agent {
 	char **dropped_jobs;  /* strv; to be dropped when the keeper has named all */
 	struct probe *probes; /* health checks under way */
 	uint64_t probe_number;
-	uint32_t *slots; /* bitmap of id slots in use */
+	uint32_t trace_slots; /* bitmap of those in use, see net/trace.h */
+	uint32_t *slots;      /* bitmap of id slots in use */
 	uint32_t slot_words;
 	uint32_t salt;    /* in the names of exec jobs: those of an earlier agent are told apart */
 	uint32_t session; /* counts connections to brumed: who was not named in this one is garbage

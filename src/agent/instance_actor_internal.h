@@ -9,6 +9,7 @@
  *	instance_health.c	checks of the present run, and what follows from them
  *	instance_machine.c	the machine of the present run, when it is one
  *	instance_report.c	the status that is told
+ *	instance_trace.c	what a trace of its packets has to know
  *
  * Private to these files.  All of it belongs to the loop's thread.
  */

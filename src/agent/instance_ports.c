@@ -223,8 +223,7 @@ struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
 	};
 }
 
-/* The container's network namespace; -ESRCH when the pid is another process's by now. */
-static int open_network_namespace(pid_t pid)
+int instance_ports_open_namespace(pid_t pid)
 {
 	char path[40];
 	struct stat own, other;
@@ -315,7 +314,7 @@ int instance_ports_attach(struct instance_task *task)
 	int r, result = 0;
 
 	if (!machine && spec->port_count > 0) {
-		fd = open_network_namespace(task->pid);
+		fd = instance_ports_open_namespace(task->pid);
 		if (fd < 0)
 			return error_set(&task->err, fd, "open the network namespace of process %d",
 					 task->pid);

@@ -72,6 +72,9 @@ struct bridge_spec instance_bridge_spec(const struct network_args *network);
 struct port_spec instance_port_spec(const struct instance_task *task, size_t i,
 				    const struct bridge_spec *bridge);
 
+/* The container's network namespace; -ESRCH when the pid is another process's by now. */
+int instance_ports_open_namespace(pid_t pid);
+
 /* ATTACH */
 int instance_ports_attach(struct instance_task *task);
 

@@ -107,12 +107,12 @@ static int open_kind(struct stream *stream, const json_t *arguments, struct erro
 		const char *name;
 		int (*open)(struct stream *, const json_t *, const struct stream_ops **, void **,
 			    struct error *);
-	} kinds[] = { { "exec", exec_open },      { "logs", logs_open },
-		      { "attach", attach_open },  { "import", import_open },
-		      { "export", export_open },  { "stats", stats_open },
-		      { "top", top_open },        { "usage", usage_open_stream },
-		      { "files", files_open },    { "changes", changes_open },
-		      { "kernels", kernels_open } };
+	} kinds[] = { { "exec", exec_open },       { "logs", logs_open },
+		      { "attach", attach_open },   { "import", import_open },
+		      { "export", export_open },   { "stats", stats_open },
+		      { "top", top_open },         { "usage", usage_open_stream },
+		      { "files", files_open },     { "changes", changes_open },
+		      { "kernels", kernels_open }, { "trace", trace_open } };
 	const char *kind = json_string_value(json_object_get(arguments, "kind"));
 
 	for (size_t i = 0; kind && i < ARRAY_COUNT(kinds); i++)
@@ -120,7 +120,7 @@ static int open_kind(struct stream *stream, const json_t *arguments, struct erro
 			return kinds[i].open(stream, arguments, &stream->ops, &stream->data, err);
 	return error_say(err, -EINVAL,
 			 "kind: must be exec, logs, attach, import, export, stats, top, usage, "
-			 "files, changes or kernels");
+			 "files, changes, kernels or trace");
 }
 
 void stream_open(struct agent *agent, uint64_t id, const json_t *arguments)

@@ -3,7 +3,8 @@
  * agent/stream.h - streams over the link: exec, logs, import, export, stats, top.
  *
  * stream.c keeps the table, the credits and the two closes of the protocol; what a stream does is
- * in changes.c, exec.c, files.c, logs.c, transfer.c, stats.c, top.c and traffic_stream.c.  Used by
+ * in changes.c, exec.c, files.c, logs.c, transfer.c, stats.c, top.c, trace_stream.c and
+ * traffic_stream.c.  Used by
  * agent/ on the loop's thread. When the link breaks all streams end.
  */
 #include <stdbool.h>
@@ -81,6 +82,9 @@ int usage_open_stream(struct stream *stream, const json_t *arguments,
 int changes_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 		 void **ret_data, struct error *err);
 int files_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	       void **ret_data, struct error *err);
+
+int trace_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	       void **ret_data, struct error *err);
 
 /* Something of an instance changed: streams that follow its log look again. */

@@ -466,6 +466,35 @@ static void batch_end_message(struct nft_batch *batch, const struct nlmsghdr *me
 	batch->count++;
 }
 
+void nft_batch_add_own_table(struct nft *nft, struct nft_batch *batch, uint8_t family)
+{
+	struct nlmsghdr *message = batch_begin_message(nft, batch, family, NFT_MSG_NEWTABLE,
+						       NLM_F_CREATE | NLM_F_EXCL);
+
+	mnl_attr_put_strz(message, NFTA_TABLE_NAME, batch->table);
+	mnl_attr_put_u32(message, NFTA_TABLE_FLAGS, htonl(NFT_TABLE_F_OWNER));
+	batch_end_message(batch, message);
+}
+
+void nft_batch_add_hook(struct nft *nft, struct nft_batch *batch, uint8_t family, const char *chain,
+			const struct nft_place *place)
+{
+	struct nlmsghdr *message =
+		batch_begin_message(nft, batch, family, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+	struct nlattr *nest;
+
+	mnl_attr_put_strz(message, NFTA_CHAIN_TABLE, batch->table);
+	mnl_attr_put_strz(message, NFTA_CHAIN_NAME, chain);
+	nest = mnl_attr_nest_start(message, NFTA_CHAIN_HOOK);
+	mnl_attr_put_u32(message, NFTA_HOOK_HOOKNUM, htonl(place->hook));
+	mnl_attr_put_u32(message, NFTA_HOOK_PRIORITY, htonl((uint32_t) place->priority));
+	if (place->device)
+		mnl_attr_put_strz(message, NFTA_HOOK_DEV, place->device);
+	mnl_attr_nest_end(message, nest);
+	mnl_attr_put_strz(message, NFTA_CHAIN_TYPE, "filter");
+	batch_end_message(batch, message);
+}
+
 void nft_batch_add_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
 			 const char *chain)
 {

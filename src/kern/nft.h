@@ -98,6 +98,22 @@ void nft_batch_begin(struct nft *nft, struct nft_batch *batch, const char *table
 void nft_batch_add(struct nft *nft, struct nft_batch *batch, const struct nft_element *element);
 void nft_batch_delete(struct nft *nft, struct nft_batch *batch, const struct nft_element *element);
 
+/*
+ * A table that lives no longer than the socket of this struct nft: the kernel takes it away with
+ * everything in it when that is closed, whoever dies how, and nobody else can change it.  It must
+ * not be there.
+ */
+void nft_batch_add_own_table(struct nft *nft, struct nft_batch *batch, uint8_t family);
+
+/* A chain that packets come to by themselves, and that lets them pass. */
+struct nft_place {
+	uint32_t hook; /* NF_NETDEV_..., else NF_INET_..., which bridges have too */
+	int32_t priority;
+	const char *device; /* of the family netdev; else NULL */
+};
+void nft_batch_add_hook(struct nft *nft, struct nft_batch *batch, uint8_t family, const char *chain,
+			const struct nft_place *place);
+
 /* A chain without a hook.  Adding one that is there, and emptying one, are fine. */
 void nft_batch_add_chain(struct nft *nft, struct nft_batch *batch, uint8_t family,
 			 const char *chain);

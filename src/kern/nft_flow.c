@@ -16,6 +16,7 @@ enum {
 	FLOWS_SIZE_MAX = 8 * 1024 * 1024,
 	/* From the kernel's net/netfilter/nf_internals.h: which parts of the tuple count. */
 	FILTER_PROTO_NUM = 1 << 3,
+	FILTER_SRC_PORT = 1 << 4,
 	FILTER_DST_PORT = 1 << 5,
 };
 
@@ -157,7 +158,8 @@ static void take_part(const struct nlattr *part, struct tuple *tuple)
 			copy(attribute, tuple->destination, sizeof(tuple->destination));
 		else if (!addresses && type == CTA_PROTO_NUM)
 			copy(attribute, &tuple->protocol, 1);
-		else if (!addresses && type == CTA_PROTO_SRC_PORT)
+		else if (!addresses && (type == CTA_PROTO_SRC_PORT || type == CTA_PROTO_ICMP_ID ||
+					type == CTA_PROTO_ICMPV6_ID))
 			tuple->source_port = get_port(attribute);
 		else if (!addresses && type == CTA_PROTO_DST_PORT)
 			tuple->destination_port = get_port(attribute);
@@ -235,4 +237,86 @@ int nft_flow_each(struct netlink *nl, int family, uint8_t protocol, uint16_t por
 	r2 = delete_all(nl, family, &look.tuples);
 	strbuf_done(&look.tuples);
 	return r < 0 ? r : r2;
+}
+
+/* ---- one flow ---- */
+
+struct search {
+	const struct nft_flow_ends *first;
+	struct nft_flow_ends reply;
+	bool found;
+};
+
+static bool tuple_is(const struct tuple *tuple, const struct nft_flow_ends *ends)
+{
+	size_t size = route_ip_size(&ends->source);
+
+	return tuple->protocol == ends->protocol && tuple->source_port == ends->source_port &&
+	       tuple->destination_port == ends->destination_port &&
+	       memcmp(tuple->source, ends->source.bytes, size) == 0 &&
+	       memcmp(tuple->destination, ends->destination.bytes, size) == 0;
+}
+
+static int take_search(const struct nlmsghdr *message, void *data)
+{
+	struct search *search = data;
+	struct tuple there = {}, back = {};
+	const struct nlattr *attribute;
+
+	if (message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
+	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg))
+		return 0;
+	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(attribute) == CTA_TUPLE_ORIG)
+			take_tuple(attribute, &there);
+		else if (mnl_attr_get_type(attribute) == CTA_TUPLE_REPLY)
+			take_tuple(attribute, &back);
+	}
+	if (search->found || !tuple_is(&there, search->first))
+		return 0;
+	search->found = true;
+	search->reply = (struct nft_flow_ends){ .source = search->first->source,
+						.destination = search->first->source,
+						.protocol = back.protocol,
+						.source_port = back.source_port,
+						.destination_port = back.destination_port };
+	memcpy(search->reply.source.bytes, back.source, sizeof(back.source));
+	memcpy(search->reply.destination.bytes, back.destination, sizeof(back.destination));
+	return 0;
+}
+
+int nft_flow_find(struct netlink *nl, const struct nft_flow_ends *first,
+		  struct nft_flow_ends *ret_reply)
+{
+	struct search search = { .first = first };
+	bool ports = first->protocol == IPPROTO_TCP || first->protocol == IPPROTO_UDP;
+	struct nlmsghdr *message =
+		netlink_begin(nl, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, NLM_F_DUMP);
+	struct nlattr *tuple, *part;
+	int r;
+
+	put_header(message, (uint8_t) first->source.family);
+	/* Not by addresses: the kernel's filter lets those of IPv6 pass that are not alike. */
+	tuple = mnl_attr_nest_start(message, CTA_TUPLE_ORIG);
+	part = mnl_attr_nest_start(message, CTA_TUPLE_PROTO);
+	mnl_attr_put_u8(message, CTA_PROTO_NUM, first->protocol);
+	if (ports) {
+		mnl_attr_put_u16(message, CTA_PROTO_SRC_PORT, htons(first->source_port));
+		mnl_attr_put_u16(message, CTA_PROTO_DST_PORT, htons(first->destination_port));
+	}
+	mnl_attr_nest_end(message, part);
+	mnl_attr_nest_end(message, tuple);
+	part = mnl_attr_nest_start(message, CTA_FILTER);
+	mnl_attr_put_u32(message, CTA_FILTER_ORIG_FLAGS,
+			 FILTER_PROTO_NUM | (ports ? FILTER_SRC_PORT | FILTER_DST_PORT : 0));
+	mnl_attr_put_u32(message, CTA_FILTER_REPLY_FLAGS, 0);
+	mnl_attr_nest_end(message, part);
+	r = netlink_query(nl, message, take_search, &search);
+	if (r < 0)
+		return r;
+	if (!search.found)
+		return -ENOENT;
+	*ret_reply = search.reply;
+	return 0;
 }

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kern/route.h"
+
 struct netlink;
 
 /*
@@ -30,3 +32,14 @@ struct nft_flow {
  */
 int nft_flow_each(struct netlink *nl, int family, uint8_t protocol, uint16_t port,
 		  bool (*fn)(const struct nft_flow *flow, void *data), void *data);
+
+/* One direction of a flow; of an echo its id is the port of the source. */
+struct nft_flow_ends {
+	struct route_ip source, destination;
+	uint8_t protocol;
+	uint16_t source_port, destination_port; /* host order */
+};
+
+/* How the flow whose first packet was this one is answered.  -ENOENT: there is none. */
+int nft_flow_find(struct netlink *nl, const struct nft_flow_ends *first,
+		  struct nft_flow_ends *ret_reply);

@@ -6,14 +6,17 @@
  * Reads commands, one a line, words apart by one space, "-" for an empty one; answers each with one
  * line: "ok ..." or "error ERRNO message".  Runs in the network namespace that it was started in.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netfilter.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
 #include "net/balance.h"
@@ -28,6 +31,7 @@
 #include "net/publish.h"
 #include "net/router.h"
 #include "net/tap.h"
+#include "net/trace.h"
 
 enum { WORDS_MAX = 64, LINE_SIZE = 65536 };
 
@@ -546,6 +550,99 @@ static int do_gc(struct driver *driver, struct error *err)
 	return 1;
 }
 
+static void put_ends(json_t *object, const char *name, const struct nft_flow_ends *ends)
+{
+	char source[INET6_ADDRSTRLEN] = "", destination[INET6_ADDRSTRLEN] = "";
+
+	if (!ends->source.family)
+		return;
+	inet_ntop(ends->source.family, ends->source.bytes, source, sizeof(source));
+	inet_ntop(ends->source.family, ends->destination.bytes, destination, sizeof(destination));
+	json_object_set_new(object, name,
+			    json_pack("[s, i, s, i]", source, ends->source_port, destination,
+				      ends->destination_port));
+}
+
+static json_t *trace_document(const struct trace_result *result)
+{
+	static const char *const answers[] = { "none", "connected", "refused", "reply",
+					       "unreachable" };
+	static const char *const kinds[] = { "rule", "policy", "return" };
+	json_t *steps = json_array();
+	json_t *document = json_pack(
+		"{s:b, s:s, s:o, s:b, s:i, s:s, s:s, s:s}", "sent", result->sent, "answer",
+		answers[result->answer], "steps", steps, "truncated", result->truncated,
+		"dropped_by", result->dropped_by, "left_router", result->left_router, "left_by",
+		result->left_by, "tracked_router", result->tracked_router);
+	char from[INET6_ADDRSTRLEN] = "";
+
+	if (result->answer_from.family)
+		inet_ntop(result->answer_from.family, result->answer_from.bytes, from,
+			  sizeof(from));
+	json_object_set_new(document, "answer_from", json_string(from));
+	put_ends(document, "left", &result->left);
+	put_ends(document, "tracked", &result->tracked);
+	put_ends(document, "reply", &result->tracked_reply);
+	for (size_t i = 0; i < result->step_count; i++) {
+		const struct trace_step *step = &result->steps[i];
+		const struct nft_trace_event *event = &step->event;
+		json_t *object =
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s?, s:s?}",
+				  "router", step->router, "family", nft_family_name(event->family),
+				  "table", event->table, "chain", event->chain, "hook", step->hook,
+				  "kind", kinds[event->kind], "drop", event->verdict == NF_DROP,
+				  "to", event->to, "iif", step->iif, "oif", step->oif, "expression",
+				  step->expression, "comment", step->comment);
+
+		put_ends(object, "ends", &step->ends);
+		json_array_append_new(steps, object);
+	}
+	return document;
+}
+
+/* trace SLOT PID|tap PROTOCOL SOURCE DESTINATION PORT TIMEOUT_MS PORT_UID,DRIVER,UPLINK [MAC SUBNET
+ * GATEWAY]: PID "tap": of the machine's port that was opened; -> ok JSON, blanks escaped */
+static int do_trace(struct driver *driver, struct error *err)
+{
+	AUTO(trace_result_done) struct trace_result result = { .dropped_by = -1 };
+	AUTO(free) char *path = mem_printf("/proc/%s/ns/net", word(driver, 2));
+	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *rest = driver->count > 8 ? driver->words[8] : NULL;
+	struct trace_port port = { .uid = next(&rest), .driver = next(&rest) };
+	pid_t own = getpid();
+	struct trace_machine machine = { .pids = &own,
+					 .pid_count = 1,
+					 .port_uid = port.uid,
+					 .mac = word(driver, 9),
+					 .subnet = word(driver, 10),
+					 .gateway = word(driver, 11) };
+	struct trace_spec spec = { .slot = (unsigned int) atoi(word(driver, 1)),
+				   .ports = &port,
+				   .port_count = 1,
+				   .netns_fd = fd,
+				   .machine = fd < 0 ? &machine : NULL,
+				   .protocol = word(driver, 3),
+				   .source = word(driver, 4),
+				   .destination = word(driver, 5),
+				   .port = (uint16_t) atoi(word(driver, 6)),
+				   .timeout_ms = (uint32_t) atoi(word(driver, 7)),
+				   .cancel_fd = -1 };
+	AUTO(json_decref) json_t *document = NULL;
+	AUTO(free) char *text = NULL;
+	int r;
+
+	port.uplink = next(&rest);
+	r = trace_run(driver->net, &spec, &result, err);
+	if (r < 0)
+		return r;
+	document = trace_document(&result);
+	text = json_text(document);
+	printf("ok ");
+	for (const char *c = text; *c; c++)
+		printf(*c == ' ' ? "\\u0020" : "%c", *c);
+	return 1;
+}
+
 static int do_repair(struct driver *driver, struct error *err)
 {
 	bool damaged = false;
@@ -622,6 +719,8 @@ static int run(struct driver *driver, struct error *err)
 		return do_balance_members(driver, err);
 	if (strcmp(verb, "remove-balance") == 0)
 		return balance_remove(driver->net, word(driver, 1), err);
+	if (strcmp(verb, "trace") == 0)
+		return do_trace(driver, err);
 	if (strcmp(verb, "destroy") == 0)
 		return net_destroy(driver->net, err);
 	return error_say(err, -EINVAL, "no such command");
