@@ -302,6 +302,9 @@ remove_kernel_objects() {
 	for link in /sys/class/net/"$PREFIX"[-nqrvxy]*; do
 		[ -e "$link" ] && ip link del "${link##*/}"
 	done
+	for family in -4 -6; do
+		ip $family route flush type blackhole proto 98 metric 16777233 2>/dev/null
+	done
 	for family in inet bridge; do
 		for table in "$PREFIX" "$PREFIX-b"; do
 			nft list table $family "$table" >/dev/null 2>&1 && nft delete table $family "$table"

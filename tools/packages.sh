@@ -10,7 +10,7 @@ packages_test="clang clang-format iperf3 mold erofs-utils python3-pytest python3
 	python3-websocket iproute2 nftables
 	util-linux zstd skopeo podman crun openssl tar e2fsprogs uidmap procps catatonit
 	qemu-system-x86 qemu-utils syslinux syslinux-common mtools openssh-client qemu-system-arm qemu-efi-aarch64
-	gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross frr"
 # Of arm64, fetched by tools/fetch_arm64 and not installed: for the tests of emulated machines.
 packages_test_arm64="busybox-static linux-image-cloud-arm64"
 # For tests/lab: on this machine, and in the servers that it boots.

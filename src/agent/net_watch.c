@@ -2,54 +2,67 @@
 
 #include "agent/agent_internal.h"
 #include "agent/network_actor.h"
+#include "agent/router_actor.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "kern/link_watch.h"
+#include "kern/route_mark.h"
+#include "net/advertise.h"
 #include "net/node.h"
 
-struct net_watch {
+/* Something of ours that others may change. */
+struct repair {
 	struct agent *agent;
-	sd_event_source *source, *links;
-	int links_fd;
-	bool busy;  /* a repair is under way; its data are the worker's */
+	const char *what;
+	int (*fn)(struct net *net, bool *ret_damaged, struct error *err);
+	bool busy;  /* one is under way; the data below are the worker's */
 	bool again; /* something happened meanwhile */
 	bool damaged;
 	int result;
 	struct error err;
 };
 
+struct net_watch {
+	struct agent *agent;
+	sd_event_source *source, *links, *routes;
+	int links_fd, routes_fd;
+	struct repair table, anchors;
+};
+
 static void repair_done(void *data);
 
 static void repair_work(void *data)
 {
-	struct net_watch *watch = data;
+	struct repair *repair = data;
 
-	watch->err = (struct error){};
-	watch->damaged = false;
-	watch->result = net_repair(watch->agent->net, &watch->damaged, &watch->err);
+	repair->err = (struct error){};
+	repair->damaged = false;
+	repair->result = repair->fn(repair->agent->net, &repair->damaged, &repair->err);
 }
 
-static void repair_begin(struct net_watch *watch)
+static void repair_begin(struct repair *repair)
 {
-	watch->busy = true;
-	watch->again = false;
-	pool_submit(watch->agent->pool, repair_work, repair_done, watch);
+	repair->again = repair->busy;
+	if (repair->busy)
+		return;
+	repair->busy = true;
+	pool_submit(repair->agent->pool, repair_work, repair_done, repair);
 }
 
 static void repair_done(void *data)
 {
-	struct net_watch *watch = data;
+	struct repair *repair = data;
 
-	watch->busy = false;
-	if (watch->result < 0)
-		log_error("network: our nft table was changed and cannot be repaired: %s",
-			  watch->err.msg);
-	else if (watch->damaged)
-		log_warning("network: our nft table was changed by somebody else, repaired");
-	if (watch->again)
-		repair_begin(watch);
+	repair->busy = false;
+	if (repair->result < 0)
+		log_error("network: %s changed by somebody else and cannot be repaired: %s",
+			  repair->what, repair->err.msg);
+	else if (repair->damaged)
+		log_warning("network: %s changed by somebody else, repaired", repair->what);
+	if (repair->again)
+		repair_begin(repair);
 }
 
 static int on_change(sd_event_source *source, int fd, uint32_t revents, void *data)
@@ -59,12 +72,21 @@ static int on_change(sd_event_source *source, int fd, uint32_t revents, void *da
 	(void) source;
 	(void) fd;
 	(void) revents;
-	if (!net_watch_read(watch->agent->net))
+	if (net_watch_read(watch->agent->net))
+		repair_begin(&watch->table);
+	return 0;
+}
+
+static int on_routes(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+	struct net_watch *watch = data;
+
+	(void) source;
+	(void) revents;
+	if (!route_mark_watch_read(fd))
 		return 0;
-	if (watch->busy)
-		watch->again = true;
-	else
-		repair_begin(watch);
+	repair_begin(&watch->anchors);
+	router_actors_routes_changed(watch->agent);
 	return 0;
 }
 
@@ -99,7 +121,12 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 	int r;
 
 	watch->agent = agent;
-	watch->links_fd = -1;
+	watch->links_fd = watch->routes_fd = -1;
+	watch->table =
+		(struct repair){ .agent = agent, .what = "our nft table was", .fn = net_repair };
+	watch->anchors = (struct repair){ .agent = agent,
+					  .what = "routes that we announce were",
+					  .fn = advertise_repair };
 	r = sd_event_add_io(agent->event, &watch->source, net_watch_fd(agent->net), EPOLLIN,
 			    on_change, watch);
 	watch->links_fd = link_watch();
@@ -108,9 +135,14 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 	if (r >= 0)
 		r = sd_event_add_io(agent->event, &watch->links, watch->links_fd, EPOLLIN, on_links,
 				    agent);
+	if (r >= 0)
+		r = watch->routes_fd = route_mark_watch();
+	if (r >= 0)
+		r = sd_event_add_io(agent->event, &watch->routes, watch->routes_fd, EPOLLIN,
+				    on_routes, watch);
 	if (r < 0) {
 		net_watch_free(watch);
-		return error_set(err, r, "watch nftables and interfaces");
+		return error_set(err, r, "watch nftables, interfaces and routes");
 	}
 	warn_of_obstacle(agent->net);
 	*ret = watch;
@@ -123,6 +155,8 @@ void net_watch_free(struct net_watch *watch)
 		return;
 	sd_event_source_disable_unref(watch->source);
 	sd_event_source_disable_unref(watch->links);
+	sd_event_source_disable_unref(watch->routes);
 	fd_close(watch->links_fd);
+	fd_close(watch->routes_fd);
 	free(watch);
 }

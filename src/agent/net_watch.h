@@ -1,7 +1,8 @@
 #pragma once
 /*
  * agent/net_watch.h - notices that somebody else has changed or flushed our nft table, and has it
- * put back; and that an interface has changed which a network depends on.
+ * put back, or routes that a routing daemon is to announce; and that an interface has changed which
+ * a network depends on.
  *
  * `systemctl restart nftables` begins with `flush ruleset`: without this all published ports would
  * be gone until the next launch.  Used by agent.c; uses net/node.h.  Belongs to the loop's thread;

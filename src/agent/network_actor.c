@@ -51,6 +51,7 @@ struct task {
 	bool remove;
 	int result;
 	struct error err;
+	struct error refused; /* it is there, but not announced */
 	struct bridge_status status;
 };
 
@@ -106,6 +107,7 @@ static void fill_args(const struct network *network, struct network_args *ret)
 				     .named = !spec->isolated &&
 					      network_can(spec, NETWORK_CAN_NAMES),
 				     .dhcp = spec->dhcp,
+				     .advertise = spec->advertise,
 				     .mtu = spec->mtu };
 
 	snprintf(args.driver, sizeof(args.driver), "%s", network_driver_names[spec->driver]);
@@ -154,6 +156,20 @@ enum plan_need network_need(struct agent *agent, const char *uid, struct network
 	return PLAN_NEED_FAILED;
 }
 
+static char **list_subnets(const struct network_spec *spec)
+{
+	const struct subnet *subnets[] = { &spec->ipv4, &spec->ipv6 };
+	char text[SUBNET_TEXT_SIZE], **list = NULL;
+
+	for (size_t i = 0; i < ARRAY_COUNT(subnets); i++) {
+		if (!subnets[i]->base.family)
+			continue;
+		subnet_format(subnets[i], text);
+		strv_append(&list, text);
+	}
+	return list;
+}
+
 static void tell(struct network_actor *actor)
 {
 	struct network_status status = { .generation = actor->base.generation,
@@ -163,6 +179,8 @@ static void tell(struct network_actor *actor)
 		return;
 	status.bridge = actor->bridge;
 	status.mtu = actor->made ? actor->mtu : 0;
+	if (actor->made && wanted(actor) && actor->want->spec.advertise && !actor->error)
+		status.advertised = list_subnets(&actor->want->spec);
 	if (actor->removed)
 		status.state = NETWORK_GONE;
 	else if (actor->error)
@@ -171,6 +189,7 @@ static void tell(struct network_actor *actor)
 		status.state = actor->made && wanted(actor) ? NETWORK_READY : NETWORK_PENDING;
 	AUTO(json_decref) json_t *json = network_status_encode(&status);
 	actors_tell_status(&actor->base, json);
+	strv_free(status.advertised);
 }
 
 /* True when its servers are as they should be, running or not. */
@@ -203,8 +222,20 @@ static bool has_servers(const struct network_actor *actor)
 	return false;
 }
 
-/* An interface of the node is given away as a folder of it is: by its policy. */
-static int check_policy(const struct task *task, struct error *err)
+static int check_prefix(const struct task *task, const struct policy *policy, const char *text,
+			struct error *err)
+{
+	struct subnet subnet;
+	int r;
+
+	if (!text[0])
+		return 0;
+	r = subnet_parse(text, 0, "subnet", &subnet, err);
+	return r < 0 ? r : policy_check_advertise(policy, task->project, &subnet, err);
+}
+
+/* What the node gives away is said by its policy: an interface, and what its peers are told. */
+static int check_policy(struct task *task, struct error *err)
 {
 	const struct agent_options *options = task->actor->base.agent->options;
 	AUTO(free)
@@ -213,14 +244,24 @@ static int check_policy(const struct task *task, struct error *err)
 	AUTO(policy_free) struct policy *policy = NULL;
 	int r;
 
-	if (!task->args.uplink[0])
+	if (!task->args.uplink[0] && !task->args.advertise)
 		return 0;
-	r = policy_load(path, &policy, err);
+	r = policy_load(path, &policy, task->args.advertise ? &task->refused : err);
+	if (r == 0 && task->args.advertise)
+		r = check_prefix(task, policy, task->args.ipv4, &task->refused);
+	if (r == 0 && task->args.advertise)
+		r = check_prefix(task, policy, task->args.ipv6, &task->refused);
+	if (task->args.advertise) {
+		/* It goes on as it is, but nobody is told of it any more. */
+		task->args.advertise = r == 0;
+		return 0;
+	}
 	return r < 0 ? r : policy_check_uplink(policy, task->project, task->args.uplink, err);
 }
 
 static int make(struct task *task)
 {
+	int r = check_policy(task, &task->err);
 	struct bridge_spec spec = { .uid = task->args.uid,
 				    .driver = task->args.driver,
 				    .mode = task->args.mode,
@@ -235,14 +276,13 @@ static int make(struct task *task)
 				    .zone = task->args.zone,
 				    .project = task->args.project,
 				    .dhcp = task->args.dhcp,
+				    .advertise = task->args.advertise,
 				    .mtu = task->args.mtu,
 				    .tunnel = { .gre = task->tunnel.gre,
 						.vni = task->tunnel.vni,
 						.port = task->tunnel.port,
 						.local = task->tunnel.local,
 						.remotes = task->tunnel.peers } };
-
-	int r = check_policy(task, &task->err);
 
 	return r < 0 ? r : network_ensure(task->net, &spec, &task->status, &task->err);
 }
@@ -270,7 +310,7 @@ static void take_made(struct network_actor *actor, struct task *task)
 	if (actor->broken)
 		instance_actors_reattach(actor->base.agent, actor->base.uid);
 	actor->broken = false;
-	mem_replace(&actor->error, NULL);
+	mem_replace(&actor->error, task->refused.msg[0] ? task->refused.msg : NULL);
 	memcpy(actor->bridge, task->status.bridge, sizeof(actor->bridge));
 	take_server(&actor->servers[NETWORK_NAMES], &task->status.dns);
 	take_server(&actor->servers[NETWORK_LEASES], &task->status.dhcp);

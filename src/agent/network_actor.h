@@ -33,7 +33,7 @@ struct network_args {
 	char driver[NETWORK_WORD_SIZE], mode[NETWORK_WORD_SIZE], uplink[NETWORK_WORD_SIZE];
 	char zone[NETWORK_ZONE_SIZE]; /* what full names end in */
 	char project[NETWORK_PROJECT_SIZE];
-	bool nat, isolated, dhcp;
+	bool nat, isolated, dhcp, advertise;
 	bool named;   /* the gateway is the node, which knows names */
 	uint32_t mtu; /* of its ports; while it is being made: that was asked for */
 };

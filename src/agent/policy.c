@@ -155,6 +155,39 @@ static int read_uplinks(struct policy *policy, const json_t *array, struct error
 	return 0;
 }
 
+static int read_prefix(const json_t *item, const char *where, struct policy_prefix *prefix,
+		       struct error *err)
+{
+	struct json_reader in = { .err = err, .where = where };
+	AUTO(free) char *text = NULL;
+	char path[MEMBER_PATH_MAX];
+
+	json_read_string(&in, item, "prefix", &text);
+	json_read_strv(&in, item, "projects", &prefix->projects);
+	if (in.result == 0)
+		in.result = subnet_parse(text ? text : "", 0, member_path(path, where, "prefix"),
+					 &prefix->prefix, err);
+	return json_reader_finish(&in, item);
+}
+
+static int read_prefixes(struct policy *policy, const json_t *array, struct error *err)
+{
+	const json_t *item;
+	char where[32];
+	size_t i;
+
+	policy->prefixes = mem_new0_array(struct policy_prefix, json_array_size(array) + 1);
+	json_array_foreach(array, i, item)
+	{
+		snprintf(where, sizeof(where), "advertise[%zu]", i);
+		policy->prefix_count = i + 1;
+		int r = read_prefix(item, where, &policy->prefixes[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int read_capabilities(struct policy *policy, char *const *names, struct error *err)
 {
 	AUTO(strv_free) char **list = NULL;
@@ -189,17 +222,19 @@ int policy_decode(const json_t *document, struct policy **ret, struct error *err
 	struct json_reader in = { .err = err, .where = "" };
 	AUTO(strv_free) char **denied = NULL;
 	json_t *mounts = NULL, *devices = NULL, *uplinks = NULL, *seccomp = NULL;
+	json_t *prefixes = NULL;
 	int r;
 
 	json_read_array(&in, document, "mounts", &mounts);
 	json_read_array(&in, document, "devices", &devices);
 	json_read_array(&in, document, "uplinks", &uplinks);
+	json_read_array(&in, document, "advertise", &prefixes);
 	json_read_strv(&in, document, "deny_capabilities", &denied);
 	json_read_object(&in, document, "seccomp_profiles", &seccomp);
 	r = json_reader_finish(&in, document);
-	if (r == 0 &&
-	    json_array_size(mounts) + json_array_size(devices) + json_array_size(uplinks) >
-		    ENTRIES_MAX)
+	if (r == 0 && json_array_size(mounts) + json_array_size(devices) +
+				      json_array_size(uplinks) + json_array_size(prefixes) >
+			      ENTRIES_MAX)
 		r = error_say(err, -EINVAL, "at most %d entries are allowed", ENTRIES_MAX);
 	if (r == 0)
 		r = read_mounts(policy, mounts, err);
@@ -207,6 +242,8 @@ int policy_decode(const json_t *document, struct policy **ret, struct error *err
 		r = read_devices(policy, devices, err);
 	if (r == 0)
 		r = read_uplinks(policy, uplinks, err);
+	if (r == 0)
+		r = read_prefixes(policy, prefixes, err);
 	if (r == 0)
 		r = read_capabilities(policy, denied, err);
 	if (r == 0)
@@ -336,6 +373,26 @@ int policy_check_uplink(const struct policy *policy, const char *project, const 
 			 name);
 }
 
+int policy_check_advertise(const struct policy *policy, const char *project,
+			   const struct subnet *subnet, struct error *err)
+{
+	char text[SUBNET_TEXT_SIZE];
+
+	for (size_t i = 0; i < policy->prefix_count; i++) {
+		const struct policy_prefix *entry = &policy->prefixes[i];
+
+		if (entry->prefix.prefix <= subnet->prefix &&
+		    subnet_contains(&entry->prefix, &subnet->base) &&
+		    has_project(entry->projects, project))
+			return 0;
+	}
+	subnet_format(subnet, text);
+	return error_say(err, -EPERM,
+			 "advertise: this node's policy does not let project \"%s\" announce %s; "
+			 "root can, with advertise, see docs/operate/policy.md",
+			 project, text);
+}
+
 void policy_free(struct policy *policy)
 {
 	if (!policy)
@@ -352,7 +409,10 @@ void policy_free(struct policy *policy)
 		free(policy->uplinks[i].name);
 		strv_free(policy->uplinks[i].projects);
 	}
+	for (size_t i = 0; i < policy->prefix_count; i++)
+		strv_free(policy->prefixes[i].projects);
 	strv_free(policy->seccomp_projects);
+	free(policy->prefixes);
 	free(policy->uplinks);
 	free(policy->mounts);
 	free(policy->devices);

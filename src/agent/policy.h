@@ -1,7 +1,7 @@
 #pragma once
 /*
  * agent/policy.h - what this node gives of itself to instances: folders, devices, capabilities,
- * interfaces.
+ * interfaces, its word to the routers beside it.
  *
  * A file of the node's administrator (docs/operate/policy.md).  Without it nothing is given.  It is
  * read again for every start of an instance that asks for something, so a change counts from the
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "model/address.h"
 #include "model/instance_device.h"
 
 struct error;
@@ -44,6 +45,11 @@ struct policy_uplink {
 	char **projects;
 };
 
+struct policy_prefix {
+	struct subnet prefix; /* and all that is inside of it */
+	char **projects;
+};
+
 struct policy {
 	struct policy_mount *mounts;
 	size_t mount_count;
@@ -51,6 +57,8 @@ struct policy {
 	size_t device_count;
 	struct policy_uplink *uplinks;
 	size_t uplink_count;
+	struct policy_prefix *prefixes; /* that may be announced */
+	size_t prefix_count;
 	uint64_t denied_capabilities; /* bits by the kernel's numbers */
 	bool seccomp_profiles;        /* instances may bring their own */
 	char **seccomp_projects;      /* NULL: those of all projects */
@@ -84,6 +92,10 @@ int policy_check_seccomp(const struct policy *policy, const char *project,
 /* -EPERM when networks of this project may not be on the interface `name`. */
 int policy_check_uplink(const struct policy *policy, const char *project, const char *name,
 			struct error *err);
+
+/* -EPERM when the node's routing daemon may not announce `subnet` for this project. */
+int policy_check_advertise(const struct policy *policy, const char *project,
+			   const struct subnet *subnet, struct error *err);
 
 void policy_free(struct policy *policy);
 DEFINE_AUTO(struct policy *, policy_free)

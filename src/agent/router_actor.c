@@ -8,11 +8,13 @@
 #include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/network_actor.h"
+#include "agent/policy.h"
 #include "agent/retry.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "base/strv.h"
 #include "model/router.h"
 #include "net/router.h"
 
@@ -26,6 +28,7 @@ struct router_actor {
 	bool again;          /* something was changed meanwhile */
 	bool removed;        /* nothing of it is left */
 	char *error;
+	char **advertised;
 	uint32_t mtus[ROUTER_NETWORKS_MAX]; /* of its networks when it was made */
 	sd_event_source *rules, *links;     /* changes in its namespace */
 	struct retry retry;
@@ -41,6 +44,8 @@ struct task {
 	int rules_fd, links_fd;
 	int result;
 	struct error err;
+	struct error refused; /* it is there, but not announced */
+	char **advertised;
 };
 
 static void advance(struct router_actor *actor);
@@ -71,6 +76,7 @@ static void release(struct actor *base)
 	retry_stop(&actor->retry);
 	stop_watching(actor);
 	router_free(actor->want);
+	strv_free(actor->advertised);
 	free(actor->error);
 }
 
@@ -92,6 +98,8 @@ static void tell(struct router_actor *actor)
 		status.state = ROUTER_FAILED;
 	else
 		status.state = actor->made && wanted(actor) ? ROUTER_READY : ROUTER_PENDING;
+	if (actor->made && wanted(actor))
+		status.advertised = actor->advertised;
 	AUTO(json_decref) json_t *json = router_status_encode(&status);
 	actors_tell_status(&actor->base, json);
 }
@@ -154,6 +162,52 @@ static void list_entries(const struct router_spec *spec, struct lists *lists)
 	}
 }
 
+static int check_prefix(struct task *task, const struct policy *policy, const char *text,
+			const char *length)
+{
+	struct subnet subnet;
+	AUTO(free) char *whole = mem_printf("%s%s", text, length);
+	int r;
+
+	if (!text[0])
+		return 0;
+	r = subnet_parse(whole, 0, "subnet", &subnet, &task->refused);
+	if (r == 0)
+		r = policy_check_advertise(policy, task->router->meta.project, &subnet,
+					   &task->refused);
+	if (r == 0)
+		strv_append(&task->advertised, whole);
+	return r;
+}
+
+/* Whether the node's peers may be told of all that others reach it by. */
+static bool may_advertise(struct task *task, const struct lists *lists)
+{
+	const struct agent_options *options = task->actor->base.agent->options;
+	const struct router_spec *spec = &task->router->spec;
+	AUTO(free)
+	char *path = options->policy ? mem_strdup(options->policy)
+				     : mem_printf("%s/policy.json", options->state);
+	AUTO(policy_free) struct policy *policy = NULL;
+	int r;
+
+	if (!spec->advertise)
+		return false;
+	r = policy_load(path, &policy, &task->refused);
+	for (size_t i = 0; r == 0 && !spec->nat && i < spec->network_count; i++) {
+		const struct router_network *joined = &spec->networks[i];
+
+		if (joined->ipv4[0])
+			r = check_prefix(task, policy, task->networks[i].ipv4, "");
+		if (r == 0 && joined->ipv6[0])
+			r = check_prefix(task, policy, task->networks[i].ipv6, "");
+	}
+	for (size_t i = 0; r == 0 && i < spec->floating_count; i++)
+		r = check_prefix(task, policy, lists->publics[i].address,
+				 spec->floating[i].address.family == 4 ? "/32" : "/128");
+	return r == 0;
+}
+
 static int ensure(struct task *task)
 {
 	const struct router_spec *spec = &task->router->spec;
@@ -183,6 +237,7 @@ static int ensure(struct task *task)
 						      .mtu = network->mtu };
 	}
 	list_entries(spec, lists);
+	setup.advertise = may_advertise(task, lists);
 	r = router_ensure(task->net, &setup, &task->err);
 	if (r < 0 || !task->watch)
 		return r;
@@ -249,11 +304,15 @@ static void take_failure(struct router_actor *actor, const struct task *task)
 	actor->made = false;
 }
 
-static void take_made(struct router_actor *actor, const struct task *task)
+static void take_made(struct router_actor *actor, struct task *task)
 {
+	bool refused = task->refused.msg[0];
+
 	retry_stop(&actor->retry);
 	actor->made = true;
-	mem_replace(&actor->error, NULL);
+	mem_replace(&actor->error, refused ? task->refused.msg : NULL);
+	strv_free(actor->advertised);
+	actor->advertised = refused ? NULL : TAKE_PTR(task->advertised);
 	for (size_t i = 0; i < task->router->spec.network_count; i++)
 		actor->mtus[i] = task->networks[i].mtu;
 }
@@ -278,6 +337,7 @@ static void done(void *data)
 	fd_close(task->rules_fd);
 	fd_close(task->links_fd);
 	router_free(task->router);
+	strv_free(task->advertised);
 	free(task);
 	advance(actor);
 }
@@ -423,6 +483,19 @@ void router_actors_wake(struct agent *agent)
 
 	ACTORS_EACH(agent, ACTOR_ROUTER, actor, next)
 	advance(actor);
+}
+
+void router_actors_routes_changed(struct agent *agent)
+{
+	struct router_actor *actor, *next;
+
+	ACTORS_EACH(agent, ACTOR_ROUTER, actor, next)
+	{
+		if (!wanted(actor) || !actor->want->spec.advertise)
+			continue;
+		actor->again = true;
+		advance(actor);
+	}
 }
 
 static void take_gateway(const struct ip *gateway, const char *own, char ret[IP_TEXT_SIZE])

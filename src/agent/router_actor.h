@@ -15,6 +15,9 @@ extern const struct actor_ops router_actor_ops;
 /* A network may have become ready, or be another now. */
 void router_actors_wake(struct agent *agent);
 
+/* Of the routes that are announced some may have gone. */
+void router_actors_routes_changed(struct agent *agent);
+
 /*
  * The addresses of the router that is the gateway of a network, as it is wanted: whether it is made
  * already does not matter to who sends there.  "" = none.

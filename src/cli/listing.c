@@ -101,6 +101,20 @@ void listing_fact_map(struct strbuf *out, const char *title, const json_t *map)
 	}
 }
 
+void listing_advertised(struct strbuf *out, const json_t *resource)
+{
+	const json_t *subnets = resource_at(resource, "status.advertised");
+	AUTO(strbuf_done) struct strbuf list = {};
+	size_t count = json_array_size(subnets);
+
+	if (!json_is_true(resource_at(resource, "spec.advertise")))
+		return;
+	for (size_t i = 0; i < count; i++)
+		strbuf_printf(&list, "%s%s", i ? ", " : "",
+			      json_string_value(json_array_get(subnets, i)));
+	listing_fact(out, "advertised", count ? strbuf_str(&list) : "nothing now");
+}
+
 int listing_get(struct cli *cli, const char *collection, const char *name, json_t **ret,
 		struct error *err)
 {

@@ -30,6 +30,9 @@ void listing_fact_bytes(struct strbuf *out, const char *title, const json_t *res
 /* "key=value" pairs of an object, one fact each. */
 void listing_fact_map(struct strbuf *out, const char *title, const json_t *map);
 
+/* What the node's peers are told of a network or a router; nothing when nobody wants that. */
+void listing_advertised(struct strbuf *out, const json_t *resource);
+
 /* Gets COLLECTION/NAME; the name is percent-encoded here. */
 int listing_get(struct cli *cli, const char *collection, const char *name, json_t **ret,
 		struct error *err);

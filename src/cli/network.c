@@ -21,7 +21,7 @@ enum { NETWORK_MTU_MIN = 576, NETWORK_MTU_MAX = 65535 };
 struct network_options {
 	const char *subnet, *ipv4, *ipv6, *dns_domain, *mtu, *driver, *mode, *uplink;
 	char **labels, **gateways, **ranges;
-	bool nat, routed, no_nat, isolated, dhcp;
+	bool nat, routed, no_nat, isolated, dhcp, advertise;
 };
 
 #define NETWORK(member) offsetof(struct network_options, member)
@@ -53,6 +53,8 @@ static const struct option_def network_options[] = {
 	  "a second domain of its instances, instead of brume.internal" },
 	{ 0, "dhcp", NULL, OPTION_FLAG, NETWORK(dhcp),
 	  "give each port its addresses by DHCP, too, and nobody else any" },
+	{ 0, "advertise", NULL, OPTION_FLAG, NETWORK(advertise),
+	  "of a routed one: the node's BGP daemon tells its peers the way to it" },
 	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu), "largest packet" },
 	{ 'l', "label", "KEY=VALUE", OPTION_LIST, NETWORK(labels), "a label" },
 	{},
@@ -165,6 +167,11 @@ static int network_build(const struct network_options *options, const char *name
 		return error_say(err, -EINVAL,
 				 "--dhcp: the node has no address on an isolated network to "
 				 "answer from");
+	if (options->advertise && !options->routed && !options->no_nat)
+		return error_say(err, -EINVAL,
+				 "--advertise: only a network with --routed has addresses that "
+				 "others can be told of");
+	spec->advertise = options->advertise;
 	spec->dhcp = options->dhcp;
 	spec->isolated = options->isolated;
 	spec->nat = options->nat || (!options->routed && !options->no_nat && !options->isolated &&
@@ -333,6 +340,7 @@ static int network_info_run(struct cli *cli, const void *userdata,
 	listing_fact(&out, "mode", resource_text(network, "spec.mode"));
 	listing_fact(&out, "uplink", resource_text(network, "spec.uplink"));
 	listing_fact(&out, "kind", network_kind(network));
+	listing_advertised(&out, network);
 	network_names(&out, network);
 	listing_fact(&out, "bridge", resource_text(network, "status.bridge"));
 	listing_fact(&out, "node", resource_text(network, "spec.node"));
@@ -362,6 +370,7 @@ const struct verb verb_network_create = {
 	.summary = "Create a network",
 	.help = "Examples:\n  brume network create backend\n"
 		"  brume network create lab --subnet 10.91.0.0/24 --routed\n"
+		"  brume network create public --subnet 203.0.113.0/28 --routed --advertise\n"
 		"  brume network create machines --dhcp --dns-domain machines.example\n"
 		"  brume network create inside --isolated --mtu 9000\n"
 		"  brume network create lan --driver macvlan --uplink eth1 \\\n"

@@ -19,7 +19,7 @@
 
 struct router_options {
 	char **networks, **labels;
-	bool uplink, no_uplink, no_nat;
+	bool uplink, no_uplink, no_nat, advertise;
 };
 
 #define ROUTER(member) offsetof(struct router_options, member)
@@ -32,6 +32,8 @@ static const struct option_def create_options[] = {
 	  "it joins networks with each other only" },
 	{ 0, "no-nat", NULL, OPTION_FLAG, ROUTER(no_nat),
 	  "outside with the networks' own addresses, for those who have a route" },
+	{ 0, "advertise", NULL, OPTION_FLAG, ROUTER(advertise),
+	  "the node's BGP daemon tells its peers of what others reach it by" },
 	{ 'l', "label", "KEY=VALUE", OPTION_LIST, ROUTER(labels), "a label" },
 	{},
 };
@@ -46,9 +48,14 @@ static int create_build(const struct router_options *options, const char *name, 
 	json_object_set_new(body, "name", json_string(name));
 	json_object_set_new(body, "networks", networks);
 	json_object_set_new(body, "labels", labels);
-	if (r == 0 && options->no_uplink && (options->uplink || options->no_nat))
+	if (r == 0 && options->no_uplink &&
+	    (options->uplink || options->no_nat || options->advertise))
 		r = error_say(err, -EINVAL, "--no-uplink goes without %s",
-			      options->uplink ? "--uplink" : "--no-nat");
+			      options->uplink   ? "--uplink"
+			      : options->no_nat ? "--no-nat"
+						: "--advertise");
+	if (options->advertise)
+		json_object_set_new(body, "advertise", json_true());
 	json_object_set_new(body, "uplink", json_boolean(!options->no_uplink));
 	json_object_set_new(body, "nat", json_boolean(!options->no_nat));
 	for (char **p = options->networks; p && *p && r == 0; p++) {
@@ -230,6 +237,7 @@ static int show_run(struct cli *cli, const void *userdata, const struct argument
 	listing_fact(&out, "error", resource_text(router, "status.error"));
 	listing_fact_time(&out, "created", router, "meta.created");
 	listing_fact(&out, "outside", outside(router));
+	listing_advertised(&out, router);
 	show_networks(&out, router);
 	show_entries(&out, router, "spec.routes", "routes");
 	show_entries(&out, router, "spec.floating", "floating");

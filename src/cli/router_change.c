@@ -75,6 +75,49 @@ static int change(struct cli *cli, const char *name, const struct list *list, co
 	return send_patch(cli, name, patch, done, key, err);
 }
 
+/* ---- the router itself */
+
+struct update_options {
+	bool advertise, no_advertise;
+};
+
+static const struct option_def update_options[] = {
+	{ 0, "advertise", NULL, OPTION_FLAG, offsetof(struct update_options, advertise),
+	  "the node's BGP daemon tells its peers of what others reach it by" },
+	{ 0, "no-advertise", NULL, OPTION_FLAG, offsetof(struct update_options, no_advertise),
+	  "it tells them no more" },
+	{},
+};
+
+static int update_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
+		      struct error *err)
+{
+	const struct update_options *options = userdata;
+	AUTO(json_decref) json_t *patch = json_object();
+
+	if (options->advertise == options->no_advertise)
+		return cli_usage(cli, err, "say --advertise or --no-advertise");
+	json_object_set_new(patch, "advertise", json_boolean(options->advertise));
+	return send_patch(cli, arguments->words[0], patch, options->advertise ? "is" : "is not",
+			  "announced", err);
+}
+
+const struct verb verb_router_update = {
+	.name = "update",
+	.synopsis = "OPTIONS NAME",
+	.summary = "Say whether others are told of what leads to a router",
+	.help = "Of its floating addresses and, without nat, of its networks.  Which ones may be "
+		"announced\nis said by the node's policy.\n\n"
+		"Examples:\n  brume router update border --advertise\n"
+		"  brume router update border --no-advertise\n",
+	.options = update_options,
+	.options_size = sizeof(struct update_options),
+	.words_min = 1,
+	.words_max = 1,
+	.completion = COMPLETE_ROUTER,
+	.run = update_run,
+};
+
 /* ---- networks */
 
 struct attach_options {

@@ -43,17 +43,9 @@ static const struct verb verb_kernel = {
 };
 
 static const struct verb *const network_verbs[] = {
-	&verb_network_create,
-	&verb_network_list,
-	&verb_network_info,
-	&verb_network_delete,
-	&verb_network_attach,
-	&verb_network_detach,
-	&verb_network_limit,
-	&verb_network_usage,
-	&verb_network_peer,
-	&verb_network_trace,
-	NULL,
+	&verb_network_create, &verb_network_list,   &verb_network_info,   &verb_network_delete,
+	&verb_network_attach, &verb_network_detach, &verb_network_limit,  &verb_network_usage,
+	&verb_network_peer,   &verb_network_trace,  &verb_network_update, NULL,
 };
 
 static const struct verb verb_network = {
@@ -64,11 +56,17 @@ static const struct verb verb_network = {
 };
 
 static const struct verb *const router_verbs[] = {
-	&verb_router_create,  &verb_router_list,
-	&verb_router_show,    &verb_router_delete,
-	&verb_router_attach,  &verb_router_detach,
-	&verb_router_route,   &verb_router_floating,
-	&verb_router_forward, NULL,
+	&verb_router_create,
+	&verb_router_list,
+	&verb_router_show,
+	&verb_router_delete,
+	&verb_router_attach,
+	&verb_router_detach,
+	&verb_router_route,
+	&verb_router_floating,
+	&verb_router_forward,
+	&verb_router_update,
+	NULL,
 };
 
 static const struct verb verb_router = {

@@ -59,12 +59,12 @@ extern const struct verb verb_kernel_list, verb_kernel_import, verb_kernel_defau
 extern const struct verb verb_kernel_delete;
 extern const struct verb verb_network_create, verb_network_list, verb_network_info;
 extern const struct verb verb_network_delete, verb_network_attach, verb_network_detach,
-	verb_network_peer;
+	verb_network_peer, verb_network_update;
 extern const struct verb verb_balancer, verb_group;
 extern const struct verb verb_network_limit, verb_network_usage, verb_network_trace;
 extern const struct verb verb_router_create, verb_router_list, verb_router_show, verb_router_delete;
 extern const struct verb verb_router_attach, verb_router_detach, verb_router_route;
-extern const struct verb verb_router_floating, verb_router_forward;
+extern const struct verb verb_router_floating, verb_router_forward, verb_router_update;
 extern const struct verb verb_project_list, verb_project_info, verb_project_set;
 extern const struct verb verb_operation_list, verb_operation_info, verb_operation_wait;
 extern const struct verb verb_operation_cancel;

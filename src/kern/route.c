@@ -26,6 +26,8 @@ static struct nlmsghdr *begin_address(struct netlink *nl, uint16_t type, uint16_
 		header->ifa_flags = IFA_F_NODAD;
 	mnl_attr_put(message, IFA_LOCAL, route_ip_size(ip), ip->bytes);
 	mnl_attr_put(message, IFA_ADDRESS, route_ip_size(ip), ip->bytes);
+	if (ip->metric)
+		mnl_attr_put_u32(message, IFA_RT_PRIORITY, ip->metric);
 	return message;
 }
 
@@ -99,6 +101,9 @@ static int take_address(const struct nlmsghdr *message, void *data)
 		if ((type == (ip.family == AF_INET ? IFA_LOCAL : IFA_ADDRESS)) &&
 		    mnl_attr_get_payload_len(attribute) == route_ip_size(&ip))
 			memcpy(ip.bytes, mnl_attr_get_payload(attribute), route_ip_size(&ip));
+		else if (type == IFA_RT_PRIORITY &&
+			 mnl_attr_get_payload_len(attribute) == sizeof(uint32_t))
+			ip.metric = mnl_attr_get_u32(attribute);
 	}
 	walk->fn((int) header->ifa_index, &ip, walk->data);
 	return 0;

@@ -16,6 +16,8 @@ struct route_ip {
 	int family; /* AF_INET, AF_INET6 or 0 */
 	uint8_t prefix;
 	uint8_t bytes[16]; /* 4 or 16 used, the rest zero */
+	uint32_t metric;   /* of an interface's address: that the route to its subnet has; 0 = the
+			      kernel's choice */
 };
 
 static inline size_t route_ip_size(const struct route_ip *ip)

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "kern/netlink.h"
+#include "kern/route_mark.h"
 
 static struct nlmsghdr *begin_line(struct netlink *nl, uint16_t type, uint16_t flags,
 				   const struct route_line *line)
@@ -17,7 +18,7 @@ static struct nlmsghdr *begin_line(struct netlink *nl, uint16_t type, uint16_t f
 	header->rtm_family = (uint8_t) line->to.family;
 	header->rtm_dst_len = line->to.prefix;
 	header->rtm_table = RT_TABLE_MAIN;
-	header->rtm_protocol = RTPROT_STATIC;
+	header->rtm_protocol = line->marked ? ROUTE_MARK_PROTOCOL : RTPROT_STATIC;
 	/* The scope of a deletion is any. */
 	header->rtm_scope = type == RTM_DELROUTE ? RT_SCOPE_NOWHERE
 			    : line->via.family   ? RT_SCOPE_UNIVERSE
@@ -29,6 +30,8 @@ static struct nlmsghdr *begin_line(struct netlink *nl, uint16_t type, uint16_t f
 		mnl_attr_put(message, RTA_GATEWAY, route_ip_size(&line->via), line->via.bytes);
 	if (line->link_index)
 		mnl_attr_put_u32(message, RTA_OIF, (uint32_t) line->link_index);
+	if (line->marked)
+		mnl_attr_put_u32(message, RTA_PRIORITY, ROUTE_MARK_METRIC);
 	return message;
 }
 
@@ -65,9 +68,10 @@ static int take_line(const struct nlmsghdr *message, void *data)
 
 	if (message->nlmsg_type != RTM_NEWROUTE ||
 	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(*header) ||
-	    header->rtm_table != RT_TABLE_MAIN || header->rtm_protocol != RTPROT_STATIC ||
-	    header->rtm_type != RTN_UNICAST)
+	    header->rtm_table != RT_TABLE_MAIN || header->rtm_type != RTN_UNICAST ||
+	    (header->rtm_protocol != RTPROT_STATIC && header->rtm_protocol != ROUTE_MARK_PROTOCOL))
 		return 0;
+	line.marked = header->rtm_protocol == ROUTE_MARK_PROTOCOL;
 	line.to = (struct route_ip){ .family = header->rtm_family, .prefix = header->rtm_dst_len };
 	mnl_attr_for_each(attribute, message, sizeof(*header))
 	{
@@ -102,7 +106,6 @@ int route_line_list(struct netlink *nl, int family, int link_index,
 
 	/* The kernel looks through those of the link only: a host may have a million others. */
 	header->rtm_family = (uint8_t) family;
-	header->rtm_protocol = RTPROT_STATIC;
 	if (link_index)
 		mnl_attr_put_u32(message, RTA_OIF, (uint32_t) link_index);
 	return netlink_query(nl, message, take_line, &walk);

@@ -9,14 +9,16 @@
 
 #include "kern/route.h"
 
-/* Of protocol "static"; those that come with addresses are the kernel's own. */
+/* Those that come with addresses are the kernel's own. */
 struct route_line {
 	struct route_ip to;  /* a subnet, its prefix says how large */
 	struct route_ip via; /* family 0: everybody is on the link itself */
 	int link_index;
+	/* Of the protocol and with the metric of kern/route_mark.h: else "static", without one. */
+	bool marked;
 };
 
-/* In place of another one to the same subnet. */
+/* In place of another one to the same subnet that is marked or not as this one is. */
 int route_line_add(struct netlink *nl, const struct route_line *line);
 
 /* One that is not there is fine. */

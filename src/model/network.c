@@ -190,6 +190,22 @@ static int check_domain(struct json_reader *in, const char *domain)
 	}
 }
 
+static void check_advertise(struct json_reader *in, const struct network_spec *spec)
+{
+	if (!spec->advertise || in->result < 0)
+		return;
+	if (spec->driver != NETWORK_DRIVER_BRIDGE)
+		member_fail(in, "advertise",
+			    "the LAN behind an uplink is announced by its own router; driver "
+			    "bridge has subnets of its own");
+	else if (spec->isolated)
+		member_fail(in, "advertise", "nothing leads into an isolated network");
+	else if (spec->nat)
+		member_fail(in, "advertise",
+			    "a network with nat is behind the node's own address, there is "
+			    "nothing to announce; a routed one (nat false) has something");
+}
+
 int network_spec_read_user(struct json_reader *in, const json_t *object, struct network_spec *spec)
 {
 	uint32_t mtu = spec->mtu;
@@ -217,6 +233,8 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 	else if (spec->dhcp && !network_can(spec, NETWORK_CAN_NAMES))
 		member_fail(in, "dhcp", "driver %s has no DHCP of the node's; driver bridge has",
 			    network_driver_names[spec->driver]);
+	json_read_bool(in, object, "advertise", &spec->advertise);
+	check_advertise(in, spec);
 	return in->result;
 }
 
@@ -253,6 +271,8 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 		json_put_string(object, "dns_domain", spec->dns_domain);
 	if (spec->dhcp)
 		json_object_set_new(object, "dhcp", json_true());
+	if (spec->advertise)
+		json_object_set_new(object, "advertise", json_true());
 	member_put_uint(object, "mtu", spec->mtu);
 	put_tunnel(object, &spec->tunnel);
 }
@@ -314,6 +334,7 @@ int network_status_decode(const json_t *object, struct network_status *status, s
 	member_read_enum(&in, object, "state", state_names, &state);
 	member_read_text(&in, object, "bridge", TEXT_MAX_BYTES, &status->bridge);
 	json_read_uint32(&in, object, "mtu", MTU_MAX, &status->mtu);
+	json_read_strv(&in, object, "advertised", &status->advertised);
 	member_read_text(&in, object, "error", ERROR_MAX_BYTES, &status->error);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
@@ -330,6 +351,7 @@ json_t *network_status_encode(const struct network_status *status)
 	json_put_string(object, "bridge", status->bridge);
 	if (status->mtu)
 		member_put_uint(object, "mtu", status->mtu);
+	json_put_strv(object, "advertised", status->advertised);
 	json_put_string(object, "error", status->error);
 	return object;
 }
@@ -337,6 +359,7 @@ json_t *network_status_encode(const struct network_status *status)
 void network_status_done(struct network_status *status)
 {
 	free(status->bridge);
+	strv_free(status->advertised);
 	free(status->error);
 	*status = (struct network_status){};
 }
@@ -374,6 +397,7 @@ struct network *network_copy(const struct network *network)
 	meta_copy(&copy->meta, &network->meta);
 	network_spec_copy(&copy->spec, &network->spec);
 	copy->status.bridge = mem_strdup(network->status.bridge);
+	copy->status.advertised = strv_copy(network->status.advertised);
 	copy->status.error = mem_strdup(network->status.error);
 	return copy;
 }
@@ -394,17 +418,22 @@ static json_t *encode_changeable(const struct network *network)
 	json_t *object = json_object();
 
 	put_tunnel(object, &network->spec.tunnel);
+	if (network->spec.advertise)
+		json_object_set_new(object, "advertise", json_true());
 	return object;
 }
 
 int network_patch(struct network *network, const json_t *patch, struct error *err)
 {
 	AUTO(json_decref) json_t *merged = encode_changeable(network);
-	struct json_reader in = { .err = err };
+	struct json_reader in = { .err = err, .where = "" };
 
 	json_merge(merged, patch);
 	tunnel_done(&network->spec.tunnel);
 	read_tunnel(&in, merged, &network->spec.tunnel);
+	network->spec.advertise = false;
+	json_read_bool(&in, merged, "advertise", &network->spec.advertise);
+	check_advertise(&in, &network->spec);
 	if (in.result == 0 && network->spec.tunnel.vni)
 		in.result = network_require(&network->spec, network->meta.name, NETWORK_CAN_TUNNEL,
 					    err);

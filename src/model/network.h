@@ -41,8 +41,9 @@ struct network_spec {
 	bool nat;                       /* masquerade towards the outside */
 	bool isolated; /* the node has no address there: nothing leads out, and nothing in */
 	char *dns_domain;
-	bool dhcp;    /* ports get their addresses from the node, when they ask */
-	uint32_t mtu; /* 0 = the kernel's choice */
+	bool dhcp;      /* ports get their addresses from the node, when they ask */
+	bool advertise; /* routing daemons of the node announce it; routed ones only */
+	uint32_t mtu;   /* 0 = the kernel's choice */
 	struct network_tunnel tunnel;
 	char *node;
 };
@@ -51,7 +52,8 @@ struct network_status {
 	uint64_t generation;
 	enum network_state state;
 	char *bridge;
-	uint32_t mtu; /* that its ports have */
+	uint32_t mtu;      /* that its ports have */
+	char **advertised; /* subnets that a routing daemon is told to announce; NULL = none */
 	char *error;
 };
 
@@ -86,8 +88,8 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 void network_spec_put_user(json_t *object, const struct network_spec *spec);
 
 /*
- * Applies a JSON merge patch (RFC 7396) of the member `tunnel`, the one that may change while the
- * network is used. After -EINVAL the network is half changed, to be thrown away.
+ * Applies a JSON merge patch (RFC 7396) of the members `tunnel` and `advertise`, which may change
+ * while the network is used. After -EINVAL the network is half changed, to be thrown away.
  */
 int network_patch(struct network *network, const json_t *patch, struct error *err);
 

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/json_merge.h"
 #include "base/mem.h"
+#include "base/strv.h"
 #include "model/member.h"
 
 enum { TEXT_MAX_BYTES = 256, ERROR_MAX_BYTES = 1024, PORT_MAX = 65535 };
@@ -329,6 +330,8 @@ static int check_uplink(struct json_reader *in, const struct router_spec *spec)
 		return member_fail(in, "floating", "a router without an uplink has no outside");
 	if (spec->forward_count)
 		return member_fail(in, "forwards", "a router without an uplink has no outside");
+	if (spec->advertise)
+		return member_fail(in, "advertise", "a router without an uplink has no outside");
 	return 0;
 }
 
@@ -337,6 +340,7 @@ static int read_spec(struct json_reader *in, const json_t *object, bool user,
 {
 	json_read_bool(in, object, "uplink", &spec->uplink);
 	json_read_bool(in, object, "nat", &spec->nat);
+	json_read_bool(in, object, "advertise", &spec->advertise);
 	spec->networks = read_list(in, object, &networks_list, user, &spec->network_count);
 	spec->routes = read_list(in, object, &routes_list, user, &spec->route_count);
 	spec->floating = read_list(in, object, &floating_list, user, &spec->floating_count);
@@ -354,6 +358,8 @@ static void put_spec(json_t *object, const struct router_spec *spec, bool user)
 {
 	json_object_set_new(object, "uplink", json_boolean(spec->uplink));
 	json_object_set_new(object, "nat", json_boolean(spec->nat));
+	if (spec->advertise)
+		json_object_set_new(object, "advertise", json_true());
 	put_list(object, &networks_list, spec->networks, spec->network_count, user);
 	put_list(object, &routes_list, spec->routes, spec->route_count, user);
 	put_list(object, &floating_list, spec->floating, spec->floating_count, user);
@@ -387,6 +393,7 @@ int router_status_decode(const json_t *object, struct router_status *status, str
 
 	json_read_uint64(&in, object, "generation", &status->generation);
 	member_read_enum(&in, object, "state", state_names, &state);
+	json_read_strv(&in, object, "advertised", &status->advertised);
 	member_read_text(&in, object, "error", ERROR_MAX_BYTES, &status->error);
 	if (json_reader_finish(&in, object) < 0)
 		return in.result;
@@ -400,12 +407,14 @@ json_t *router_status_encode(const struct router_status *status)
 
 	member_put_uint(object, "generation", status->generation);
 	json_put_string(object, "state", state_names[status->state]);
+	json_put_strv(object, "advertised", status->advertised);
 	json_put_string(object, "error", status->error);
 	return object;
 }
 
 void router_status_done(struct router_status *status)
 {
+	strv_free(status->advertised);
 	free(status->error);
 	*status = (struct router_status){};
 }

@@ -67,6 +67,9 @@ struct router_spec {
 	size_t network_count, route_count, floating_count, forward_count;
 	bool uplink; /* it leads outside */
 	bool nat;    /* with the node's addresses; else with those of its networks */
+	/* Routing daemons of the node announce its floating addresses and, without nat, networks.
+	 */
+	bool advertise;
 	struct ip
 		transit; /* set by control: the node's end of a /31, the router has the next one */
 	char *node;
@@ -77,6 +80,7 @@ enum router_state { ROUTER_PENDING, ROUTER_READY, ROUTER_FAILED, ROUTER_GONE };
 struct router_status {
 	uint64_t generation;
 	enum router_state state;
+	char **advertised; /* subnets that a routing daemon is told to announce; NULL = none */
 	char *error;
 };
 

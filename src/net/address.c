@@ -117,6 +117,15 @@ struct route_ip address_first(const struct route_ip *subnet)
 	return first;
 }
 
+struct route_ip address_subnet(const struct route_ip *ip)
+{
+	struct route_ip subnet = { .family = ip->family, .prefix = ip->prefix };
+
+	for (unsigned int bit = 0; bit < ip->prefix; bit++)
+		subnet.bytes[bit / 8] |= ip->bytes[bit / 8] & (uint8_t) (0x80 >> bit % 8);
+	return subnet;
+}
+
 struct route_ip address_last(const struct route_ip *subnet)
 {
 	struct route_ip last = *subnet;

@@ -30,6 +30,9 @@ bool address_is_host(const struct route_ip *subnet, const struct route_ip *ip);
 /* The first host of a subnet, with the subnet's prefix. */
 struct route_ip address_first(const struct route_ip *subnet);
 
+/* The subnet that an address with a prefix length is of. */
+struct route_ip address_subnet(const struct route_ip *ip);
+
 /* The last address of a subnet, whether an instance may have it or not. */
 struct route_ip address_last(const struct route_ip *subnet);
 

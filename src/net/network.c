@@ -9,7 +9,9 @@
 #include "base/strv.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
+#include "kern/route_mark.h"
 #include "net/address.h"
+#include "net/advertise_internal.h"
 #include "net/dhcp_internal.h"
 #include "net/dns_internal.h"
 #include "net/guard_internal.h"
@@ -93,6 +95,21 @@ static int plan_names(const struct bridge_spec *spec, struct network_plan *plan,
 	return 0;
 }
 
+/* A network of others is announced by the router that it has. */
+static int plan_advertise(const struct bridge_spec *spec, struct network_plan *plan,
+			  struct error *err)
+{
+	if (!spec->advertise)
+		return 0;
+	if (spec->nat || spec->isolated || plan->driver.kind != DRIVER_BRIDGE)
+		return error_say(err, -EINVAL,
+				 "advertise: only a routed network of driver bridge can be "
+				 "announced");
+	plan->advertise = true;
+	plan->gateway4.metric = plan->gateway6.metric = ROUTE_MARK_METRIC;
+	return 0;
+}
+
 int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struct error *err)
 {
 	struct network_plan plan = { .mtu = spec->mtu,
@@ -123,6 +140,8 @@ int network_plan(const struct bridge_spec *spec, struct network_plan *ret, struc
 		return error_say(err, -EINVAL, "network %s: has neither an ipv4 nor an ipv6 subnet",
 				 spec->uid);
 	r = plan_names(spec, &plan, err);
+	if (r == 0)
+		r = plan_advertise(spec, &plan, err);
 	if (r < 0)
 		return r;
 	r = tunnel_plan(&spec->tunnel, &plan.tunnel, err);
@@ -192,6 +211,12 @@ struct addresses {
 	struct route_ip clash; /* on another interface, in one of our subnets */
 };
 
+/* One with another metric is taken away, too: routing daemons do not hear of one that changes. */
+static bool is_as_wanted(const struct route_ip *ip, const struct route_ip *wanted)
+{
+	return address_equal(ip, wanted) && ip->metric == wanted->metric;
+}
+
 static void look_at_address(int link_index, const struct route_ip *ip, void *data)
 {
 	struct addresses *found = data;
@@ -201,8 +226,8 @@ static void look_at_address(int link_index, const struct route_ip *ip, void *dat
 		if ((plan->gateway4.family && address_overlap(&plan->subnet4, ip)) ||
 		    (plan->gateway6.family && address_overlap(&plan->subnet6, ip)))
 			found->clash = *ip;
-	} else if (ip->prefix < 8 * route_ip_size(ip) && !address_equal(ip, &plan->gateway4) &&
-		   !address_equal(ip, &plan->gateway6) && found->extra_count < ADDRESS_MAX) {
+	} else if (ip->prefix < 8 * route_ip_size(ip) && !is_as_wanted(ip, &plan->gateway4) &&
+		   !is_as_wanted(ip, &plan->gateway6) && found->extra_count < ADDRESS_MAX) {
 		/* Those of one address alone are balancers' (balance.c). */
 		found->extra[found->extra_count++] = *ip;
 	}
@@ -476,7 +501,9 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	if (r < 0)
 		return error_set(err, r, "cannot set up bridge %s%s", bridge.name,
 				 net_detail(net->nl));
-	r = ensure_addresses(net, &bridge, &addresses, err);
+	r = advertise_ensure(net, spec->uid, &plan, err);
+	if (r == 0)
+		r = ensure_addresses(net, &bridge, &addresses, err);
 	if (r == 0)
 		r = tunnel_ensure(net, spec->uid, bridge.index, &plan.tunnel, plan.mtu, err);
 	if (r < 0)
@@ -498,17 +525,21 @@ int network_remove_locked(struct net *net, const char *uid, struct error *err)
 	char name[IF_NAMESIZE];
 	struct link bridge;
 	size_t conflict;
-	int r;
+	bool ours;
+	int r, found;
 
 	r = tunnel_ensure(net, uid, 0, &(struct tunnel_plan){}, 0, err);
 	if (r < 0)
 		return r;
 	mix_set_stranger(rules_mix(net->rules), uid, NULL);
 	name_bridge(net->prefix, uid, name);
-	r = link_find(net->nl, name, &bridge);
-	if (r == 0 && strcmp(bridge.kind, "bridge") == 0 &&
-	    (!bridge.alias[0] || strcmp(bridge.alias, uid) == 0))
-		r = link_delete(net->nl, bridge.index);
+	found = link_find(net->nl, name, &bridge);
+	ours = found == 0 && strcmp(bridge.kind, "bridge") == 0 &&
+	       (!bridge.alias[0] || strcmp(bridge.alias, uid) == 0);
+	r = advertise_forget(net, uid, ours ? bridge.index : 0, err);
+	if (r < 0)
+		return r;
+	r = ours ? link_delete(net->nl, bridge.index) : found;
 	if (r < 0 && r != -ENODEV)
 		return error_set(err, r, "cannot remove bridge %s%s", name, net_detail(net->nl));
 	r = rules_assign(net->rules, uid, RULES_OF_NETWORK, NULL, 0, &conflict, NULL, err);

@@ -66,6 +66,7 @@ struct bridge_spec {
 	const char *zone;
 	const char *project; /* whose networks' names its resolver knows; goes with `zone` */
 	bool dhcp;           /* not when it is isolated */
+	bool advertise;      /* routing daemons of the node are to announce it: routed ones only */
 	/* 0 = 1500, or what a tunnel leaves of its underlay; 1280 at least when there is IPv6, else
 	 * 576 */
 	uint32_t mtu;

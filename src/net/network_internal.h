@@ -16,6 +16,7 @@ struct network_plan {
 	const char *domain;         /* borrowed from the spec, as the next two */
 	const char *project, *zone; /* NULL: ports have no full names */
 	bool isolated, dhcp;
+	bool advertise; /* gateways have the mark then */
 	struct tunnel_plan tunnel;
 	struct driver_plan driver;
 };

@@ -15,6 +15,7 @@
 #include "kern/module.h"
 #include "kern/netlink.h"
 #include "kern/nft.h"
+#include "net/advertise_internal.h"
 #include "net/balance_internal.h"
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
@@ -191,6 +192,7 @@ int net_new(const struct net_options *options, struct net **ret, struct error *e
 	if (r < 0)
 		return r;
 	net->balance = balance_new();
+	net->advertise = advertise_new();
 	*ret = TAKE_PTR(net);
 	return 0;
 }
@@ -199,6 +201,7 @@ void net_free(struct net *net)
 {
 	if (!net)
 		return;
+	advertise_free(net->advertise);
 	balance_free(net->balance);
 	rules_free(net->rules);
 	netlink_free(net->nl);
@@ -265,6 +268,8 @@ int net_destroy(struct net *net, struct error *err)
 	r = rules_destroy(net->rules, err);
 	if (r == 0)
 		r = balance_destroy(net, err);
+	if (r == 0)
+		r = advertise_destroy(net, err);
 	if (r < 0)
 		return r;
 	r = file_remove_tree(AT_FDCWD, net->routers_dir);

@@ -10,6 +10,7 @@
 #include "net/name.h"
 #include "net/node.h"
 
+struct advertise;
 struct balance;
 struct netlink;
 struct rules;
@@ -29,6 +30,7 @@ struct net {
 	struct netlink *nl;
 	struct rules *rules;
 	struct balance *balance;
+	struct advertise *advertise;
 };
 
 struct net *net_lock(struct net *net);

@@ -10,6 +10,7 @@
 #include "base/strv.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
+#include "net/advertise_internal.h"
 #include "net/balance_internal.h"
 #include "net/chains_internal.h"
 #include "net/count_internal.h"
@@ -582,6 +583,8 @@ static int gc_locked(struct net *net, struct gc *gc, struct error *err)
 		r = remove_counts(net, there.counted, gc, err);
 	if (r == 0)
 		r = remove_groups(net, there.groups, gc, err);
+	if (r == 0)
+		r = advertise_collect(net, err);
 	return r;
 }
 

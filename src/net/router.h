@@ -68,6 +68,7 @@ struct router_setup {
 	const struct router_door *doors;
 	size_t leg_count, static_count, public_count, door_count;
 	bool uplink, nat;
+	bool advertise;      /* the routes to it have the mark of net/advertise.h */
 	const char *transit; /* with an uplink: the node's end, an even address of 100.64.0.0/16 */
 };
 

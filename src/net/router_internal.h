@@ -47,7 +47,7 @@ struct router_door_plan {
 
 struct router_plan {
 	const char *uid;
-	bool uplink, nat;
+	bool uplink, nat, advertise;
 	struct route_ip node4, node6, own4, own6; /* the ends of the transit link, /31 and /127 */
 	char outside[IF_NAMESIZE];                /* of the transit link */
 	struct router_leg_plan legs[ROUTER_LEGS_MAX];
@@ -120,6 +120,7 @@ struct router_routes {
 	struct route_line *wanted;
 	bool *found;
 	size_t count;
+	bool marked; /* those that are asked for from here on */
 	struct route_line extra[ROUTER_EXTRA_MAX];
 	size_t extra_count;
 };

@@ -239,6 +239,7 @@ int router_ensure_ways(struct net *net, const struct router_plan *plan, struct e
 	router_routes_init(&routes, ROUTER_ITEMS_MAX + 2 * ROUTER_LEGS_MAX);
 	if (r < 0)
 		return error_set(err, r, "cannot find %s%s", plan->outside, net_detail(net->nl));
+	routes.marked = plan->advertise;
 	for (size_t i = 0; i < plan->leg_count && !plan->nat; i++) {
 		const struct router_leg_plan *leg = &plan->legs[i];
 

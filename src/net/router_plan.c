@@ -291,7 +291,8 @@ int router_plan(const struct net *net, const struct router_setup *setup, struct 
 
 	*ret = (struct router_plan){ .uid = setup->uid,
 				     .uplink = setup->uplink,
-				     .nat = setup->nat };
+				     .nat = setup->nat,
+				     .advertise = setup->advertise };
 	if (!name_is_uid(setup->uid))
 		return error_say(err, -EINVAL, "router uid '%.40s': must be 1 to 32 of 0-9 and a-f",
 				 setup->uid ? setup->uid : "");

@@ -29,7 +29,9 @@ void router_routes_want(struct router_routes *routes, int link_index, const stru
 {
 	struct route_line *line = &routes->wanted[routes->count++];
 
-	*line = (struct route_line){ .to = *to, .via = *via, .link_index = link_index };
+	*line = (struct route_line){
+		.to = *to, .via = *via, .link_index = link_index, .marked = routes->marked
+	};
 	line->via.prefix = (uint8_t) (8 * route_ip_size(via));
 }
 
@@ -40,7 +42,7 @@ static void look_at_route(const struct route_line *line, void *data)
 	for (size_t i = 0; i < routes->count; i++) {
 		const struct route_line *wanted = &routes->wanted[i];
 
-		if (wanted->link_index == line->link_index &&
+		if (wanted->link_index == line->link_index && wanted->marked == line->marked &&
 		    address_equal(&wanted->to, &line->to) &&
 		    address_equal(&wanted->via, &line->via)) {
 			routes->found[i] = true;

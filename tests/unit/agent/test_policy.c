@@ -69,6 +69,39 @@ static void test_uplinks(void **state)
 	assert_non_null(strstr(err.msg, "uplink eth10"));
 }
 
+static void test_prefixes_that_may_be_announced(void **state)
+{
+	static const struct {
+		const char *project, *subnet;
+		bool allowed;
+	} cases[] = {
+		{ "a", "203.0.113.0/24", true },     { "b", "203.0.113.16/28", true },
+		{ "b", "203.0.113.255/32", true },   { "b", "203.0.112.0/23", false },
+		{ "b", "203.0.114.0/28", false },    { "b", "0.0.0.0/0", false },
+		{ "a", "2001:db8:7::/48", true },    { "a", "2001:db8:7:1::/64", true },
+		{ "b", "2001:db8:7:1::/64", false }, { "a", "2001:db8:6:1::/64", false },
+	};
+	AUTO(policy_free) struct policy *policy = NULL, *empty = NULL;
+	struct subnet subnet;
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(decode("{\"advertise\": [{\"prefix\": \"203.0.113.0/24\"}, {\"prefix\": "
+				"\"2001:db8:7::/48\", \"projects\": [\"a\"]}]}",
+				&policy, NULL),
+			 0);
+	assert_int_equal(decode("{}", &empty, NULL), 0);
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		assert_int_equal(subnet_parse(cases[i].subnet, 0, "", &subnet, NULL), 0);
+		if (policy_check_advertise(policy, cases[i].project, &subnet, &err) !=
+		    (cases[i].allowed ? 0 : -EPERM))
+			fail_msg("%s of %s", cases[i].subnet, cases[i].project);
+		assert_int_equal(policy_check_advertise(empty, cases[i].project, &subnet, &err),
+				 -EPERM);
+	}
+	assert_non_null(strstr(err.msg, "announce 2001:db8:6:1::/64"));
+}
+
 static void test_what_is_wrong_is_named(void **state)
 {
 	static const char *const bad[][2] = {
@@ -76,6 +109,9 @@ static void test_what_is_wrong_is_named(void **state)
 		{ "{\"mounts\": [{}]}", "mounts[0].path" },
 		{ "{\"uplinks\": [{}]}", "uplinks[0].name" },
 		{ "{\"uplinks\": [{\"path\": \"eth1\", \"name\": \"eth1\"}]}", "path" },
+		{ "{\"advertise\": [{}]}", "advertise[0].prefix" },
+		{ "{\"advertise\": [{\"prefix\": \"203.0.113.1/24\"}]}", "did you mean" },
+		{ "{\"advertise\": [{\"prefix\": \"203.0.113.0/24\", \"as\": 1}]}", "as" },
 		{ "{\"mounts\": [{\"path\": \"srv\"}]}", "mounts[0].path" },
 		{ "{\"mounts\": [{\"path\": \"/srv/\"}]}", "mounts[0].path" },
 		{ "{\"mounts\": [{\"path\": \"/a//b\"}]}", "mounts[0].path" },
@@ -187,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything_is_read),
 		cmocka_unit_test(test_uplinks),
+		cmocka_unit_test(test_prefixes_that_may_be_announced),
 		cmocka_unit_test(test_what_is_wrong_is_named),
 		cmocka_unit_test(test_the_longest_entry_of_the_project_covers),
 		cmocka_unit_test(test_devices_are_named_exactly),

@@ -56,6 +56,34 @@ static void patches_add_and_take_away(void **state)
 	       "{'vni':7,'peers':{'192.0.2.1':{},'192.0.2.2':{}}}");
 }
 
+static void a_routed_one_is_announced_or_not(void **state)
+{
+	static const struct {
+		const char *patch;
+		bool wanted;
+	} steps[] = { { "{'advertise':true}", true },   { "{}", true },
+		      { "{'tunnel':{'vni':7}}", true }, { "{'advertise':null}", false },
+		      { "{'advertise':true}", true },   { "{'advertise':false}", false } };
+	AUTO(network_free) struct network *network = make();
+
+	(void) state;
+	network->spec.nat = false;
+	for (size_t i = 0; i < ARRAY_COUNT(steps); i++) {
+		AUTO(json_decref) json_t *patch = parse(steps[i].patch);
+		AUTO(json_decref) json_t *undo = network_patch_undo(network, patch);
+		AUTO(json_decref) json_t *before = network_spec_encode(&network->spec);
+		AUTO(network_free) struct network *changed = network_copy(network);
+		AUTO(json_decref) json_t *back = NULL;
+
+		assert_int_equal(network_patch(network, patch, NULL), 0);
+		assert_int_equal(network->spec.advertise, steps[i].wanted);
+		assert_int_equal(network_patch(changed, patch, NULL), 0);
+		assert_int_equal(network_patch(changed, undo, NULL), 0);
+		back = network_spec_encode(&changed->spec);
+		assert_json_equal(before, back);
+	}
+}
+
 static void full_names_have_a_zone(void **state)
 {
 	AUTO(network_free) struct network *network = make();
@@ -113,6 +141,8 @@ static void says_what_is_wrong(void **state)
 		{ "{'tunnel':{'vni':7,'local':'eth0'}}", "\"eth0\" is not an IP address" },
 		{ "{'tunnel':{'vni':7,'speed':1}}", "speed" },
 		{ "{'nat':false}", "nat" },
+		{ "{'advertise':true}", "advertise: a network with nat" },
+		{ "{'advertise':1}", "advertise" },
 		{ "{'tunnel':{'kind':'ipip','vni':7}}", "kind" },
 		{ "{'tunnel':{'kind':'gre'}}", "tunnel.key: a gre tunnel needs one" },
 		{ "{'tunnel':{'kind':'gre','key':0}}", "tunnel.key" },
@@ -142,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(patches_add_and_take_away),
 		cmocka_unit_test(an_undo_gives_back),
+		cmocka_unit_test(a_routed_one_is_announced_or_not),
 		cmocka_unit_test(full_names_have_a_zone),
 		cmocka_unit_test(says_what_is_wrong),
 	};

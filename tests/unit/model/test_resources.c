@@ -145,14 +145,21 @@ static void test_network(void **state)
 		{ "{'ipv4':'10.0.0.0/24','dhcp':1}", "spec.dhcp" },
 		{ "{'ipv4':'10.0.0.0/24','dhcp':true,'isolated':true,'nat':false}",
 		  "spec.dhcp: the node has no address" },
+		{ "{'ipv4':'10.0.0.0/24','advertise':1}", "spec.advertise" },
+		{ "{'ipv4':'10.0.0.0/24','advertise':true}", "spec.advertise: a network with nat" },
+		{ "{'ipv4':'10.0.0.0/24','advertise':true,'isolated':true,'nat':false}",
+		  "spec.advertise: nothing leads into" },
+		{ "{'ipv4':'10.0.0.0/24','advertise':true,'driver':'macvlan','uplink':'eth1'}",
+		  "spec.advertise: the LAN" },
 	};
 	AUTO(json_decref)
 	json_t *doc = parse(
 		"{'kind':'network'," META ",'spec':{'driver':'bridge','ipv4':'10.90.0.0/24','ipv6':"
 		"'fd00::/64','gateway4':'10.90.0.1','gateway6':'fd00::1','nat':false,'dns_domain':"
-		"'x.internal','dhcp':true,'mtu':1400,'node':'local'},'status':{'generation':1,'"
+		"'x.internal','dhcp':true,'advertise':true,'mtu':1400,'node':'local'},'status':{'"
+		"generation':1,'"
 		"state':'ready',"
-		"'bridge':'brume-1','error':'e'}}");
+		"'bridge':'brume-1','advertised':['10.90.0.0/24','fd00::/64'],'error':'e'}}");
 	AUTO(network_free) struct network *network = NULL;
 	AUTO(network_free) struct network *copy = NULL;
 	struct error err;

@@ -6,13 +6,14 @@
 static const char base[] =
 	"{'kind':'router','meta':{'name':'r','project':'default','uid':"
 	"'0123456789abcdef0123456789abcdef','generation':1,'created':'2026-01-01T00:00:00.000Z'},"
-	"'spec':{'uplink':true,'nat':true,'transit':'100.64.0.2','node':'local','networks':{'a':{"
+	"'spec':{'uplink':true,'nat':true,'advertise':true,'transit':'100.64.0.2','node':'local','"
+	"networks':{'a':{"
 	"'ipv4':'10.1.0.1','ipv6':'fd01::1','uid':'00000000000000000000000000000001'}},"
 	"'routes':{'10.2.0.0/24':{'via':'10.1.0.9'}},'floating':{'192.0.2.9':{'instance':'web',"
 	"'uid':'00000000000000000000000000000002','ipv4':'10.1.0.5'}},"
 	"'forwards':{'8080/tcp':{'instance':'web','port':80},'192.0.2.9:53/udp':{'target':"
 	"'10.1.0.6','port':53},'[2001:db8::1]:80/tcp':{'target':'fd01::5','port':80}}},"
-	"'status':{'generation':1,'state':'ready'}}";
+	"'status':{'generation':1,'state':'ready','advertised':['192.0.2.9/32']}}";
 
 static struct router *make(void)
 {
@@ -54,7 +55,8 @@ static void patches_change_one_entry(void **state)
 		  "{'a':{'ipv4':'10.1.0.1','ipv6':'fd01::1'},'b':{'ipv4':'10.9.0.2'}}" },
 		{ "{'floating':{'192.0.2.9':{'instance':null}},'nat':false}", "floating",
 		  "{'192.0.2.9':{}}" },
-		{ "{'uplink':false,'floating':null,'forwards':null}", "forwards", NULL },
+		{ "{'uplink':false,'advertise':null,'floating':null,'forwards':null}", "forwards",
+		  NULL },
 	};
 
 	(void) state;

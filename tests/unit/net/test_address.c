@@ -131,12 +131,34 @@ static void finds_ends(void **state)
 	assert_int_equal(first.prefix, 22);
 }
 
+static void a_subnet_has_no_host_bits(void **state)
+{
+	static const struct {
+		const char *ip;
+		uint8_t prefix;
+		const char *subnet;
+	} cases[] = { { "10.90.3.7", 24, "10.90.3.0/24" }, { "10.90.3.7", 30, "10.90.3.4/30" },
+		      { "10.90.3.7", 32, "10.90.3.7/32" }, { "10.90.3.7", 0, "0.0.0.0/0" },
+		      { "fd00:1::9", 64, "fd00:1::/64" },  { "fd00:1::9", 127, "fd00:1::8/127" } };
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		struct route_ip from = ip(cases[i].ip), wanted = subnet(cases[i].subnet), got;
+
+		from.prefix = cases[i].prefix;
+		from.metric = 7;
+		got = address_subnet(&from);
+		assert_true(address_equal(&got, &wanted));
+		assert_int_equal(got.metric, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(parses_addresses),     cmocka_unit_test(parses_subnets),
-		cmocka_unit_test(knows_usable_subnets), cmocka_unit_test(compares),
-		cmocka_unit_test(finds_ends),
+		cmocka_unit_test(parses_addresses),          cmocka_unit_test(parses_subnets),
+		cmocka_unit_test(knows_usable_subnets),      cmocka_unit_test(compares),
+		cmocka_unit_test(a_subnet_has_no_host_bits), cmocka_unit_test(finds_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

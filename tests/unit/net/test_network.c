@@ -48,6 +48,9 @@ static void checks_what_is_asked_for(void **state)
 	spec.ipv6 = spec.gateway6 = NULL;
 	spec.mtu = 576;
 	accepts(&spec);
+	spec.nat = false;
+	spec.advertise = true;
+	accepts(&spec);
 }
 
 #define CHANGED(member, value)                                                                     \
@@ -78,6 +81,7 @@ static void refuses_what_cannot_be(void **state)
 	refuses(CHANGED(dns_domain, "x/\nuser=root"), "dns_domain");
 	refuses(CHANGED(zone, "x/\nuser=root"), "no names");
 	refuses(CHANGED(zone, "web.default.internal"), "of project ''");
+	refuses(CHANGED(advertise, true), "only a routed network");
 	none.isolated = none.dhcp = true;
 	none.ipv4 = "10.0.0.0/24";
 	refuses(none, "dhcp");
