@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/if_link.h>
 #include <linux/if_tunnel.h>
+#include <linux/ip6_tunnel.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "kern/link_options.h"
 #include "kern/netlink.h"
 
-enum { TTL = 64, IPV4_SIZE = 4 };
+enum { TTL = 64 };
 
 int link_add_gre(struct netlink *nl, const char *name, int master, const struct link_gre *gre)
 {
@@ -22,17 +23,22 @@ int link_add_gre(struct netlink *nl, const char *name, int master, const struct 
 	mnl_attr_put_strz(message, IFLA_IFNAME, name);
 	mnl_attr_put_u32(message, IFLA_MASTER, (uint32_t) master);
 	info = mnl_attr_nest_start(message, IFLA_LINKINFO);
-	mnl_attr_put_strz(message, IFLA_INFO_KIND, "gretap");
+	mnl_attr_put_strz(message, IFLA_INFO_KIND, link_gre_kind(gre->remote.family));
 	options = mnl_attr_nest_start(message, IFLA_INFO_DATA);
 	mnl_attr_put_u16(message, IFLA_GRE_IFLAGS, GRE_KEY);
 	mnl_attr_put_u16(message, IFLA_GRE_OFLAGS, GRE_KEY);
 	mnl_attr_put_u32(message, IFLA_GRE_IKEY, htonl(gre->key));
 	mnl_attr_put_u32(message, IFLA_GRE_OKEY, htonl(gre->key));
-	if (gre->local.family == AF_INET)
-		mnl_attr_put(message, IFLA_GRE_LOCAL, IPV4_SIZE, gre->local.bytes);
-	mnl_attr_put(message, IFLA_GRE_REMOTE, IPV4_SIZE, gre->remote.bytes);
+	if (gre->local.family)
+		mnl_attr_put(message, IFLA_GRE_LOCAL, route_ip_size(&gre->local), gre->local.bytes);
+	mnl_attr_put(message, IFLA_GRE_REMOTE, route_ip_size(&gre->remote), gre->remote.bytes);
 	mnl_attr_put_u8(message, IFLA_GRE_TTL, TTL);
-	mnl_attr_put_u8(message, IFLA_GRE_PMTUDISC, 1);
+	/* What limits tunnels in tunnels is a header of eight bytes more, which routers may drop.
+	 */
+	if (gre->remote.family == AF_INET6)
+		mnl_attr_put_u32(message, IFLA_GRE_FLAGS, IP6_TNL_F_IGN_ENCAP_LIMIT);
+	else
+		mnl_attr_put_u8(message, IFLA_GRE_PMTUDISC, 1);
 	mnl_attr_nest_end(message, options);
 	mnl_attr_nest_end(message, info);
 	return netlink_call(nl, message);
@@ -40,13 +46,15 @@ int link_add_gre(struct netlink *nl, const char *name, int master, const struct 
 
 static void take_ip(struct route_ip *ret, const struct nlattr *attribute)
 {
-	static const uint8_t any[IPV4_SIZE];
+	size_t size = mnl_attr_get_payload_len(attribute);
+	struct route_ip ip = { .family = size == 16 ? AF_INET6 : AF_INET,
+			       .prefix = (uint8_t) (8 * size) };
+	static const uint8_t any[16];
 
-	if (mnl_attr_get_payload_len(attribute) != IPV4_SIZE ||
-	    memcmp(mnl_attr_get_payload(attribute), any, IPV4_SIZE) == 0)
+	if (size != route_ip_size(&ip) || memcmp(mnl_attr_get_payload(attribute), any, size) == 0)
 		return;
-	*ret = (struct route_ip){ .family = AF_INET, .prefix = 32 };
-	memcpy(ret->bytes, mnl_attr_get_payload(attribute), IPV4_SIZE);
+	memcpy(ip.bytes, mnl_attr_get_payload(attribute), size);
+	*ret = ip;
 }
 
 static void take_option(const struct nlattr *option, void *data)
@@ -64,7 +72,7 @@ static void take_option(const struct nlattr *option, void *data)
 
 int link_read_gre(struct netlink *nl, const char *name, struct link_gre *ret)
 {
-	static const char *const kinds[] = { "gretap", NULL };
+	const char *const kinds[] = { link_gre_kind(AF_INET), link_gre_kind(AF_INET6), NULL };
 	struct link_gre gre = {};
 	int r = link_read_options(nl, name, kinds, take_option, &gre);
 

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * kern/link_gre.h - GRE tunnels that carry Ethernet frames (gretap, RFC 2784 and 2890) over IPv4.
+ * kern/link_gre.h - GRE tunnels that carry Ethernet frames (gretap, ip6gretap; RFC 2784 and 2890).
  *
  * A device has one remote and one key; the kernel gives it the packets that come from there with
  * that key, and no others.  Used by net/.  One request each over a struct netlink of NETLINK_ROUTE.
@@ -14,9 +14,17 @@
 
 struct link_gre {
 	uint32_t key;
-	struct route_ip local; /* source address of what is sent; family 0 = the kernel's choice */
+	/* Source address of what is sent, of the remote's family.  Family 0: the kernel's choice,
+	   over IPv4; over IPv6 it makes none. */
+	struct route_ip local;
 	struct route_ip remote;
 };
+
+/* What a device to `family` is called. */
+static inline const char *link_gre_kind(int family)
+{
+	return family == AF_INET6 ? "ip6gretap" : "gretap";
+}
 
 /* Born down, on the bridge with the index `master`. */
 int link_add_gre(struct netlink *nl, const char *name, int master, const struct link_gre *gre);

@@ -148,8 +148,20 @@ static void take_metrics(struct route_way *way, const struct nlattr *metrics)
 	}
 }
 
+static void take_source(struct route_way *way, const struct nlattr *attribute, int family)
+{
+	struct route_ip ip = { .family = family };
+
+	ip.prefix = (uint8_t) (8 * route_ip_size(&ip));
+	if (mnl_attr_get_payload_len(attribute) != route_ip_size(&ip))
+		return;
+	memcpy(ip.bytes, mnl_attr_get_payload(attribute), route_ip_size(&ip));
+	way->source = ip;
+}
+
 static int take_way(const struct nlmsghdr *message, void *data)
 {
+	const struct rtmsg *header = mnl_nlmsg_get_payload(message);
 	struct route_way *way = data;
 	const struct nlattr *attribute;
 
@@ -163,6 +175,8 @@ static int take_way(const struct nlmsghdr *message, void *data)
 			way->link_index = (int) mnl_attr_get_u32(attribute);
 		else if (mnl_attr_get_type(attribute) == RTA_METRICS)
 			take_metrics(way, attribute);
+		else if (mnl_attr_get_type(attribute) == RTA_PREFSRC)
+			take_source(way, attribute, header->rtm_family);
 	}
 	return 0;
 }

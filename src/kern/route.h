@@ -50,7 +50,8 @@ int route_set_default(struct netlink *nl, int link_index, const struct route_ip 
 /* The way that a packet to `to` takes from here. */
 struct route_way {
 	int link_index;
-	uint32_t mtu; /* that the route itself names; 0 = the interface's */
+	uint32_t mtu;           /* that the route itself names; 0 = the interface's */
+	struct route_ip source; /* what a sender without a wish has there; family 0 = unknown */
 };
 
 /* -ENETUNREACH, -EHOSTUNREACH: there is none. */

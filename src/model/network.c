@@ -96,19 +96,6 @@ static int check_kind(struct json_reader *in, bool gre, uint32_t vni, uint32_t k
 	return 0;
 }
 
-static int check_gre(struct json_reader *in, const struct network_tunnel *tunnel)
-{
-	struct ip ip = { .family = 4 };
-
-	if (tunnel->local)
-		ip_parse(tunnel->local, &ip);
-	else if (tunnel->peers && tunnel->peers[0])
-		ip_parse(tunnel->peers[0], &ip);
-	return ip.family == 4
-		       ? 0
-		       : member_fail(in, "kind", "gre goes over IPv4 only, vxlan over IPv6, too");
-}
-
 static void read_tunnel(struct json_reader *in, const json_t *object, struct network_tunnel *tunnel)
 {
 	struct json_reader inner = { .err = in->err, .where = "tunnel" };
@@ -131,8 +118,6 @@ static void read_tunnel(struct json_reader *in, const json_t *object, struct net
 	check_kind(&inner, tunnel->gre, vni, key, port);
 	if (inner.result == 0)
 		check_peers(&inner, tunnel->peers, tunnel->local);
-	if (inner.result == 0 && tunnel->gre)
-		check_gre(&inner, tunnel);
 	if (json_reader_finish(&inner, given) < 0)
 		in->result = inner.result;
 }

@@ -109,11 +109,11 @@ static int list_links(struct net *net, const char *kind, struct links *links, st
 	int r = -EINTR;
 
 	links->prefix = net->prefix;
-	links->part = strcmp(kind, "bridge") == 0   ? name_of_bridge
-		      : strcmp(kind, "vxlan") == 0  ? name_of_tunnel
-		      : strcmp(kind, "gretap") == 0 ? name_of_gre
-		      : strcmp(kind, "ifb") == 0    ? name_of_queue
-						    : name_of_veth;
+	links->part = strcmp(kind, "bridge") == 0  ? name_of_bridge
+		      : strcmp(kind, "vxlan") == 0 ? name_of_tunnel
+		      : strcmp(kind, "gretap") == 0 || strcmp(kind, "ip6gretap") == 0 ? name_of_gre
+		      : strcmp(kind, "ifb") == 0 ? name_of_queue
+						 : name_of_veth;
 	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
 		links_done(links);
 		links->names = links->uids = NULL;
@@ -198,7 +198,8 @@ static int observe_routers(struct net *net, struct net_observed *ret, struct err
 
 static int observe_locked(struct net *net, struct net_observed *ret, struct error *err)
 {
-	AUTO(links_done) struct links bridges = {}, vxlans = {}, gres = {}, veths = {}, taps = {};
+	AUTO(links_done) struct links bridges = {}, vxlans = {}, gres = {}, gres6 = {}, veths = {};
+	AUTO(links_done) struct links taps = {};
 	AUTO(links_done) struct links macvtaps = {}, queues = {};
 	AUTO(strv_free) char **owners = rules_owners(net->rules, RULES_OF_NETWORK);
 	int r = list_links(net, "bridge", &bridges, err);
@@ -207,6 +208,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 		r = list_links(net, "vxlan", &vxlans, err);
 	if (r == 0)
 		r = list_links(net, "gretap", &gres, err);
+	if (r == 0)
+		r = list_links(net, "ip6gretap", &gres6, err);
 	if (r == 0)
 		r = list_links(net, "veth", &veths, err);
 	if (r == 0)
@@ -227,6 +230,8 @@ static int observe_locked(struct net *net, struct net_observed *ret, struct erro
 		strv_append(&ret->networks, vxlans.uids[i]);
 	for (size_t i = 0; i < strv_count(gres.uids); i++)
 		strv_append(&ret->networks, gres.uids[i]);
+	for (size_t i = 0; i < strv_count(gres6.uids); i++)
+		strv_append(&ret->networks, gres6.uids[i]);
 	for (size_t i = 0; i < strv_count(owners); i++)
 		if (!contains(ret->routers, owners[i]))
 			strv_append(&ret->networks, owners[i]);

@@ -14,7 +14,8 @@
 enum {
 	OVERHEAD4 = 14 + 8 + 8 + 20,
 	OVERHEAD6 = 14 + 8 + 8 + 40,
-	OVERHEAD_GRE = 14 + 8 + 20,
+	OVERHEAD_GRE4 = 14 + 8 + 20,
+	OVERHEAD_GRE6 = 14 + 8 + 40,
 	LIST_ATTEMPTS = 20,
 };
 
@@ -46,13 +47,11 @@ static int plan_gre(const struct tunnel_spec *spec, struct tunnel_plan *ret, str
 
 	if (r < 0)
 		return r;
-	if (plan.remote_count > 0 && plan.remotes[0].family != AF_INET)
-		return error_say(err, -EINVAL,
-				 "peer '%.64s': GRE goes over IPv4 only, VXLAN over IPv6, too",
-				 spec->remotes[0]);
 	if (spec->local && spec->local[0] &&
-	    (address_parse(spec->local, &plan.gre_local) < 0 || plan.gre_local.family != AF_INET))
-		return error_say(err, -EINVAL, "tunnel address '%.64s': must be an IPv4 address",
+	    (address_parse(spec->local, &plan.gre_local) < 0 ||
+	     (plan.remote_count > 0 && plan.gre_local.family != plan.remotes[0].family)))
+		return error_say(err, -EINVAL,
+				 "tunnel address '%.64s': must be an IP address of the peers' kind",
 				 spec->local);
 	if (spec->port)
 		return error_say(err, -EINVAL, "port %u: GRE has no ports", spec->port);
@@ -97,7 +96,10 @@ int tunnel_plan(const struct tunnel_spec *spec, struct tunnel_plan *ret, struct 
 int tunnel_read_mtu(struct net *net, const struct tunnel_plan *plan, uint32_t *ret,
 		    struct error *err)
 {
-	uint32_t overhead = plan->gre_key ? OVERHEAD_GRE : plan->vxlan.ipv6 ? OVERHEAD6 : OVERHEAD4;
+	bool ipv6 = plan->remote_count > 0 && plan->remotes[0].family == AF_INET6;
+	uint32_t overhead = plan->gre_key ? (ipv6 ? OVERHEAD_GRE6 : OVERHEAD_GRE4)
+			    : ipv6        ? OVERHEAD6
+					  : OVERHEAD4;
 	uint32_t mtu = NETWORK_MTU_MAX;
 	char text[ADDRESS_TEXT_SIZE];
 

@@ -51,7 +51,9 @@ static int list_devices(struct net *net, struct devices *ret, struct error *err)
 
 	for (int i = 0; i < LIST_ATTEMPTS && r == -EINTR; i++) {
 		ret->count = 0;
-		r = link_list(net->nl, "gretap", take_device, ret);
+		r = link_list(net->nl, link_gre_kind(AF_INET), take_device, ret);
+		if (r == 0)
+			r = link_list(net->nl, link_gre_kind(AF_INET6), take_device, ret);
 	}
 	return r < 0 ? error_set(err, r, "cannot list interfaces%s", net_detail(net->nl)) : 0;
 }
@@ -112,7 +114,7 @@ static int look_for_device(struct net *net, const char *name, const char *uid,
 	if (r < 0)
 		return error_set(err, r, "cannot look for interface %s%s", name,
 				 net_detail(net->nl));
-	if (strcmp(device.kind, "gretap") != 0 ||
+	if (strcmp(device.kind, link_gre_kind(wanted->remote.family)) != 0 ||
 	    (device.alias[0] && strcmp(device.alias, uid) != 0))
 		return error_say(err, -EEXIST,
 				 "interface %s exists and does not belong to network %s", name,
@@ -141,8 +143,10 @@ static int add_device(struct net *net, const char *name, int bridge_index,
 				 "another",
 				 address_text(&gre->remote, text), gre->key);
 	if (r == -EOPNOTSUPP)
-		return error_say(
-			err, r, "this kernel has no GRE tunnels (module ip_gre): use --kind vxlan");
+		return error_say(err, r,
+				 "this kernel has no GRE tunnels%s (module %s): use --kind vxlan",
+				 gre->remote.family == AF_INET6 ? " over IPv6" : "",
+				 gre->remote.family == AF_INET6 ? "ip6_gre" : "ip_gre");
 	if (r == 0)
 		r = link_find(net->nl, name, &device);
 	if (r < 0)
@@ -177,16 +181,38 @@ static int ensure_remote(struct net *net, const char *network_uid, int bridge_in
 		     : 0;
 }
 
+/* Over IPv6 a device without an address of its own sends nothing. */
+static int choose_local(struct net *net, struct link_gre *gre, struct error *err)
+{
+	char text[ADDRESS_TEXT_SIZE];
+	struct route_way way;
+	int r;
+
+	if (gre->local.family || gre->remote.family != AF_INET6)
+		return 0;
+	r = route_look_up(net->nl, &gre->remote, &way);
+	if (r == 0 && !way.source.family)
+		r = -EADDRNOTAVAIL;
+	if (r < 0)
+		return error_set(err, r, "there is no way to peer %s%s",
+				 address_text(&gre->remote, text), net_detail(net->nl));
+	gre->local = way.source;
+	return 0;
+}
+
 int tunnel_ensure_gre(struct net *net, const char *network_uid, int bridge_index,
 		      const struct tunnel_plan *plan, uint32_t mtu, struct error *err)
 {
 	int r = remove_others(net, network_uid, plan, err);
 
-	for (size_t i = 0; r == 0 && plan->gre_key && i < plan->remote_count; i++)
-		r = ensure_remote(net, network_uid, bridge_index,
-				  &(struct link_gre){ .key = plan->gre_key,
-						      .local = plan->gre_local,
-						      .remote = plan->remotes[i] },
-				  mtu, err);
+	for (size_t i = 0; r == 0 && plan->gre_key && i < plan->remote_count; i++) {
+		struct link_gre gre = { .key = plan->gre_key,
+					.local = plan->gre_local,
+					.remote = plan->remotes[i] };
+
+		r = choose_local(net, &gre, err);
+		if (r == 0)
+			r = ensure_remote(net, network_uid, bridge_index, &gre, mtu, err);
+	}
 	return r;
 }

@@ -3,4 +3,5 @@
 #
 # lab: kernels=6.12 time=600
 modprobe ip_gre
+modprobe ip6_gre
 lab-pytest net_gre node_tunnel -- -k "gre"

@@ -151,8 +151,9 @@ static void says_what_is_wrong(void **state)
 		{ "{'tunnel':{'kind':'gre','key':7,'vni':7}}", "one kind of tunnel" },
 		{ "{'tunnel':{'kind':'gre','key':7,'port':7}}", "tunnel.port: belongs to vxlan" },
 		{ "{'tunnel':{'vni':7,'key':7}}", "tunnel.key: belongs to gre" },
-		{ "{'tunnel':{'kind':'gre','key':7,'peers':{'2001:db8::1':{}}}}", "IPv4 only" },
-		{ "{'tunnel':{'kind':'gre','key':7,'local':'2001:db8::1'}}", "IPv4 only" },
+		{ "{'tunnel':{'kind':'gre','key':7,'local':'192.0.2.1','peers':{'2001:db8::1':{}}}"
+		  "}",
+		  "all must be IPv4" },
 	};
 
 	(void) state;

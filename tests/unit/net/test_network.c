@@ -112,10 +112,13 @@ static void checks_gre(void **state)
 	refuses(spec, "no ports");
 	spec = tunnelled(7, "2001:db8::9", four);
 	spec.tunnel.gre = true;
-	refuses(spec, "must be an IPv4 address");
+	refuses(spec, "of the peers' kind");
 	spec = tunnelled(7, NULL, six);
 	spec.tunnel.gre = true;
-	refuses(spec, "IPv4 only");
+	accepts(&spec);
+	spec = tunnelled(7, "2001:db8::9", six);
+	spec.tunnel.gre = true;
+	accepts(&spec);
 }
 
 static void checks_tunnels(void **state)
