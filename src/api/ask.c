@@ -18,6 +18,7 @@ struct question {
 	struct request *req;
 	struct link_stream *stream;
 	struct strbuf answer;
+	struct ask_finish then; /* finish NULL: the answer as it is */
 };
 
 static void question_free(void *state)
@@ -26,6 +27,8 @@ static void question_free(void *state)
 
 	link_stream_close(question->stream, "the client has gone");
 	strbuf_done(&question->answer);
+	if (question->then.free)
+		question->then.free(question->then.data);
 	free(question);
 }
 
@@ -61,17 +64,27 @@ static void on_closed(struct link_stream *stream, const json_t *result, void *us
 		reply_stream_error(question->req, error);
 	else if (json_parse(strbuf_str(answer), answer->size, ANSWER_MAX, &metadata, &err) < 0)
 		refuse(question->req, -EIO, "the node's answer is not understood");
+	else if (question->then.finish &&
+		 !(metadata = question->then.finish(metadata, question->then.data, &err)))
+		refuse(question->req, -EIO, err.msg);
 	else
 		request_answer(question->req, metadata, 0);
 }
 
 int ask_agent(struct request *req, const json_t *arguments, struct error *err)
 {
+	return ask_agent_then(req, arguments, &(struct ask_finish){}, err);
+}
+
+int ask_agent_then(struct request *req, const json_t *arguments, const struct ask_finish *then,
+		   struct error *err)
+{
 	static const struct link_stream_ops ops = { .data = on_data, .closed = on_closed };
 	struct question *question = mem_new0(struct question);
 	int r;
 
 	question->req = req;
+	question->then = *then;
 	request_keep(req, question, question_free);
 	r = link_stream_open(request_api(req)->link, arguments, &ops, question, &question->stream,
 			     err);

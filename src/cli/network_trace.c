@@ -16,6 +16,7 @@
 
 struct trace_options {
 	const char *from, *to, *proto;
+	bool live;
 };
 
 #define TRACE(member) offsetof(struct trace_options, member)
@@ -27,6 +28,8 @@ static const struct option_def trace_options[] = {
 	  "INSTANCE, INSTANCE.NETWORK, an address, [IPv6]:PORT", COMPLETE_INSTANCE },
 	{ 0, "proto", "PROTOCOL", OPTION_STRING, TRACE(proto),
 	  "tcp (default with a port), udp or icmp (default without)", COMPLETE_PROTOCOL },
+	{ 0, "live", NULL, OPTION_FLAG, TRACE(live),
+	  "send one, too, and show what the kernel does with it" },
 	{},
 };
 
@@ -100,6 +103,62 @@ static void put_verdict(struct strbuf *out, const json_t *trace)
 	}
 }
 
+static bool is_telling(const json_t *step)
+{
+	const char *verdict = resource_text(step, "verdict");
+
+	return verdict && (strcmp(verdict, "accept") == 0 || strcmp(verdict, "drop") == 0);
+}
+
+/* `most`: of a long name the beginning is enough. */
+static void put_cell(struct strbuf *out, const char *text, int width, int most)
+{
+	AUTO(strbuf_done) struct strbuf harmless = {};
+
+	human_text(&harmless, text ? text : "-");
+	strbuf_printf(out, "%-*.*s  ", width, most, strbuf_str(&harmless));
+}
+
+/* Where the kernel decided something; the way through chains is in the JSON. */
+static void put_steps(struct strbuf *out, const json_t *live)
+{
+	int64_t dropped = resource_int(live, "dropped_by", -1);
+	const json_t *step;
+	size_t i;
+
+	json_array_foreach(resource_at(live, "steps"), i, step)
+	{
+		const char *place = resource_text(step, "place");
+		const char *kind = resource_text(step, "kind");
+		const char *text = resource_text(step, "text");
+		const char *expression = resource_text(step, "expression");
+
+		if (!is_telling(step))
+			continue;
+		strbuf_printf(out, "%s%3zu  %-6s  ", (int64_t) i == dropped ? "X" : " ", i + 1,
+			      place && strcmp(place, "router") == 0 ? "router" : "node");
+		put_cell(out, resource_text(step, "family"), 6, 64);
+		put_cell(out, resource_text(step, "table"), 10, 64);
+		put_cell(out, resource_text(step, "chain"), 12, text ? 12 : 64);
+		put_cell(out, resource_text(step, "verdict"), 6, 64);
+		if (text || expression)
+			human_text(out, text ? text : expression);
+		else if (kind && strcmp(kind, "policy") == 0)
+			strbuf_puts(out, "by its policy");
+		strbuf_puts(out, "\n");
+	}
+}
+
+static void put_live(struct strbuf *out, const json_t *live)
+{
+	const char *text = resource_text(live, "text");
+	bool agrees = json_is_true(resource_at(live, "agrees"));
+
+	strbuf_puts(out, agrees ? "the kernel agrees: " : "the kernel does NOT agree: ");
+	human_text(out, text ? text : "");
+	strbuf_puts(out, "\n");
+}
+
 static void print_table(struct cli *cli, const json_t *hops)
 {
 	AUTO(table_free) struct table *table = table_new(trace_columns);
@@ -122,7 +181,7 @@ static void print_table(struct cli *cli, const json_t *hops)
 
 static void print(struct cli *cli, const json_t *trace)
 {
-	const json_t *hops = resource_at(trace, "hops"), *hop;
+	const json_t *hops = resource_at(trace, "hops"), *live = resource_at(trace, "live"), *hop;
 	AUTO(strbuf_done) struct strbuf out = {};
 	size_t i;
 
@@ -134,10 +193,25 @@ static void print(struct cli *cli, const json_t *trace)
 		print_table(cli, hops);
 		return;
 	}
-	if (!cli->options.quiet)
+	if (!cli->options.quiet) {
 		json_array_foreach(hops, i, hop) put_hop(&out, hop, i + 1);
+		if (live)
+			strbuf_puts(&out, "in the kernel:\n");
+		put_steps(&out, live);
+	}
 	put_verdict(&out, trace);
+	if (live)
+		put_live(&out, live);
 	fputs(strbuf_str(&out), cli->out);
+}
+
+static bool is_good(const json_t *trace)
+{
+	const char *verdict = resource_text(trace, "verdict");
+	bool good =
+		verdict && (strcmp(verdict, "delivered") == 0 || strcmp(verdict, "leaves") == 0);
+
+	return good && !json_is_false(resource_at(trace, "live.agrees"));
 }
 
 static int trace_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
@@ -147,7 +221,6 @@ static int trace_run(struct cli *cli, const void *userdata, const struct argumen
 	AUTO(trace_request_free) struct trace_request *request = NULL;
 	AUTO(json_decref) json_t *body = NULL, *trace = NULL;
 	AUTO(free) char *instance = NULL, *escaped = NULL, *path = NULL;
-	const char *verdict;
 	int r;
 
 	(void) arguments;
@@ -159,6 +232,7 @@ static int trace_run(struct cli *cli, const void *userdata, const struct argumen
 		cli->usage = true;
 		return r;
 	}
+	request->live = options->live;
 	escaped = uri_encode(instance);
 	path = mem_printf("/instances/%s/trace", escaped);
 	body = trace_request_encode(request);
@@ -166,22 +240,22 @@ static int trace_run(struct cli *cli, const void *userdata, const struct argumen
 	if (r < 0)
 		return r;
 	print(cli, trace);
-	verdict = resource_text(trace, "verdict");
-	return verdict && (strcmp(verdict, "delivered") == 0 || strcmp(verdict, "leaves") == 0)
-		       ? EXIT_SUCCESS
-		       : EXIT_FAILURE;
+	return is_good(trace) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 const struct verb verb_network_trace = {
 	.name = "trace",
-	.synopsis = "--from INSTANCE[.NETWORK] --to NAME|ADDRESS[:PORT] [--proto PROTOCOL]",
+	.synopsis =
+		"--from INSTANCE[.NETWORK] --to NAME|ADDRESS[:PORT] [--proto PROTOCOL] [--live]",
 	.summary = "Follow a packet from an instance, hop by hop, to where it ends",
-	.help = "It is computed from what networks, routers, groups and balancers are to be; "
-		"nothing "
-		"is sent.\nThe first packet of a connection is meant; answers come back by "
-		"themselves.  Where it is\ndropped the last line is a command that opens the way.  "
-		"Exit code 0: it arrives, or leaves\nthe node; 1: it does not.\n\n"
+	.help = "It is computed from what networks, routers, groups and balancers are to be.  "
+		"--live sends a\npacket as well, asks the kernel which rules it met, and says "
+		"whether both agree; who drops\nit and is not brume is named.  The first packet "
+		"of a connection is meant: answers come back\nby themselves.  Where it is dropped "
+		"the last line is a command that opens the way.\nExit code 0: it arrives, or "
+		"leaves the node; 1: it does not, or the kernel does not agree.\n\n"
 		"Examples:\n  brume network trace --from web --to db:5432\n"
+		"  brume network trace --from web --to db:5432 --live\n"
 		"  brume network trace --from web.backend --to 10.90.0.7 --proto icmp\n"
 		"  brume network trace --from web --to [2001:db8::1]:443\n"
 		"  brume network trace --from web --to 192.0.2.1:53 --proto udp -f json\n",

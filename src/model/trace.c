@@ -378,6 +378,22 @@ static void say_interface(struct walk *walk, const struct port *port, const stru
 	walk_hop(walk, TRACE_INTERFACE, TRACE_PASSES, port->interface, "%s", strbuf_str(&text));
 }
 
+/* A bridge is called by the prefix, "-" and a part of the network's uid. */
+static void find_prefix(struct walk *walk)
+{
+	for (size_t i = 0; i < walk->world->network_count; i++) {
+		const struct network *network = walk->world->networks[i];
+		const char *bridge = network->status.bridge;
+		const char *dash = bridge ? strchr(bridge, '-') : NULL;
+
+		if (network->spec.driver != NETWORK_DRIVER_BRIDGE || !dash ||
+		    (size_t) (dash - bridge) >= TRACE_PREFIX_SIZE)
+			continue;
+		memcpy(walk->trace->prefix, bridge, (size_t) (dash - bridge));
+		return;
+	}
+}
+
 static void send_packet(struct walk *walk, const struct port *named)
 {
 	unsigned int family = walk->packet.destination.family;
@@ -391,7 +407,8 @@ static void send_packet(struct walk *walk, const struct port *named)
 	}
 	walk->packet.source = port_address(named ? named : port, family);
 	walk->trace->sent = walk->packet;
-	memcpy(walk->trace->port_uid, port->uid, UID_SIZE);
+	memcpy(walk->trace->port_uid, (named ? named : port)->uid, UID_SIZE);
+	find_prefix(walk);
 	say_interface(walk, port, &via);
 	walk_to_segment(walk, look_network(walk->world, port->network_uid), WALK_BY_PORT,
 			via.family ? &via : &walk->packet.destination);

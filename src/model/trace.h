@@ -32,6 +32,8 @@
 
 struct error;
 
+enum { TRACE_PREFIX_SIZE = 9 };
+
 enum trace_verdict {
 	TRACE_DELIVERED,
 	TRACE_DROPPED,
@@ -74,6 +76,8 @@ struct trace_hop {
 	bool ingress;
 	size_t rule; /* its number in the group; 0: none, the group lets everything out or nothing
 			in */
+	char group_uid[UID_SIZE];
+	size_t rule_there; /* as the node numbers it: each direction from 1 on */
 
 	struct trace_packet before, after; /* of what is TRACE_TRANSLATED */
 };
@@ -87,6 +91,7 @@ struct trace {
 	/* What is sent, for who wants to try it; source.family is 0 when nothing is. */
 	char port_uid[UID_SIZE];
 	struct trace_packet sent;
+	char prefix[TRACE_PREFIX_SIZE]; /* of the node's tables; "" = not known */
 };
 
 /* Of all projects; what is being deleted may be among them. */

@@ -108,6 +108,9 @@ static void say_passes(struct walk *walk, const struct question *question,
 	hop->group = mem_strdup(group->meta.name);
 	hop->ingress = question->ingress;
 	hop->rule = number;
+	memcpy(hop->group_uid, group->meta.uid, UID_SIZE);
+	hop->rule_there =
+		number && !question->ingress ? number - group->spec.ingress.count : number;
 }
 
 /* Whom a new rule is best about: the other's group where members are known, else its address. */

@@ -50,6 +50,7 @@ int trace_request_decode(const json_t *doc, struct trace_request **ret, struct e
 	if (port > 0)
 		protocol = TRACE_TCP;
 	member_read_enum(&in, doc, "protocol", trace_protocol_names, &protocol);
+	json_read_bool(&in, doc, "live", &request->live);
 	r = json_reader_finish(&in, doc);
 	request->protocol = protocol;
 	request->port = (uint16_t) port;
@@ -68,6 +69,8 @@ json_t *trace_request_encode(const struct trace_request *request)
 
 	json_put_string(doc, "network", request->network);
 	member_put_uint(doc, "port", request->port);
+	if (request->live)
+		json_object_set_new(doc, "live", json_true());
 	return doc;
 }
 

@@ -6,6 +6,7 @@
  * thread-safe.
  */
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
@@ -20,6 +21,7 @@ struct trace_request {
 	char *to;      /* an address, INSTANCE[.NETWORK[.PROJECT.internal]], or a balancer */
 	enum trace_protocol protocol;
 	uint16_t port; /* of tcp and udp */
+	bool live;     /* send one, too, and see what the kernel does with it */
 };
 
 int trace_request_decode(const json_t *doc, struct trace_request **ret, struct error *err);

@@ -210,3 +210,39 @@ def test_the_command(town):
         assert len(done.stderr.splitlines()) <= 2, done.stderr
     status, answer = node.api("POST", "/1.0/instances/one/trace", {"to": "two", "nix": 1}, raw=True)
     assert status == 400 and "nix: is not known" in answer["error"]
+
+
+def test_live(town):
+    """A real packet beside what is computed: both agree, rule by rule, and who else drops it is named."""
+    node = town.node
+    address = {name: town.addresses(name)[0] for name in town.instances}
+    tries = [("one", address["two"], PORT), ("one", address["front"], PORT), ("one", address["base"], PORT), ("front", address["base"], PORT),
+             ("silent", address["front"], PORT), ("silent", address["two"], PORT), ("silent", OUTSIDE4, PORT), ("one", OUTSIDE4, PORT),
+             ("one", OUTSIDE6, PORT), ("one", address["away"], PORT), ("one", town.gateway, 8080), ("away", town.gateway, 8080),
+             ("one", town.vip, PORT), ("away", town.vip, PORT), ("ia", address["ib"], PORT), ("ib", address["ia2"], PORT),
+             ("ia", address["ic"], PORT), ("ia2", OUTSIDE4, PORT), ("ia2", address["one"], PORT), ("one", FLOATING4, PORT),
+             ("one", town.gateway, 8088), ("one", "10.90.0.250", PORT), ("one", address["alone"], PORT), ("one", "10.73.0.1", 53)]
+    wrong = []
+    with town.listening():
+        for one in tries:
+            trace = town.trace(*one, live=True)
+            if not trace["live"]["agrees"]:
+                wrong.append((one, trace["verdict"], trace["live"]["text"], trace["hops"][-1]["text"],
+                              [(s["chain"], s["verdict"], s.get("comment")) for s in trace["live"]["steps"] if s["verdict"] in ("accept", "drop")]))
+        for one in (("one", address["two"], 0), ("one", address["closed"], 0), ("one", OUTSIDE4, 0)):
+            trace = town.trace(one[0], one[1], one[2], protocol="icmp", live=True)
+            assert trace["live"]["agrees"], (one, trace)
+        trace = town.trace("one", address["two"], 5353, protocol="udp", live=True)
+        assert trace["live"]["agrees"] and trace["verdict"] == "delivered", trace
+    assert not wrong, f"{len(wrong)} of {len(tries)}:\n" + "\n".join(map(str, wrong))
+    # Somebody else's firewall.
+    node.run(["nft", f"table ip strangers {{ chain keep-out {{ type filter hook forward priority 10; ip daddr {OUTSIDE4} drop; }}; }}"])
+    try:
+        shown = node.cli("network", "trace", "--from", "one", "--to", f"{OUTSIDE4}:80", "--live", code=1).stdout
+        assert "does NOT agree" in shown and "table ip strangers, chain keep-out" in shown and "(not brume's)" in shown, shown
+        assert any(line.startswith("X") and "keep-out" in line for line in shown.splitlines()), shown
+    finally:
+        node.run(["nft", "delete", "table", "ip", "strangers"])
+    shown = node.cli("network", "trace", "--from", "one", "--to", "two:80", "--live").stdout
+    assert "the kernel agrees" in shown, shown
+    assert not any("-t1" in line or "-t2" in line for line in node.run(["nft", "list", "tables"]).stdout.splitlines())
