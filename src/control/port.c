@@ -315,6 +315,29 @@ static int check_driver(struct control *control, const struct item *network,
 	return 0;
 }
 
+/*
+ * A disk that boots by itself may know nothing but DHCP: a network that can answers from then on.
+ * The network's new spec is in the same transaction, and comes to the node before the instance.
+ */
+static void serve_addresses(struct draft *draft, const struct instance *instance,
+			    struct item *network)
+{
+	const struct network_spec *spec = &item_network(network)->spec;
+	const struct item *image =
+		instance->spec.type == INSTANCE_VM && instance->spec.image_name
+			? mirror_find(draft->control, KIND_IMAGE, instance->meta.project,
+				      instance->spec.image_name)
+			: NULL;
+	struct network *changed;
+
+	if (!image || !item_image(image)->status.disk_format || spec->dhcp || spec->isolated ||
+	    !network_can(spec, NETWORK_CAN_NAMES))
+		return;
+	changed = draft_edit(draft, network);
+	changed->spec.dhcp = true;
+	changed->meta.generation++;
+}
+
 /* What a user has said of a port that is in the instance's list becomes the whole. */
 static int complete(struct draft *draft, struct instance *instance, struct port *port,
 		    struct error *err)
@@ -332,9 +355,11 @@ static int complete(struct draft *draft, struct instance *instance, struct port 
 	r = take_addresses(draft, network, instance->meta.uid, port, err);
 	if (r == 0)
 		r = groups_take(draft, instance, NULL, port, err);
-	if (r == 0)
-		draft_require(draft, network);
-	return r;
+	if (r < 0)
+		return r;
+	draft_require(draft, network);
+	serve_addresses(draft, instance, network);
+	return 0;
 }
 
 /*

@@ -1,12 +1,14 @@
 """brume network create --dhcp: a port gets exactly its addresses when it asks, and nobody else gets any."""
 import os
 import pathlib
+import re
 import signal
 import socket
 import struct
 
 import pytest
 
+from conftest import need
 from node import eventually
 
 SCRIPT = r"""printf '#!/bin/sh\nenv >/tmp/$1.new && mv /tmp/$1.new /tmp/$1\n' >/tmp/script; chmod 755 /tmp/script"""
@@ -180,3 +182,42 @@ def test_what_cannot_be(served):
     assert "yes" in node.out("network", "show", "served") and node.json("network", "show", "served")["spec"]["dhcp"]
     assert server(node, "default", "dnsmasq.conf"), "names are there in any case"
     assert not server(node, "default")
+
+
+def test_a_disk_that_boots_is_answered_by_itself(busybox, scratch):
+    need("qemu-system-x86_64")
+    node, reference = busybox
+    # Firmware takes it for a disk, and finds nothing on it.
+    disk = scratch / "appliance.raw"
+    disk.write_bytes(bytes(510) + b"\x55\xaa" + bytes((1 << 20) - 512))
+    node.cli("image", "import", "--format", "raw", disk, "appliance")
+    node.cli("network", "create", "machines", "--subnet", "10.75.0.0/24", "--ipv6", "fd75::/64")
+    node.cli("network", "create", "inside", "--isolated")
+    try:
+        launch(node, reference, "early", "machines")
+        assert "no" in re.search(r"^dhcp +(\w+)", node.out("network", "show", "machines"), re.M)[1]
+        assert server(node, "machines") is None
+        done = node.cli("launch", "--vm", "-m", "128M", "appliance", "box", "--network", "machines", "--network", "inside",
+                        code=None, timeout=120)
+        if done.returncode:
+            assert "run it as a container" in done.stderr, done.stderr
+            pytest.skip(done.stderr.strip())
+        assert "yes" in re.search(r"^dhcp +(\w+)", node.out("network", "show", "machines"), re.M)[1]
+        assert "dhcp" not in node.json("network", "show", "inside")["spec"], "nobody could answer there"
+        assert eventually(lambda: server(node, "machines"), 10, "who gives leases")
+        port = node.instance("box")["spec"]["ports"][0]
+        uid = node.json("network", "info", "machines")["meta"]["uid"]
+        reserved = (node.run_folder / "networks" / uid / "dhcp" / port["uid"]).read_text()
+        assert reserved.startswith(port["mac"] + ",id:*") and f",{port['ipv4']},[{port['ipv6']}],box," in reserved
+        # Others, too, get what is theirs, and go on when there is another agent.
+        late = launch(node, reference, "late", "machines")["machines"]
+        assert lease(node, "late")["ip"] == late["ipv4"]
+        node.kill("agentd")
+        node.start_missing()
+        node.wait_ready()
+        assert lease(node, "late")["ip"] == late["ipv4"]
+    finally:
+        for name in node.out("list", "-q").split():
+            node.cli("delete", "--force", name)
+        node.cli("network", "delete", "machines", "inside")
+        node.cli("image", "delete", "appliance")

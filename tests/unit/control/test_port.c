@@ -77,6 +77,48 @@ static void begin(struct world *world)
 	world_settle(world);
 }
 
+static bool serves(struct world *world, const char *network)
+{
+	AUTO(json_decref) json_t *doc = NULL;
+
+	assert_int_equal(
+		control_get(world->control, KIND_NETWORK, "default", network, &doc, &world->err),
+		0);
+	return json_is_true(json_object_get(json_object_get(doc, "spec"), "dhcp"));
+}
+
+static void test_disks_that_boot_are_answered(void **state)
+{
+	struct world world;
+
+	(void) state;
+	begin(&world);
+	assert_int_equal(world_pull(&world, "reg.example/disk:1"), 0);
+	assert_int_equal(world_pull(&world, "reg.example/tree:1"), 0);
+	world_settle(&world);
+	assert_int_equal(world_launch(&world,
+				      "{\"image\":\"reg.example/tree:1\",\"type\":\"vm\",\"name\":"
+				      "\"tree\",\"ports\":[{\"network\":\"back\"}]}"),
+			 0);
+	world_settle(&world);
+	assert_false(serves(&world, "back"));
+	assert_int_equal(world_launch(&world,
+				      "{\"image\":\"reg.example/disk:1\",\"type\":\"vm\",\"name\":"
+				      "\"box\",\"ports\":[{\"network\":\"back\"},{\"network\":"
+				      "\"inside\"}],\"start\":false}"),
+			 0);
+	world_settle(&world);
+	assert_true(serves(&world, "back"));
+	/* Nobody is there who could answer. */
+	assert_false(serves(&world, "inside"));
+	assert_false(serves(&world, "default"));
+	assert_int_equal(attach(&world, "tree", "default"), -EBUSY);
+	assert_int_equal(attach(&world, "box", "default"), 0);
+	world_settle(&world);
+	assert_true(serves(&world, "default"));
+	world_done(&world);
+}
+
 static void test_several_networks(void **state)
 {
 	struct world world;
@@ -350,6 +392,7 @@ static void test_killed_between_any_two_steps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_disks_that_boot_are_answered),
 		cmocka_unit_test(test_several_networks),
 		cmocka_unit_test(test_refused_addresses),
 		cmocka_unit_test(test_isolated_networks_may_be_alike),

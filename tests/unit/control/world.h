@@ -338,9 +338,12 @@ static inline json_t *world_image_status(struct world *world, struct thing *thin
 		return json_pack("{s:s, s:{s:I, s:i, s:s}}", "state", "pulling", "progress",
 				 "done_bytes", (json_int_t) (world->monotonic_us / 1000 % 1000000),
 				 "total_bytes", 5000000, "text", "layer 1 of 5");
-	return json_pack("{s:s, s:I, s:s, s:i, s:s, s:s}", "state", "ready", "pull_seq", seq,
+	return json_pack("{s:s, s:I, s:s, s:i, s:s, s:s, s:o*}", "state", "ready", "pull_seq", seq,
 			 "digest", "sha256:1234", "size_bytes", 1000, "os", "linux", "architecture",
-			 platform ? strrchr(platform, '/') + 1 : "amd64");
+			 platform ? strrchr(platform, '/') + 1 : "amd64", "disk",
+			 strstr(reference, "disk") ? json_pack("{s:s, s:i}", "format", "raw",
+							       "virtual_bytes", 1 << 20)
+						   : NULL);
 }
 
 /* Is the image of an instance there? */
