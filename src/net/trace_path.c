@@ -139,6 +139,14 @@ static void add_step(struct trace_path *path, const struct trace_bound *bound,
 		path->dropped_by = (int) path->step_count - 1;
 }
 
+/* Tables of traces differ in the last character. */
+static bool is_of_another_trace(const struct trace_path *path, const char *table)
+{
+	size_t size = strlen(path->table);
+
+	return strlen(table) == size && strncmp(table, path->table, size - 1) == 0;
+}
+
 /* What says who has an address. */
 static bool is_neighbour(const struct nft_trace_packet *packet)
 {
@@ -201,6 +209,6 @@ void trace_path_add(struct trace_path *path, int place, const struct nft_trace_e
 	path->dropped_by = -1;
 	if (own)
 		pass_own(path, bound, event);
-	else
+	else if (!is_of_another_trace(path, event->table))
 		add_step(path, bound, event);
 }

@@ -274,8 +274,10 @@ def test_nothing_is_left_by_one_that_is_killed(pair, number):
 def test_two_at_a_time(two):
     web, db = two
     world = web.world
-    world.host.run("nft", "add table inet brume-t2")
-    assert trace(web, db.ipv4)["answer"] == "none"
+    world.host.run("nft", "add table inet brume-t2; add chain inet brume-t2 enter { type filter hook "
+                   "prerouting priority -500; }")
+    seen = trace(web, db.ipv4)
+    assert seen["answer"] == "none" and {it["table"] for it in seen["steps"]} == {"brume"}
     with pytest.raises(Refused) as caught:
         trace(web, db.ipv4, slot=1)
     assert caught.value.args[0] == errno.EEXIST and "brume-t2" in caught.value.args[1]

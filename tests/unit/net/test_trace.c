@@ -92,6 +92,9 @@ static void others_are_left_aside(void **state)
 	add(&path, 0, with(event("fw", "forward", 1), &probe));
 	add(&path, 0, event("fw", "jumped", 1));
 	assert_int_equal(path.step_count, 2);
+	/* Another trace's own rules see this packet, too. */
+	add(&path, 0, with(event("brume-t2", TRACE_ENTER, 1), &probe));
+	assert_int_equal(path.step_count, 2);
 	/* The same number elsewhere is another packet. */
 	add(&path, 1, event("fw", "forward", 1));
 	assert_int_equal(path.step_count, 2);
