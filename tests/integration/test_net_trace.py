@@ -11,6 +11,7 @@ import pytest
 
 from conftest import need
 from netns import HOST4, OUT4, OUT6, TCP, UDP, Refused, World
+from test_net_drivers import GATEWAY, Lan
 from test_net_router import ROUTER, TRANSIT, Isolated
 
 ALL, NONE = "all", ""
@@ -315,6 +316,45 @@ def test_bad_wishes(two, words, wrong):
     with pytest.raises(Refused) as caught:
         web.world.net("trace", 0, web.side.pid, *words, "1111,bridge,")
     assert caught.value.args[0] == errno.EINVAL and wrong in caught.value.args[1]
+
+
+# ---- networks of other drivers: what of them passes rules of the node
+
+@pytest.fixture
+def lan(build, scratch):
+    need("nft")
+    made = Lan(build / "tests/net-driver", scratch)
+    yield made
+    made.world.close()
+
+
+def trace_from(instance, to, driver, uplink, port=80):
+    return json.loads(instance.lan.net("trace", 0, instance.side.pid, "tcp", instance.address, to, port, 1000,
+                                       f"{instance.uid},{driver},{uplink}")[0])
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "physical"])
+def test_of_other_drivers(lan, driver):
+    uplink = "eth0"
+    if driver == "physical":
+        uplink = "br9"
+        lan.host.ip("link", "add", uplink, "type", "bridge")
+        lan.host.ip("link", "set", uplink, "up")
+        lan.host.ip("link", "set", "eth0", "master", uplink)
+    lan.network(driver, "bridge" if driver == "macvlan" else "", uplink)
+    one = lan.instance("1111", 5)
+    lan.server.listen(GATEWAY, 80).close()
+    assert trace_from(one, GATEWAY, driver, uplink)["answer"] == "refused"
+    family, hook, where = (("netdev", "egress", "device eth0") if driver == "macvlan"
+                           else ("bridge", "forward", ""))
+    lan.host.run("nft", f"add table {family} fw; add chain {family} fw f {{ type filter hook {hook} {where} "
+                 f"priority 5; }}; add rule {family} fw f tcp dport 80 drop")
+    seen = trace_from(one, GATEWAY, driver, uplink)
+    assert seen["sent"] and seen["answer"] == "none"
+    last = seen["steps"][seen["dropped_by"]]
+    assert (last["family"], last["table"], last["hook"], last["expression"]) == (family, "fw", hook,
+                                                                                   "tcp dport 80 drop")
+    assert "-t" not in lan.host.run("nft", "list", "tables")
 
 
 # ---- of virtual machines: the driver has the tap open, as a monitor has
