@@ -159,7 +159,9 @@ static const struct {
  *
  * input: a gateway address serves its own bridge only: not a neighbour's instances, and not a host
  * on the wire that found out how to route to it.  What is in a tunnel must come from one of its
- * peers: a VNI is no secret.
+ * peers: a VNI is no secret.  Its packets go one way with ports of their own, so to connection
+ * tracking each of them is a new one, which would be asked all that only first packets are asked:
+ * they are not tracked (track, untracked).
  *
  * Isolated bridges come first: an address there may be somebody else's elsewhere, so an answer need
  * not be one.  track: for the same reason their connections are told apart by a zone for each.
@@ -205,7 +207,12 @@ static const struct line inet_lines[] = {
 	{ false, "}" },
 	{ false, "chain track {" },
 	{ false, "	type filter hook prerouting priority raw; policy accept;" },
+	{ false, "	udp dport . @th,96,24 @tunnels notrack accept" },
 	{ false, "	ct zone set iifname map @zones" },
+	{ false, "}" },
+	{ false, "chain untracked {" },
+	{ false, "	type filter hook output priority raw; policy accept;" },
+	{ false, "	udp dport . @th,96,24 @tunnels notrack" },
 	{ false, "}" },
 	{ false, "chain guard {" },
 	{ false, "	type filter hook prerouting priority mangle; policy accept;" },
@@ -217,10 +224,10 @@ static const struct line inet_lines[] = {
 	{ false, "chain input {" },
 	{ false, "	type filter hook input priority filter; policy accept;" },
 	{ false, "	iifname @isolated drop" },
-	{ false, "	meta nfproto ipv4 udp dport . @th,96,24 @tunnels "
-		 "udp dport . @th,96,24 . ip saddr != @tunnel_peers4 drop" },
-	{ true, "	meta nfproto ipv6 udp dport . @th,96,24 @tunnels "
-		"udp dport . @th,96,24 . ip6 saddr != @tunnel_peers6 drop" },
+	{ false, "	meta nfproto ipv4 udp dport . @th,96,24 . ip saddr @tunnel_peers4 accept" },
+	{ true,
+	  "	meta nfproto ipv6 udp dport . @th,96,24 . ip6 saddr @tunnel_peers6 accept" },
+	{ false, "	udp dport . @th,96,24 @tunnels drop" },
 	{ false, "	ct state established,related accept" },
 	{ false, "	iifname \"lo\" accept" },
 	{ false, "	iifname . ip daddr @own_gateways4 accept" },
