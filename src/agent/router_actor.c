@@ -46,6 +46,7 @@ struct task {
 	struct error err;
 	struct error refused; /* it is there, but not announced */
 	char **advertised;
+	bool announced; /* until now */
 };
 
 static void advance(struct router_actor *actor);
@@ -238,6 +239,11 @@ static int ensure(struct task *task)
 	}
 	list_entries(spec, lists);
 	setup.advertise = may_advertise(task, lists);
+	if (task->refused.msg[0] && task->announced) {
+		/* A change that is refused withdraws nothing: it is taken back. */
+		task->err = task->refused;
+		return -EPERM;
+	}
 	r = router_ensure(task->net, &setup, &task->err);
 	if (r < 0 || !task->watch)
 		return r;
@@ -299,6 +305,11 @@ static void take_failure(struct router_actor *actor, const struct task *task)
 {
 	mem_replace(&actor->error, task->err.msg);
 	log_error("router %s: %s", actor->base.uid, task->err.msg);
+	/* Unless it is refused again: then it is the policy that has changed. */
+	if (task->refused.msg[0]) {
+		strv_free(actor->advertised);
+		actor->advertised = NULL;
+	}
 	/* Also a failure may pass: a port of the node that somebody gives up. */
 	retry_later(&actor->retry, actor->base.agent->event, RETRY_FIRST_MS, RETRY_MAX_MS);
 	actor->made = false;
@@ -386,6 +397,7 @@ static void submit(struct router_actor *actor, const struct network_args *networ
 	task->net = actor->base.agent->net;
 	task->rules_fd = task->links_fd = -1;
 	task->watch = !actor->rules;
+	task->announced = actor->advertised != NULL;
 	memcpy(task->uid, actor->base.uid, sizeof(task->uid));
 	if (networks) {
 		task->router = copy_wanted(actor->want);
