@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/strbuf.h"
+#include "kern/conntrack.h"
 #include "kern/netlink.h"
 
 enum {
@@ -119,112 +120,44 @@ struct look {
 	struct strbuf tuples; /* of those to be forgotten */
 };
 
-/* One direction of a flow. */
-struct tuple {
-	uint8_t source[16], destination[16];
-	uint8_t protocol;
-	uint16_t source_port, destination_port;
-};
-
-static void copy(const struct nlattr *attribute, void *to, size_t size)
+static bool tcp_is_live(uint8_t state)
 {
-	size_t given = mnl_attr_get_payload_len(attribute);
-
-	memcpy(to, mnl_attr_get_payload(attribute), given < size ? given : size);
+	return state >= TCP_CONNTRACK_SYN_SENT && state <= TCP_CONNTRACK_CLOSE_WAIT;
 }
 
-static uint16_t get_port(const struct nlattr *attribute)
+/* As the kernel wrote it, to be given back to it. */
+static const struct nlattr *find_original(const struct nlmsghdr *message)
 {
-	uint16_t port = 0;
-
-	copy(attribute, &port, sizeof(port));
-	return ntohs(port);
-}
-
-static void take_part(const struct nlattr *part, struct tuple *tuple)
-{
-	bool addresses = mnl_attr_get_type(part) == CTA_TUPLE_IP;
 	const struct nlattr *attribute;
 
-	if (!addresses && mnl_attr_get_type(part) != CTA_TUPLE_PROTO)
-		return;
-	mnl_attr_for_each_nested(attribute, part)
+	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
 	{
-		uint16_t type = mnl_attr_get_type(attribute);
-
-		if (addresses && (type == CTA_IP_V4_SRC || type == CTA_IP_V6_SRC))
-			copy(attribute, tuple->source, sizeof(tuple->source));
-		else if (addresses && (type == CTA_IP_V4_DST || type == CTA_IP_V6_DST))
-			copy(attribute, tuple->destination, sizeof(tuple->destination));
-		else if (!addresses && type == CTA_PROTO_NUM)
-			copy(attribute, &tuple->protocol, 1);
-		else if (!addresses && (type == CTA_PROTO_SRC_PORT || type == CTA_PROTO_ICMP_ID ||
-					type == CTA_PROTO_ICMPV6_ID))
-			tuple->source_port = get_port(attribute);
-		else if (!addresses && type == CTA_PROTO_DST_PORT)
-			tuple->destination_port = get_port(attribute);
+		if (mnl_attr_get_type(attribute) == CTA_TUPLE_ORIG)
+			return attribute;
 	}
-}
-
-static void take_tuple(const struct nlattr *nest, struct tuple *tuple)
-{
-	const struct nlattr *part;
-
-	mnl_attr_for_each_nested(part, nest)
-	{
-		take_part(part, tuple);
-	}
-}
-
-static bool tcp_is_live(const struct nlattr *info)
-{
-	const struct nlattr *tcp, *attribute;
-	uint8_t state = TCP_CONNTRACK_NONE;
-
-	mnl_attr_for_each_nested(tcp, info)
-	{
-		if (mnl_attr_get_type(tcp) != CTA_PROTOINFO_TCP)
-			continue;
-		mnl_attr_for_each_nested(attribute, tcp)
-		{
-			if (mnl_attr_get_type(attribute) == CTA_PROTOINFO_TCP_STATE)
-				copy(attribute, &state, sizeof(state));
-		}
-	}
-	return state >= TCP_CONNTRACK_SYN_SENT && state <= TCP_CONNTRACK_CLOSE_WAIT;
+	return NULL;
 }
 
 static int take_look(const struct nlmsghdr *message, void *data)
 {
 	struct look *look = data;
-	struct tuple there = {}, back = {};
-	struct nft_flow flow = { .live = look->protocol != IPPROTO_TCP };
-	const struct nlattr *attribute, *original = NULL;
+	struct conntrack_flow seen;
+	struct nft_flow flow;
 
-	if (message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
-	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg))
-		return 0;
-	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
-	{
-		uint16_t type = mnl_attr_get_type(attribute);
-
-		if (type == CTA_TUPLE_ORIG) {
-			original = attribute;
-			take_tuple(attribute, &there);
-		} else if (type == CTA_TUPLE_REPLY) {
-			take_tuple(attribute, &back);
-		} else if (type == CTA_PROTOINFO && look->protocol == IPPROTO_TCP) {
-			flow.live = tcp_is_live(attribute);
-		}
-	}
 	/* Older kernels know no filter. */
-	if (!original || there.protocol != look->protocol || there.destination_port != look->port)
+	if (conntrack_decode(message, message->nlmsg_len, &seen) < 0 ||
+	    seen.protocol != look->protocol || seen.there.destination_port != look->port)
 		return 0;
-	memcpy(flow.to, there.destination, sizeof(flow.to));
-	memcpy(flow.from, back.source, sizeof(flow.from));
-	flow.from_port = back.source_port;
-	if (look->fn(&flow, look->data) && look->tuples.size < FLOWS_SIZE_MAX)
+	flow.live = look->protocol != IPPROTO_TCP ||
+		    (seen.has_tcp_state && tcp_is_live(seen.tcp_state));
+	memcpy(flow.to, seen.there.destination, sizeof(flow.to));
+	memcpy(flow.from, seen.back.source, sizeof(flow.from));
+	flow.from_port = seen.back.source_port;
+	if (look->fn(&flow, look->data) && look->tuples.size < FLOWS_SIZE_MAX) {
+		const struct nlattr *original = find_original(message);
+
 		strbuf_append(&look->tuples, original, MNL_ALIGN(original->nla_len));
+	}
 	return 0;
 }
 
@@ -247,42 +180,39 @@ struct search {
 	bool found;
 };
 
-static bool tuple_is(const struct tuple *tuple, const struct nft_flow_ends *ends)
+static uint16_t source_port(const struct conntrack_way *way)
+{
+	return way->icmp_id ? way->icmp_id : way->source_port;
+}
+
+static bool is_first(const struct conntrack_flow *flow, const struct nft_flow_ends *ends)
 {
 	size_t size = route_ip_size(&ends->source);
 
-	return tuple->protocol == ends->protocol && tuple->source_port == ends->source_port &&
-	       tuple->destination_port == ends->destination_port &&
-	       memcmp(tuple->source, ends->source.bytes, size) == 0 &&
-	       memcmp(tuple->destination, ends->destination.bytes, size) == 0;
+	return flow->protocol == ends->protocol && flow->family == ends->source.family &&
+	       source_port(&flow->there) == ends->source_port &&
+	       flow->there.destination_port == ends->destination_port &&
+	       memcmp(flow->there.source, ends->source.bytes, size) == 0 &&
+	       memcmp(flow->there.destination, ends->destination.bytes, size) == 0;
 }
 
 static int take_search(const struct nlmsghdr *message, void *data)
 {
 	struct search *search = data;
-	struct tuple there = {}, back = {};
-	const struct nlattr *attribute;
+	struct conntrack_flow flow;
 
-	if (message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
-	    message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg))
-		return 0;
-	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
-	{
-		if (mnl_attr_get_type(attribute) == CTA_TUPLE_ORIG)
-			take_tuple(attribute, &there);
-		else if (mnl_attr_get_type(attribute) == CTA_TUPLE_REPLY)
-			take_tuple(attribute, &back);
-	}
-	if (search->found || !tuple_is(&there, search->first))
+	if (search->found || conntrack_decode(message, message->nlmsg_len, &flow) < 0 ||
+	    !is_first(&flow, search->first))
 		return 0;
 	search->found = true;
 	search->reply = (struct nft_flow_ends){ .source = search->first->source,
 						.destination = search->first->source,
-						.protocol = back.protocol,
-						.source_port = back.source_port,
-						.destination_port = back.destination_port };
-	memcpy(search->reply.source.bytes, back.source, sizeof(back.source));
-	memcpy(search->reply.destination.bytes, back.destination, sizeof(back.destination));
+						.protocol = flow.protocol,
+						.source_port = source_port(&flow.back),
+						.destination_port = flow.back.destination_port };
+	memcpy(search->reply.source.bytes, flow.back.source, sizeof(flow.back.source));
+	memcpy(search->reply.destination.bytes, flow.back.destination,
+	       sizeof(flow.back.destination));
 	return 0;
 }
 
