@@ -220,6 +220,8 @@ static bool needs_judge(struct net *net, const char *bridge, const char *const *
 	AUTO(free) uint32_t *numbers = NULL;
 	size_t number_count = mix_combinations(mix, bridge, &numbers);
 
+	if (mix_is_logged(mix, bridge))
+		return true;
 	if (number_count == 0 && count == 0)
 		return false;
 	return mix_has_stranger(mix, bridge) ||

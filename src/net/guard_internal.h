@@ -8,7 +8,10 @@
  */
 #include "net/guard.h"
 
-/* For network.c.  What a new agent has not been told yet is no reason. */
+/*
+ * For network.c.  What a new agent has not been told yet is no reason.
+ * Where a flow log is kept it is switched on, too: what the bridge forwards is tracked only then.
+ */
 bool guard_needs_filter(struct net *net, const char *bridge);
 
 /*

@@ -20,15 +20,26 @@ struct mix_use {
 	UT_hash_handle hh;
 };
 
+/* Of a list: who is on which bridge. */
 struct mix_stranger {
 	char owner[NAME_UID_MAX + 1];
 	char bridge[IF_NAMESIZE];
 	UT_hash_handle hh;
 };
 
+static void list_done(struct mix_stranger *list)
+{
+	struct mix_stranger *stranger, *next;
+
+	HASH_ITER(hh, list, stranger, next)
+	{
+		HASH_DEL(list, stranger);
+		free(stranger);
+	}
+}
+
 void mix_done(struct mix *mix)
 {
-	struct mix_stranger *stranger, *next_stranger;
 	struct mix_use *use, *next_use;
 
 	HASH_ITER(hh, mix->uses, use, next_use)
@@ -36,11 +47,8 @@ void mix_done(struct mix *mix)
 		HASH_DEL(mix->uses, use);
 		free(use);
 	}
-	HASH_ITER(hh, mix->strangers, stranger, next_stranger)
-	{
-		HASH_DEL(mix->strangers, stranger);
-		free(stranger);
-	}
+	list_done(mix->strangers);
+	list_done(mix->logged);
 }
 
 void mix_count(struct mix *mix, const char *bridge, uint32_t combination, int change)
@@ -62,13 +70,13 @@ void mix_count(struct mix *mix, const char *bridge, uint32_t combination, int ch
 	free(use);
 }
 
-void mix_set_stranger(struct mix *mix, const char *owner, const char *bridge)
+static void list_set(struct mix_stranger **list, const char *owner, const char *bridge)
 {
 	struct mix_stranger *stranger;
 
-	HASH_FIND_STR(mix->strangers, owner, stranger);
+	HASH_FIND_STR(*list, owner, stranger);
 	if (stranger && !bridge) {
-		HASH_DEL(mix->strangers, stranger);
+		HASH_DEL(*list, stranger);
 		free(stranger);
 	}
 	if (!bridge)
@@ -76,10 +84,28 @@ void mix_set_stranger(struct mix *mix, const char *owner, const char *bridge)
 	if (!stranger) {
 		stranger = mem_new0(struct mix_stranger);
 		memcpy(stranger->owner, owner, strnlen(owner, NAME_UID_MAX));
-		HASH_ADD_STR(mix->strangers, owner, stranger);
+		HASH_ADD_STR(*list, owner, stranger);
 	}
 	memset(stranger->bridge, 0, sizeof(stranger->bridge));
 	memcpy(stranger->bridge, bridge, strnlen(bridge, IF_NAMESIZE - 1));
+}
+
+static bool list_has(const struct mix_stranger *stranger, const char *bridge)
+{
+	for (; stranger; stranger = stranger->hh.next)
+		if (strncmp(stranger->bridge, bridge, IF_NAMESIZE) == 0)
+			return true;
+	return false;
+}
+
+void mix_set_stranger(struct mix *mix, const char *owner, const char *bridge)
+{
+	list_set(&mix->strangers, owner, bridge);
+}
+
+void mix_set_logged(struct mix *mix, const char *owner, const char *bridge)
+{
+	list_set(&mix->logged, owner, bridge);
 }
 
 size_t mix_combinations(const struct mix *mix, const char *bridge, uint32_t **ret)
@@ -100,12 +126,12 @@ size_t mix_combinations(const struct mix *mix, const char *bridge, uint32_t **re
 
 bool mix_has_stranger(const struct mix *mix, const char *bridge)
 {
-	const struct mix_stranger *stranger;
+	return list_has(mix->strangers, bridge);
+}
 
-	for (stranger = mix->strangers; stranger; stranger = stranger->hh.next)
-		if (strncmp(stranger->bridge, bridge, IF_NAMESIZE) == 0)
-			return true;
-	return false;
+bool mix_is_logged(const struct mix *mix, const char *bridge)
+{
+	return list_has(mix->logged, bridge);
 }
 
 char **mix_bridges(const struct mix *mix, uint32_t combination)

@@ -398,8 +398,8 @@ static uint16_t find_zone(const struct net *net, const char *uid)
 	return 0;
 }
 
-static void add_isolated(const struct net *net, const char *uid, const char *bridge,
-			 struct rules_element *elements, size_t *count)
+static uint16_t add_isolated(const struct net *net, const char *uid, const char *bridge,
+			     struct rules_element *elements, size_t *count)
 {
 	uint16_t zone = find_zone(net, uid);
 	struct rules_element *element = element_add(elements, count, RULES_ZONES);
@@ -407,17 +407,18 @@ static void add_isolated(const struct net *net, const char *uid, const char *bri
 	memcpy(element->key, bridge, strlen(bridge));
 	memcpy(element->value, &zone, sizeof(zone));
 	memcpy(element_add(elements, count, RULES_ISOLATED)->key, bridge, strlen(bridge));
+	return zone;
 }
 
 static int ensure_rules(struct net *net, const struct bridge_spec *spec, const char *bridge,
-			const struct network_plan *plan, struct error *err)
+			const struct network_plan *plan, uint16_t *ret_zone, struct error *err)
 {
 	struct rules_element elements[RULES_SET_COUNT + TUNNEL_REMOTES_MAX], *element;
 	size_t count = 0, conflict = 0, size = strlen(bridge);
 	int r;
 
 	if (spec->isolated)
-		add_isolated(net, spec->uid, bridge, elements, &count);
+		*ret_zone = add_isolated(net, spec->uid, bridge, elements, &count);
 	else
 		memcpy(element_add(elements, &count, RULES_BRIDGES)->key, bridge, size);
 	if (spec->nat && !spec->isolated)
@@ -476,6 +477,12 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 				 spec->uid);
 	if (plan.driver.kind != DRIVER_BRIDGE)
 		return driver_ensure(net, spec, &plan, ret, err);
+	if (spec->flow_log && !net->filter)
+		return error_say(err, -EOPNOTSUPP,
+				 "network %s: a flow log needs br_netfilter (option "
+				 "BRIDGE_NETFILTER, or 'modprobe br_netfilter'), which this kernel "
+				 "has not",
+				 spec->uid);
 	NET_LOCKED(net);
 	r = choose_mtu(net, &plan, err);
 	if (r < 0)
@@ -487,13 +494,14 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	if (r < 0)
 		return r;
 	/* Rules come before addresses: at no time is there a network without its walls. */
-	r = ensure_rules(net, spec, bridge.name, &plan, err);
+	r = ensure_rules(net, spec, bridge.name, &plan, &status.zone, err);
 	if (r < 0)
 		return r;
 	r = link_set(net->nl, bridge.index,
 		     &(struct link_change){ .alias = spec->uid, .mtu = plan.mtu, .up = true });
 	mix_set_stranger(rules_mix(net->rules), spec->uid,
 			 plan.tunnel.vxlan.vni ? bridge.name : NULL);
+	mix_set_logged(rules_mix(net->rules), spec->uid, spec->flow_log ? bridge.name : NULL);
 	if (r == 0)
 		/* It stays on: a new agent has not heard of the routers yet, for one. */
 		r = link_guard_bridge(net->nl, bridge.index,
@@ -532,6 +540,7 @@ int network_remove_locked(struct net *net, const char *uid, struct error *err)
 	if (r < 0)
 		return r;
 	mix_set_stranger(rules_mix(net->rules), uid, NULL);
+	mix_set_logged(rules_mix(net->rules), uid, NULL);
 	name_bridge(net->prefix, uid, name);
 	found = link_find(net->nl, name, &bridge);
 	ours = found == 0 && strcmp(bridge.kind, "bridge") == 0 &&

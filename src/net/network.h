@@ -71,6 +71,7 @@ struct bridge_spec {
 	 * 576 */
 	uint32_t mtu;
 	struct tunnel_spec tunnel;
+	bool flow_log; /* what is bridged is tracked, too: net/flow.h */
 };
 
 /* How a server of the network is run; the agent hands it to the keeper. */
@@ -96,6 +97,7 @@ struct uplink_status {
 struct bridge_status {
 	char bridge[NETWORK_BRIDGE_SIZE]; /* "" of driver macvlan */
 	uint32_t mtu;                     /* what ports of it must have */
+	uint16_t zone;                    /* of its flows; 0: that of all who are not isolated */
 	struct uplink_status uplink;
 	struct network_dns dns;
 	struct network_dns dhcp; /* another one, for leases */

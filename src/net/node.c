@@ -17,6 +17,7 @@
 #include "kern/nft.h"
 #include "net/advertise_internal.h"
 #include "net/balance_internal.h"
+#include "net/flow_internal.h"
 #include "net/node_internal.h"
 #include "net/observe_internal.h"
 #include "net/ovs_internal.h"
@@ -270,6 +271,8 @@ int net_destroy(struct net *net, struct error *err)
 		r = balance_destroy(net, err);
 	if (r == 0)
 		r = advertise_destroy(net, err);
+	if (r == 0)
+		r = flow_account_node(net, false, NULL, err);
 	if (r < 0)
 		return r;
 	r = file_remove_tree(AT_FDCWD, net->routers_dir);

@@ -77,12 +77,30 @@ static void strangers(void **state)
 	mix_done(&mix);
 }
 
+static void logs(void **state)
+{
+	struct mix mix = {};
+
+	(void) state;
+	assert_false(mix_is_logged(&mix, "br-a"));
+	mix_set_logged(&mix, "11", NULL);
+	mix_set_logged(&mix, "11", "br-a");
+	assert_true(mix_is_logged(&mix, "br-a"));
+	assert_false(mix_is_logged(&mix, "br-b"));
+	assert_false(mix_has_stranger(&mix, "br-a"));
+	mix_set_logged(&mix, "11", NULL);
+	assert_false(mix_is_logged(&mix, "br-a"));
+	mix_set_logged(&mix, "11", "br-a");
+	mix_done(&mix);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(combinations_are_counted),
 		cmocka_unit_test(bridges_of_a_combination),
 		cmocka_unit_test(strangers),
+		cmocka_unit_test(logs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
