@@ -296,9 +296,8 @@ static struct item *find_instance(struct control *control, const char *project,
 	return item && !item->meta->deleted_ms ? item : NULL;
 }
 
-/* The port by which a target is reached; NULL: by none. */
-static const struct port *find_port(const struct router_spec *spec, const struct item *instance,
-				    const struct router_target *target)
+const struct port *router_target_port(const struct router_spec *spec, const struct item *instance,
+				      const struct router_target *target)
 {
 	const struct instance_spec *from = &item_instance(instance)->spec;
 
@@ -338,7 +337,7 @@ static void resolve(struct control *control, const struct router *router,
 	}
 	memcpy(target->uid, instance->meta->uid, UID_SIZE);
 	snprintf(target->instance, sizeof(target->instance), "%s", instance->meta->name);
-	port = find_port(spec, instance, target);
+	port = router_target_port(spec, instance, target);
 	if (!port) {
 		*ret_why = target->network[0] ? "is not on that network of the router"
 					      : "is on none of the router's networks";
@@ -674,6 +673,8 @@ static int prepare_create(struct work *work, struct draft *draft, struct error *
 	meta_new(control, &router->meta, request->project, request->name, labels);
 	mem_replace(&router->spec.node, control->node);
 	r = complete(draft, router, request->force, err);
+	if (r == 0)
+		r = router_check_answers(control, router, NULL, err);
 	if (r < 0)
 		return r;
 	operation = draft_operation(draft, OPERATION_CREATE, KIND_ROUTER, &router->meta);
@@ -712,6 +713,9 @@ static int prepare_update(struct work *work, struct draft *draft, struct error *
 	r = router_patch(router, patch, err);
 	if (r == 0)
 		r = complete(draft, router, request->force, err);
+	/* What was said before stays, whatever has become of it. */
+	if (r == 0)
+		r = router_check_answers(work->control, router, item_router(item), err);
 	if (r < 0)
 		return r;
 	after = router_encode(router, 0);

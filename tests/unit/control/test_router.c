@@ -341,6 +341,84 @@ static void test_killed_between_any_two_steps(void **state)
 	}
 }
 
+static int launch_on(struct world *world, const char *name, const char *more, const char *first,
+		     const char *second)
+{
+	AUTO(free)
+	char *text =
+		mem_printf("{\"image\":\"web\",\"name\":\"%s\",%s\"ports\":[{\"network\":\"%s\"},"
+			   "{\"network\":\"%s\"}]}",
+			   name, more, first, second);
+	int r = world_launch(world, text);
+
+	world_settle(world);
+	return r;
+}
+
+/* Who answers by another way than the router would be met with silence. */
+static void test_who_answers_by_another_way(void **state)
+{
+	struct world world;
+
+	(void) state;
+	begin(&world);
+	assert_int_equal(launch_on(&world, "out", "", "open", "a"), 0);
+	assert_int_equal(launch_on(&world, "in", "", "a", "open"), 0);
+	assert_int_equal(launch_on(&world, "sold", "\"publish\":[{\"host_port\":99,\"port\":1}],",
+				   "a", "open"),
+			 0);
+	assert_int_equal(create(&world, "{'name':'r','networks':{'a':{}}}"), 0);
+	world_settle(&world);
+	assert_int_equal(
+		update(&world, "r", "{'forwards':{'80/tcp':{'instance':'out','port':80}}}"),
+		-EINVAL);
+	assert_non_null(strstr(world.err.msg, "forward 80/tcp: instance \"out\" answers by"));
+	assert_non_null(strstr(world.err.msg, "brume network detach open out first"));
+	assert_int_equal(
+		update(&world, "r", "{'forwards':{'80/tcp':{'instance':'sold','port':80}}}"),
+		-EINVAL);
+	assert_non_null(strstr(world.err.msg, "(it publishes ports)"));
+	assert_int_equal(update(&world, "r", "{'floating':{'192.0.2.9':{'instance':'out'}}}"),
+			 -EINVAL);
+	assert_non_null(strstr(world.err.msg, "floating address 192.0.2.9: instance"));
+	/* Whose default route is by the router, and who is named by address, are fine. */
+	assert_int_equal(update(&world, "r", "{'forwards':{'80/tcp':{'instance':'in','port':80}}}"),
+			 0);
+	assert_int_equal(
+		update(&world, "r", "{'forwards':{'81/tcp':{'target':'10.1.0.6','port':80}}}"), 0);
+	world_settle(&world);
+	/* A router that is not the gateway. */
+	assert_int_equal(create(&world, "{'name':'s','networks':{'a':{'ipv4':'10.1.0.77'}},"
+					"'forwards':{'82/tcp':{'instance':'web','port':80}}}"),
+			 -EINVAL);
+	assert_non_null(strstr(world.err.msg, "not the gateway of network \"a\" (10.1.0.1)"));
+	world_done(&world);
+}
+
+/* What was good when it was said stays, and does not stand in the way of other changes. */
+static void test_a_forward_that_became_silent_stays(void **state)
+{
+	struct world world;
+
+	(void) state;
+	begin(&world);
+	assert_int_equal(launch_on(&world, "out", "", "open", "a"), 0);
+	assert_int_equal(create(&world, "{'name':'r','networks':{'a':{}}}"), 0);
+	world_settle(&world);
+	control_port_detach(world.control, "default", "out", "open", 0, world_answer, &world);
+	world_settle(&world);
+	assert_int_equal(
+		update(&world, "r", "{'forwards':{'80/tcp':{'instance':'out','port':80}}}"), 0);
+	world_settle(&world);
+	assert_int_equal(update(&world, "r", "{'networks':{'a':{'ipv4':'10.1.0.77'}}}"), 0);
+	world_settle(&world);
+	assert_int_equal(update(&world, "r", "{'nat':false}"), 0);
+	assert_int_equal(
+		update(&world, "r", "{'forwards':{'81/tcp':{'instance':'out','port':80}}}"),
+		-EINVAL);
+	world_done(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +428,8 @@ int main(void)
 		cmocka_unit_test(test_what_the_node_refuses_is_taken_back),
 		cmocka_unit_test(test_without_nat_subnets_are_the_nodes),
 		cmocka_unit_test(test_killed_between_any_two_steps),
+		cmocka_unit_test(test_who_answers_by_another_way),
+		cmocka_unit_test(test_a_forward_that_became_silent_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
