@@ -14,6 +14,7 @@
 #include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/balancer_round.h"
+#include "agent/flow_log.h"
 #include "agent/freeze.h"
 #include "agent/hold.h"
 #include "agent/image_actor.h"
@@ -125,6 +126,7 @@ void agent_assign(struct agent *agent, const json_t *resource)
 		instance_actor_assign(agent, resource);
 	else if (!kind || actors_assign(agent, kind, resource) < 0)
 		log_error("brumed assigned a resource of an unknown kind '%s'", kind ? kind : "");
+	flow_log_changed(agent);
 }
 
 void agent_assigned_all(struct agent *agent)
@@ -134,6 +136,7 @@ void agent_assigned_all(struct agent *agent)
 	agent->complete = true;
 	instance_actors_complete(agent);
 	actors_complete(agent);
+	flow_log_changed(agent);
 	/* Later the actors take away what is theirs; only an earlier life leaves more than that. */
 	if (first)
 		agent_collect(agent);
@@ -145,6 +148,7 @@ void agent_forget(struct agent *agent, const char *kind, const char *uid)
 		instance_actor_forget(agent, uid);
 	else
 		actors_forget(agent, kind, uid);
+	flow_log_changed(agent);
 }
 
 void agent_link_changed(struct agent *agent, bool connected)
@@ -360,6 +364,7 @@ static void agent_free(struct agent *agent)
 	pool_free(agent->slow_pool);
 	pool_free(agent->files_pool);
 	traffic_keeper_free(agent->traffic);
+	flow_log_free(agent->flow_log);
 	instance_actors_free(agent);
 	probes_free(agent);
 	actors_free(agent);
@@ -442,7 +447,9 @@ int agent_run(const struct agent_options *options, struct error *err)
 	agent_scan(agent);
 	freeze_undo_all(agent);
 	agent->traffic = traffic_keeper_new(agent);
-	r = net_watch_new(agent, &agent->net_watch, err);
+	r = flow_log_new(agent, &agent->flow_log, err);
+	if (r == 0)
+		r = net_watch_new(agent, &agent->net_watch, err);
 	if (r == 0)
 		r = keeper_watch_new(agent, &agent->keeper, err);
 	if (r < 0)

@@ -20,6 +20,7 @@
 struct balancer_round;
 struct cgroup_host;
 struct files;
+struct flow_log;
 struct hold;
 struct image_store;
 struct instance_actor;
@@ -51,6 +52,7 @@ struct agent {
 	struct keeper_watch *keeper;
 	struct net_watch *net_watch;
 	struct traffic_keeper *traffic;
+	struct flow_log *flow_log;
 
 	struct instance_actor *instances;       /* hash by uid */
 	struct actor *actors[ACTOR_KIND_COUNT]; /* hashes by uid */

@@ -244,7 +244,7 @@ static int begin(struct attach *attach, const json_t *arguments, struct error *e
 	attach->machine = stdio.machine;
 	snprintf(attach->job, sizeof(attach->job), "i-%s", feed->uid);
 	open_input(attach);
-	logfeed_start(feed, true);
+	logfeed_start(feed, agent_state_path(feed->agent, feed->uid, NULL), "log", true);
 	return 0;
 }
 

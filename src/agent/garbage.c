@@ -79,15 +79,23 @@ static void scan_network(struct agent *agent)
 	*agent->found = observed;
 }
 
+static void network_found(struct agent *agent, const char *uid)
+{
+	actors_found(agent, ACTOR_NETWORK, uid);
+}
+
 void agent_scan(struct agent *agent)
 {
 	AUTO(free) char *state = mem_printf("%s/instances", agent->options->state);
 	AUTO(free) char *run = mem_printf("%s/instances", agent->options->run);
 	AUTO(free) char *oci = mem_printf("%s/oci", agent->options->run);
+	/* Flow logs of networks that may have gone. */
+	AUTO(free) char *networks = mem_printf("%s/networks", agent->options->state);
 
 	scan_folder(agent, state, instance_actor_found);
 	scan_folder(agent, run, instance_actor_found);
 	scan_folder(agent, oci, instance_actor_found);
+	scan_folder(agent, networks, network_found);
 	scan_cgroups(agent);
 	scan_network(agent);
 }

@@ -114,16 +114,15 @@ static int on_changed(sd_event_source *source, const struct inotify_event *event
 /* True when it has just begun: what was written before may not have been seen. */
 static bool watch_folder(struct logfeed *feed)
 {
-	AUTO(free) char *folder = agent_state_path(feed->agent, feed->uid, NULL);
 	int r;
 
 	/* An instance that has never run has no folder and nothing to say. */
-	if (!feed->follow || feed->watch || access(folder, F_OK) < 0)
+	if (!feed->follow || feed->watch || access(feed->folder, F_OK) < 0)
 		return false;
-	r = sd_event_add_inotify(feed->agent->event, &feed->watch, folder,
+	r = sd_event_add_inotify(feed->agent->event, &feed->watch, feed->folder,
 				 IN_MODIFY | IN_CREATE | IN_MOVED_TO, on_changed, feed);
 	if (r < 0)
-		log_warning("%s: cannot be watched: %s", folder, strerror(-r));
+		log_warning("%s: cannot be watched: %s", feed->folder, strerror(-r));
 	return r >= 0;
 }
 
@@ -180,10 +179,11 @@ static void searched(void *data)
 	free(search);
 }
 
-void logfeed_start(struct logfeed *feed, bool follow)
+void logfeed_start(struct logfeed *feed, char *folder, const char *name, bool follow)
 {
-	AUTO(free) char *path = agent_state_path(feed->agent, feed->uid, "log");
+	AUTO(free) char *path = mem_printf("%s/%s", folder, name);
 
+	feed->folder = folder;
 	feed->follow = follow;
 	watch_folder(feed);
 	feed->search = mem_new0(struct logsearch);
@@ -199,4 +199,5 @@ void logfeed_done(struct logfeed *feed)
 	sd_event_source_disable_unref(feed->watch);
 	sd_event_source_disable_unref(feed->defer);
 	logreader_done(&feed->reader);
+	free(feed->folder);
 }

@@ -2,10 +2,10 @@
 /*
  * agent/logfeed.h - a log that flows into a stream, as fast as the stream's reader takes it.
  *
- * Used by agent/logs.c and agent/attach.c on the loop's thread.  An instance is never held back by
- * who reads its log: it writes into files, and a reader so slow that they are rotated away under
- * its hands is told how much it has missed ({"dropped": BYTES} on the control channel).
- * With `cursors` each piece is followed by {"cursor": TEXT}: where to go on behind it.
+ * Used by agent/logs.c, agent/attach.c and agent/flow_stream.c on the loop's thread.  An instance
+ * is never held back by who reads its log: it writes into files, and a reader so slow that they are
+ * rotated away under its hands is told how much it has missed ({"dropped": BYTES} on the control
+ * channel). With `cursors` each piece is followed by {"cursor": TEXT}: where to go on behind it.
  */
 #include <systemd/sd-event.h>
 
@@ -21,7 +21,8 @@ struct stream;
 struct logfeed {
 	struct stream *stream;
 	struct agent *agent;
-	char uid[UID_SIZE];
+	char uid[UID_SIZE]; /* of the instance, or of what else the log is about */
+	char *folder;       /* where its files are */
 	bool cursors, follow;
 	struct logreader_range range;
 	struct logreader reader;
@@ -37,8 +38,8 @@ struct logfeed {
 struct json_reader;
 void logfeed_read_arguments(struct logfeed *feed, struct json_reader *in, const json_t *arguments);
 
-/* Begins; with `follow` it goes on when the log grows. */
-void logfeed_start(struct logfeed *feed, bool follow);
+/* Begins with the log `name` in `folder` (taken over); with `follow` it goes on when it grows. */
+void logfeed_start(struct logfeed *feed, char *folder, const char *name, bool follow);
 
 /* Soon: sends what there is, then calls at_end(). */
 void logfeed_go_on(struct logfeed *feed);

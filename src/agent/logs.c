@@ -59,7 +59,8 @@ static int begin(struct logs *logs, const json_t *arguments, struct error *err)
 	json_read_bool(&in, arguments, "follow", &logs->follow);
 	r = json_reader_finish(&in, arguments);
 	if (r == 0)
-		logfeed_start(&logs->feed, logs->follow);
+		logfeed_start(&logs->feed, agent_state_path(logs->feed.agent, logs->feed.uid, NULL),
+			      "log", logs->follow);
 	return r;
 }
 

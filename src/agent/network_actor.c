@@ -9,12 +9,14 @@
 #include "agent/actors.h"
 #include "agent/agent_internal.h"
 #include "agent/balancer_actor.h"
+#include "agent/flow_log.h"
 #include "agent/instance_actor.h"
 #include "agent/network_server.h"
 #include "agent/policy.h"
 #include "agent/retry.h"
 #include "agent/router_actor.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -33,7 +35,8 @@ struct network_actor {
 	bool removed;         /* nothing of it is left */
 	char *error;
 	char bridge[NETWORK_BRIDGE_SIZE];
-	uint32_t mtu; /* of its ports */
+	uint32_t mtu;  /* of its ports */
+	uint16_t zone; /* of its flows */
 	struct uplink_status uplink;
 	bool stale;  /* something changed while a step was under way */
 	bool broken; /* its ports may have gone: they are looked at when it is there again */
@@ -108,6 +111,7 @@ static void fill_args(const struct network *network, struct network_args *ret)
 					      network_can(spec, NETWORK_CAN_NAMES),
 				     .dhcp = spec->dhcp,
 				     .advertise = spec->advertise,
+				     .flow_log = spec->flow_log,
 				     .mtu = spec->mtu };
 
 	snprintf(args.driver, sizeof(args.driver), "%s", network_driver_names[spec->driver]);
@@ -278,6 +282,7 @@ static int make(struct task *task)
 				    .dhcp = task->args.dhcp,
 				    .advertise = task->args.advertise,
 				    .mtu = task->args.mtu,
+				    .flow_log = task->args.flow_log,
 				    .tunnel = { .gre = task->tunnel.gre,
 						.vni = task->tunnel.vni,
 						.port = task->tunnel.port,
@@ -287,12 +292,24 @@ static int make(struct task *task)
 	return r < 0 ? r : network_ensure(task->net, &spec, &task->status, &task->err);
 }
 
+/* With its flow log, which nobody writes any more. */
+static int take_away(struct task *task)
+{
+	AUTO(free)
+	char *folder = flow_log_folder(task->actor->base.agent, task->args.uid);
+	int r = network_remove(task->net, task->args.uid, &task->err);
+
+	if (r < 0)
+		return r;
+	r = file_remove_tree(AT_FDCWD, folder);
+	return r < 0 ? error_set(&task->err, r, "cannot remove %s", folder) : 0;
+}
+
 static void work(void *data)
 {
 	struct task *task = data;
 
-	task->result =
-		task->remove ? network_remove(task->net, task->args.uid, &task->err) : make(task);
+	task->result = task->remove ? take_away(task) : make(task);
 }
 
 static void take_server(struct network_server *server, struct network_dns *made)
@@ -306,6 +323,7 @@ static void take_made(struct network_actor *actor, struct task *task)
 {
 	actor->made = true;
 	actor->mtu = task->status.mtu;
+	actor->zone = task->status.zone;
 	actor->uplink = task->status.uplink;
 	if (actor->broken)
 		instance_actors_reattach(actor->base.agent, actor->base.uid);
@@ -348,6 +366,7 @@ static void done(void *data)
 	free(task);
 	agent_wake_instances(actor->base.agent);
 	balancer_actors_wake(actor->base.agent, actor->base.uid);
+	flow_log_changed(actor->base.agent);
 	advance(actor);
 }
 
@@ -515,6 +534,17 @@ void network_actors_keeper_lost(struct agent *agent)
 	{
 		for (size_t i = 0; i < NETWORK_SERVER_COUNT; i++)
 			actor->servers[i].listed = actor->servers[i].killed = false;
+	}
+}
+
+void network_actors_each(struct agent *agent, network_fn fn, void *data)
+{
+	struct network_actor *actor, *next;
+
+	ACTORS_EACH(agent, ACTOR_NETWORK, actor, next)
+	{
+		if (wanted(actor))
+			fn(actor->want, actor->zone, data);
 	}
 }
 

@@ -33,7 +33,7 @@ struct network_args {
 	char driver[NETWORK_WORD_SIZE], mode[NETWORK_WORD_SIZE], uplink[NETWORK_WORD_SIZE];
 	char zone[NETWORK_ZONE_SIZE]; /* what full names end in */
 	char project[NETWORK_PROJECT_SIZE];
-	bool nat, isolated, dhcp, advertise;
+	bool nat, isolated, dhcp, advertise, flow_log;
 	bool named;   /* the gateway is the node, which knows names */
 	uint32_t mtu; /* of its ports; while it is being made: that was asked for */
 };
@@ -57,3 +57,8 @@ enum plan_need network_need(struct agent *agent, const char *uid, struct network
 
 /* A port has left the network, or is another: who gives leases starts anew, soon. */
 void network_ports_changed(struct agent *agent, const char *uid);
+
+/* Calls `fn` for every network that is wanted; `zone`: of its flows, 0 until it was made once. */
+struct network;
+typedef void (*network_fn)(const struct network *network, uint16_t zone, void *data);
+void network_actors_each(struct agent *agent, network_fn fn, void *data);

@@ -7,6 +7,7 @@
 
 #include "agent/actors.h"
 #include "agent/agent_internal.h"
+#include "agent/flow_log.h"
 #include "agent/network_actor.h"
 #include "agent/policy.h"
 #include "agent/retry.h"
@@ -350,6 +351,7 @@ static void done(void *data)
 	router_free(task->router);
 	strv_free(task->advertised);
 	free(task);
+	flow_log_changed(actor->base.agent);
 	advance(actor);
 }
 
@@ -536,6 +538,17 @@ void router_actor_gateway(struct agent *agent, const char *network_uid, const st
 			continue;
 		take_gateway(gateway4, joined->ipv4, ret4);
 		take_gateway(gateway6, joined->ipv6, ret6);
+	}
+}
+
+void router_actors_each(struct agent *agent, router_fn fn, void *data)
+{
+	struct router_actor *actor, *next;
+
+	ACTORS_EACH(agent, ACTOR_ROUTER, actor, next)
+	{
+		if (wanted(actor))
+			fn(actor->want, actor->made, data);
 	}
 }
 

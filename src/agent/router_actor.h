@@ -25,3 +25,8 @@ void router_actors_routes_changed(struct agent *agent);
 void router_actor_gateway(struct agent *agent, const char *network_uid, const struct ip *gateway4,
 			  const struct ip *gateway6, char ret4[IP_TEXT_SIZE],
 			  char ret6[IP_TEXT_SIZE]);
+
+/* Calls `fn` for every router that is wanted; `made`: it has a namespace. */
+struct router;
+typedef void (*router_fn)(const struct router *router, bool made, void *data);
+void router_actors_each(struct agent *agent, router_fn fn, void *data);

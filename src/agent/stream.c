@@ -112,7 +112,8 @@ static int open_kind(struct stream *stream, const json_t *arguments, struct erro
 		      { "export", export_open },   { "stats", stats_open },
 		      { "top", top_open },         { "usage", usage_open_stream },
 		      { "files", files_open },     { "changes", changes_open },
-		      { "kernels", kernels_open }, { "trace", trace_open } };
+		      { "kernels", kernels_open }, { "trace", trace_open },
+		      { "flows", flows_open } };
 	const char *kind = json_string_value(json_object_get(arguments, "kind"));
 
 	for (size_t i = 0; kind && i < ARRAY_COUNT(kinds); i++)
@@ -120,7 +121,7 @@ static int open_kind(struct stream *stream, const json_t *arguments, struct erro
 			return kinds[i].open(stream, arguments, &stream->ops, &stream->data, err);
 	return error_say(err, -EINVAL,
 			 "kind: must be exec, logs, attach, import, export, stats, top, usage, "
-			 "files, changes, kernels or trace");
+			 "files, changes, kernels, trace or flows");
 }
 
 void stream_open(struct agent *agent, uint64_t id, const json_t *arguments)

@@ -3,9 +3,8 @@
  * agent/stream.h - streams over the link: exec, logs, import, export, stats, top.
  *
  * stream.c keeps the table, the credits and the two closes of the protocol; what a stream does is
- * in changes.c, exec.c, files.c, logs.c, transfer.c, stats.c, top.c, trace_stream.c and
- * traffic_stream.c.  Used by
- * agent/ on the loop's thread. When the link breaks all streams end.
+ * in changes.c, exec.c, files.c, flow_stream.c, logs.c, transfer.c, stats.c, top.c, trace_stream.c
+ * and traffic_stream.c.  Used by agent/ on the loop's thread. When the link breaks all streams end.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -76,6 +75,8 @@ int stats_open(struct stream *stream, const json_t *arguments, const struct stre
 int top_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	     void **ret_data, struct error *err);
 
+int flows_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
+	       void **ret_data, struct error *err);
 int usage_open_stream(struct stream *stream, const json_t *arguments,
 		      const struct stream_ops **ret_ops, void **ret_data, struct error *err);
 
@@ -89,6 +90,8 @@ int trace_open(struct stream *stream, const json_t *arguments, const struct stre
 
 /* Something of an instance changed: streams that follow its log look again. */
 void logs_instance_changed(struct agent *agent, const char *uid);
+/* Networks, or their flow logs, have changed: streams that follow one look again. */
+void flow_streams_look_again(struct agent *agent);
 /* Runs of an instance: streams that are attached to it begin to write, end, or fail. */
 void attach_instance_runs(struct agent *agent, const char *uid);
 void attach_instance_ended(struct agent *agent, const char *uid, int64_t exit_code);

@@ -75,6 +75,7 @@ int kernel_remove(struct request *req, struct error *err);
 /* networks.c */
 int network_create(struct request *req, struct error *err);
 int network_update(struct request *req, struct error *err);
+int network_flows(struct request *req, struct error *err);
 int network_delete(struct request *req, struct error *err);
 
 /* balancers.c */

@@ -63,6 +63,8 @@ static const struct route routes[] = {
 	{ "GET", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_show },
 	{ "PATCH", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_update },
 	{ "DELETE", "/1.0/networks/{name}", NULL, ROUTE_PLAIN, network_delete },
+	{ "GET", "/1.0/networks/{name}/flows", "follow open tail since_ms until_ms cursor cursors",
+	  ROUTE_WEBSOCKET, network_flows },
 
 	{ "GET", "/1.0/balancers", "recursion", ROUTE_PLAIN, balancers_list },
 	{ "POST", "/1.0/balancers", NULL, ROUTE_PLAIN, balancer_create },

@@ -1,5 +1,5 @@
 /*
- * Exec and logs: a client's WebSocket tied to a stream of the node's agent.
+ * Exec, logs and flow logs: a client's WebSocket tied to a stream of the node's agent.
  *
  * Binary messages are a channel byte and bytes, text messages are control.  Nothing is buffered
  * beyond the windows of both sides: a slow client stops the agent (its credit stays away), a slow
@@ -253,19 +253,18 @@ static void on_logs_open(struct api *api, const struct ws_setup *setup, void *st
 	open_at_once(api, setup, &ops, state);
 }
 
-/* Finds the instance and hangs a new session on the request.  *ret is NULL when it is answered. */
-static int session_new(struct request *req, const char *kind, struct session **ret,
-		       struct control_location *location, struct error *err)
+/* Finds the resource and hangs a new session on the request.  *ret is NULL when it is answered. */
+static int session_new(struct request *req, enum kind resource, const char *kind,
+		       struct session **ret, struct control_location *location, struct error *err)
 {
 	struct api *api = request_api(req);
 	const char *name = request_arg(req, 0);
 	struct session *session;
-	int r = control_locate(api->control, KIND_INSTANCE, request_project(req), name, location,
-			       err);
+	int r = control_locate(api->control, resource, request_project(req), name, location, err);
 
 	*ret = NULL;
 	if (r < 0) {
-		reply_error(req, r, err, KIND_INSTANCE, name);
+		reply_error(req, r, err, resource, name);
 		return 0;
 	}
 	session = mem_new0(struct session);
@@ -280,7 +279,7 @@ int instance_exec(struct request *req, struct error *err)
 {
 	struct control_location location;
 	struct session *session;
-	int r = session_new(req, "exec", &session, &location, err);
+	int r = session_new(req, KIND_INSTANCE, "exec", &session, &location, err);
 
 	if (r < 0 || !session)
 		return r;
@@ -334,11 +333,33 @@ int instance_logs(struct request *req, struct error *err)
 	if (r == 0)
 		r = read_log_query(req, query, err);
 	if (r == 0)
-		r = session_new(req, "logs", &session, &location, err);
+		r = session_new(req, KIND_INSTANCE, "logs", &session, &location, err);
 	if (r < 0 || !session)
 		return r;
 	json_object_update_missing(session->arguments, query);
 	json_object_set_new(session->arguments, "follow", json_boolean(follow));
+	return request_upgrade(req, on_logs_open, err);
+}
+
+int network_flows(struct request *req, struct error *err)
+{
+	static const char *const flags[] = { "follow", "open" };
+	AUTO(json_decref) json_t *query = json_object();
+	struct control_location location;
+	struct session *session;
+	int r = read_log_query(req, query, err);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(flags); i++) {
+		bool on = false;
+
+		r = request_query_bool(req, flags[i], &on, err);
+		json_object_set_new(query, flags[i], json_boolean(on));
+	}
+	if (r == 0)
+		r = session_new(req, KIND_NETWORK, "flows", &session, &location, err);
+	if (r < 0 || !session)
+		return r;
+	json_object_update_missing(session->arguments, query);
 	return request_upgrade(req, on_logs_open, err);
 }
 
@@ -362,7 +383,7 @@ int instance_attach(struct request *req, struct error *err)
 		json_object_set_new(query, sizes[i], json_integer(size));
 	}
 	if (r == 0)
-		r = session_new(req, "attach", &session, &location, err);
+		r = session_new(req, KIND_INSTANCE, "attach", &session, &location, err);
 	if (r < 0 || !session)
 		return r;
 	if (!location.running && !wait)

@@ -5,18 +5,14 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/strbuf.h"
 #include "cli/cli.h"
+#include "cli/log_range.h"
 #include "cli/logline.h"
-#include "cli/number.h"
 #include "cli/stream.h"
 #include "cli/terminal.h"
 #include "cli/verb.h"
-#include "cli/when.h"
 #include "client/client.h"
 #include "codec/uri.h"
-
-enum { LOGS_TAIL_MAX = 1000000000 };
 
 struct logs_options {
 	const char *tail, *since, *until;
@@ -87,30 +83,6 @@ static char *logs_path(const struct logs *logs, const struct logs_options *optio
 			  logs->pieces.cursor ? logs->pieces.cursor : "");
 }
 
-/* Which part: said once, afterwards the cursor goes on. */
-static int logs_range(const struct logs_options *options, struct clock *clock, char **ret,
-		      struct error *err)
-{
-	AUTO(strbuf_done) struct strbuf range = {};
-	int64_t tail = -1, ms = 0;
-	int r = 0;
-
-	if (options->tail && strcmp(options->tail, "all") != 0)
-		r = number_parse(options->tail, "--tail", 0, LOGS_TAIL_MAX, &tail, err);
-	strbuf_printf(&range, "&tail=%lld", (long long) tail);
-	if (r == 0 && options->since) {
-		r = when_parse(options->since, "--since", clock_realtime_ms(clock), &ms, err);
-		strbuf_printf(&range, "&since_ms=%lld", (long long) ms);
-	}
-	if (r == 0 && options->until) {
-		r = when_parse(options->until, "--until", clock_realtime_ms(clock), &ms, err);
-		strbuf_printf(&range, "&until_ms=%lld", (long long) ms);
-	}
-	if (r == 0)
-		*ret = strbuf_take(&range);
-	return r;
-}
-
 /* One connection's worth.  1 after Ctrl-C, 0 when the server has ended it, -errno. */
 static int logs_connect(struct logs *logs, struct client *client, const char *path,
 			struct error *err)
@@ -139,7 +111,10 @@ static int logs_run(struct cli *cli, const void *userdata, const struct argument
 			     .exit_code = -1,
 			     .json = cli->style.format == FORMAT_JSON };
 	struct client *client = NULL;
-	int r = logs_range(options, cli->clock, &range, err);
+	/* Said once, afterwards the cursor goes on. */
+	int r = log_range_query(
+		&(struct log_range){ options->tail, options->since, options->until }, cli->clock,
+		&range, err);
 
 	if (r < 0) {
 		cli->usage = true;

@@ -21,7 +21,7 @@ enum { NETWORK_MTU_MIN = 576, NETWORK_MTU_MAX = 65535 };
 struct network_options {
 	const char *subnet, *ipv4, *ipv6, *dns_domain, *mtu, *driver, *mode, *uplink;
 	char **labels, **gateways, **ranges;
-	bool nat, routed, no_nat, isolated, dhcp, advertise;
+	bool nat, routed, no_nat, isolated, dhcp, advertise, flow_log;
 };
 
 #define NETWORK(member) offsetof(struct network_options, member)
@@ -55,6 +55,8 @@ static const struct option_def network_options[] = {
 	  "give each port its addresses by DHCP, too, and nobody else any" },
 	{ 0, "advertise", NULL, OPTION_FLAG, NETWORK(advertise),
 	  "of a routed one: the node's BGP daemon tells its peers the way to it" },
+	{ 0, "flow-log", NULL, OPTION_FLAG, NETWORK(flow_log),
+	  "put down who talks with whom: brume network flows" },
 	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu), "largest packet" },
 	{ 'l', "label", "KEY=VALUE", OPTION_LIST, NETWORK(labels), "a label" },
 	{},
@@ -173,6 +175,7 @@ static int network_build(const struct network_options *options, const char *name
 				 "others can be told of");
 	spec->advertise = options->advertise;
 	spec->dhcp = options->dhcp;
+	spec->flow_log = options->flow_log;
 	spec->isolated = options->isolated;
 	spec->nat = options->nat || (!options->routed && !options->no_nat && !options->isolated &&
 				     network_can(spec, NETWORK_CAN_TRANSLATE));
@@ -342,6 +345,8 @@ static int network_info_run(struct cli *cli, const void *userdata,
 	listing_fact(&out, "kind", network_kind(network));
 	listing_advertised(&out, network);
 	network_names(&out, network);
+	if (json_is_true(resource_at(network, "spec.flow_log")))
+		listing_fact(&out, "flow log", "yes");
 	listing_fact(&out, "bridge", resource_text(network, "status.bridge"));
 	listing_fact(&out, "node", resource_text(network, "spec.node"));
 	listing_fact_map(&out, "labels", resource_at(network, "meta.labels"));
@@ -373,6 +378,7 @@ const struct verb verb_network_create = {
 		"  brume network create public --subnet 203.0.113.0/28 --routed --advertise\n"
 		"  brume network create machines --dhcp --dns-domain machines.example\n"
 		"  brume network create inside --isolated --mtu 9000\n"
+		"  brume network create shop --flow-log\n"
 		"  brume network create lan --driver macvlan --uplink eth1 \\\n"
 		"    --subnet 192.168.1.0/24 --range 192.168.1.200-192.168.1.230\n"
 		"  brume network create office --driver physical --uplink br0 --subnet "

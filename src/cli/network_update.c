@@ -14,16 +14,48 @@
 #include "codec/uri.h"
 
 struct update_options {
-	bool advertise, no_advertise;
+	bool advertise, no_advertise, flow_log, no_flow_log;
 };
 
+#define UPDATE(member) offsetof(struct update_options, member)
+
 static const struct option_def update_options[] = {
-	{ 0, "advertise", NULL, OPTION_FLAG, offsetof(struct update_options, advertise),
+	{ 0, "advertise", NULL, OPTION_FLAG, UPDATE(advertise),
 	  "of a routed one: the node's BGP daemon tells its peers the way to it" },
-	{ 0, "no-advertise", NULL, OPTION_FLAG, offsetof(struct update_options, no_advertise),
-	  "it tells them no more" },
+	{ 0, "no-advertise", NULL, OPTION_FLAG, UPDATE(no_advertise), "it tells them no more" },
+	{ 0, "flow-log", NULL, OPTION_FLAG, UPDATE(flow_log),
+	  "put down who talks with whom: brume network flows" },
+	{ 0, "no-flow-log", NULL, OPTION_FLAG, UPDATE(no_flow_log),
+	  "no more; what was put down stays until the network is deleted" },
 	{},
 };
+
+static int build(struct cli *cli, const struct update_options *options, json_t *patch,
+		 struct error *err)
+{
+	if (options->advertise && options->no_advertise)
+		return cli_usage(cli, err,
+				 "only one of --advertise and --no-advertise can be given");
+	if (options->flow_log && options->no_flow_log)
+		return cli_usage(cli, err, "only one of --flow-log and --no-flow-log can be given");
+	if (options->advertise || options->no_advertise)
+		json_object_set_new(patch, "advertise", json_boolean(options->advertise));
+	if (options->flow_log || options->no_flow_log)
+		json_object_set_new(patch, "flow_log", json_boolean(options->flow_log));
+	if (json_object_size(patch) == 0)
+		return cli_usage(cli, err, "say --[no-]advertise or --[no-]flow-log");
+	return 0;
+}
+
+static void tell(struct cli *cli, const struct update_options *options, const char *name)
+{
+	if (options->advertise || options->no_advertise)
+		fprintf(cli->out, "%s: %s announced\n", name, options->advertise ? "is" : "is not");
+	if (options->flow_log || options->no_flow_log)
+		fprintf(cli->out, "%s: %s\n", name,
+			options->flow_log ? "who talks with whom is put down"
+					  : "no flow log any more");
+}
 
 static int update_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		      struct error *err)
@@ -35,12 +67,10 @@ static int update_run(struct cli *cli, const void *userdata, const struct argume
 	AUTO(free) char *title = mem_printf("changing network %s", name);
 	AUTO(json_decref) json_t *patch = json_object();
 	AUTO(json_decref) json_t *operation = NULL, *network = NULL;
-	int r;
+	int r = build(cli, options, patch, err);
 
-	if (options->advertise == options->no_advertise)
-		return cli_usage(cli, err, "say --advertise or --no-advertise");
-	json_object_set_new(patch, "advertise", json_boolean(options->advertise));
-	r = cli_request(cli, "PATCH", path, patch, &operation, err);
+	if (r == 0)
+		r = cli_request(cli, "PATCH", path, patch, &operation, err);
 	if (r == 0)
 		r = wait_operation(cli, title, operation, NULL, err);
 	if (r == 0)
@@ -52,7 +82,7 @@ static int update_run(struct cli *cli, const void *userdata, const struct argume
 	else if (cli->options.quiet)
 		fprintf(cli->out, "%s\n", name);
 	else
-		fprintf(cli->out, "%s: %s announced\n", name, options->advertise ? "is" : "is not");
+		tell(cli, options, name);
 	return 0;
 }
 
@@ -60,9 +90,14 @@ const struct verb verb_network_update = {
 	.name = "update",
 	.synopsis = "OPTIONS NAME",
 	.summary = "Change a network that is used",
-	.help = "Whether others may be told of its subnets is said by the node's policy.\n\n"
+	.help = "Whether others may be told of its subnets is said by the node's policy.\n"
+		"A flow log costs: what instances of the network send each other is tracked, too, "
+		"by the\nkernel (some tenth of what a bridge can carry), until the network was "
+		"empty once.\n\n"
 		"Examples:\n  brume network update public --advertise\n"
-		"  brume network update public --no-advertise\n",
+		"  brume network update public --no-advertise\n"
+		"  brume network update shop --flow-log\n"
+		"  brume network update shop --no-flow-log\n",
 	.options = update_options,
 	.options_size = sizeof(struct update_options),
 	.words_min = 1,

@@ -43,9 +43,19 @@ static const struct verb verb_kernel = {
 };
 
 static const struct verb *const network_verbs[] = {
-	&verb_network_create, &verb_network_list,   &verb_network_info,   &verb_network_delete,
-	&verb_network_attach, &verb_network_detach, &verb_network_limit,  &verb_network_usage,
-	&verb_network_peer,   &verb_network_trace,  &verb_network_update, NULL,
+	&verb_network_create,
+	&verb_network_list,
+	&verb_network_info,
+	&verb_network_delete,
+	&verb_network_attach,
+	&verb_network_detach,
+	&verb_network_limit,
+	&verb_network_usage,
+	&verb_network_peer,
+	&verb_network_update,
+	&verb_network_flows,
+	&verb_network_trace,
+	NULL,
 };
 
 static const struct verb verb_network = {

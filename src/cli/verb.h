@@ -59,7 +59,7 @@ extern const struct verb verb_kernel_list, verb_kernel_import, verb_kernel_defau
 extern const struct verb verb_kernel_delete;
 extern const struct verb verb_network_create, verb_network_list, verb_network_info;
 extern const struct verb verb_network_delete, verb_network_attach, verb_network_detach,
-	verb_network_peer, verb_network_update;
+	verb_network_peer, verb_network_update, verb_network_flows;
 extern const struct verb verb_balancer, verb_group;
 extern const struct verb verb_network_limit, verb_network_usage, verb_network_trace;
 extern const struct verb verb_router_create, verb_router_list, verb_router_show, verb_router_delete;

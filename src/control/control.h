@@ -89,7 +89,7 @@ int control_list(struct control *control, enum kind kind, const char *project, b
 int control_list_text(struct control *control, enum kind kind, const char *project,
 		      struct strbuf *out, struct error *err);
 
-/* Where an instance or image lives, for streams (exec, logs, import, export). */
+/* Where an instance, image or network lives, for streams (exec, logs, import, export, flows). */
 struct control_location {
 	char node[64];
 	char uid[UID_SIZE];

@@ -211,6 +211,8 @@ int control_locate(struct control *control, enum kind kind, const char *project,
 		instance_status_done(&newest);
 	} else if (kind == KIND_IMAGE) {
 		node = item_image(item)->spec.node;
+	} else if (kind == KIND_NETWORK) {
+		node = item_network(item)->spec.node;
 	} else {
 		return error_say(err, -EINVAL, "a %s is on no node", kind_name(kind));
 	}

@@ -2,9 +2,10 @@
 /*
  * keeper/joblog.h - the log files of one job: LOG, LOG.1, LOG.2, ..., bounded and never torn.
  *
- * Used by keeper/ only.  Each file begins with a head that says its position in the whole log
- * (codec/logline.h).  Errors of the disk are told once and output is dropped until it works again:
- * a full disk must not stop an instance.  After a crash a cut last line is closed first.
+ * Used by keeper/, and by agent/ for logs of its own.  Each file begins with a head that says its
+ * position in the whole log (codec/logline.h).  Errors of the disk are told once and output is
+ * dropped until it works again: a full disk must not stop an instance.  After a crash a cut last
+ * line is closed first.
  *
  * A line that would make a file too large begins the next one, so no file is larger than asked.
  * What is written is a function of the batch and of where it begins, so a batch that a crash has

@@ -208,6 +208,7 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 		member_fail(in, "mtu", "must be from %d to %d", MTU_MIN, MTU_MAX);
 	spec->mtu = mtu;
 	read_tunnel(in, object, &spec->tunnel);
+	json_read_bool(in, object, "flow_log", &spec->flow_log);
 	if (spec->dns_domain)
 		check_domain(in, spec->dns_domain);
 	json_read_bool(in, object, "dhcp", &spec->dhcp);
@@ -234,6 +235,16 @@ int network_spec_decode(const json_t *object, struct network_spec *spec, struct 
 	return json_reader_finish(&in, object);
 }
 
+/* What may change while the network is used. */
+static void put_changeable(json_t *object, const struct network_spec *spec)
+{
+	put_tunnel(object, &spec->tunnel);
+	if (spec->advertise)
+		json_object_set_new(object, "advertise", json_true());
+	if (spec->flow_log)
+		json_object_set_new(object, "flow_log", json_true());
+}
+
 void network_spec_put_user(json_t *object, const struct network_spec *spec)
 {
 	char text[SUBNET_TEXT_SIZE];
@@ -256,10 +267,8 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 		json_put_string(object, "dns_domain", spec->dns_domain);
 	if (spec->dhcp)
 		json_object_set_new(object, "dhcp", json_true());
-	if (spec->advertise)
-		json_object_set_new(object, "advertise", json_true());
 	member_put_uint(object, "mtu", spec->mtu);
-	put_tunnel(object, &spec->tunnel);
+	put_changeable(object, spec);
 }
 
 json_t *network_spec_encode(const struct network_spec *spec)
@@ -397,14 +406,11 @@ void network_free(struct network *network)
 	free(network);
 }
 
-/* Of what may change. */
 static json_t *encode_changeable(const struct network *network)
 {
 	json_t *object = json_object();
 
-	put_tunnel(object, &network->spec.tunnel);
-	if (network->spec.advertise)
-		json_object_set_new(object, "advertise", json_true());
+	put_changeable(object, &network->spec);
 	return object;
 }
 
@@ -419,9 +425,14 @@ int network_patch(struct network *network, const json_t *patch, struct error *er
 	network->spec.advertise = false;
 	json_read_bool(&in, merged, "advertise", &network->spec.advertise);
 	check_advertise(&in, &network->spec);
+	network->spec.flow_log = false;
+	json_read_bool(&in, merged, "flow_log", &network->spec.flow_log);
 	if (in.result == 0 && network->spec.tunnel.vni)
 		in.result = network_require(&network->spec, network->meta.name, NETWORK_CAN_TUNNEL,
 					    err);
+	if (in.result == 0 && network->spec.flow_log)
+		in.result = network_require(&network->spec, network->meta.name,
+					    NETWORK_CAN_LOG_FLOWS, err);
 	return json_reader_finish(&in, merged);
 }
 

@@ -43,6 +43,7 @@ struct network_spec {
 	char *dns_domain;
 	bool dhcp;      /* ports get their addresses from the node, when they ask */
 	bool advertise; /* routing daemons of the node announce it; routed ones only */
+	bool flow_log;  /* who talks with whom is put down */
 	uint32_t mtu;   /* 0 = the kernel's choice */
 	struct network_tunnel tunnel;
 	char *node;
@@ -88,8 +89,9 @@ int network_spec_read_user(struct json_reader *in, const json_t *object, struct 
 void network_spec_put_user(json_t *object, const struct network_spec *spec);
 
 /*
- * Applies a JSON merge patch (RFC 7396) of the members `tunnel` and `advertise`, which may change
- * while the network is used. After -EINVAL the network is half changed, to be thrown away.
+ * Applies a JSON merge patch (RFC 7396) of the members `tunnel`, `advertise` and `flow_log`, which
+ * may change while the network is used. After -EINVAL the network is half changed, to be thrown
+ * away.
  */
 int network_patch(struct network *network, const json_t *patch, struct error *err);
 

@@ -36,6 +36,7 @@ static const struct {
 	[NETWORK_CAN_TRANSLATE] = { 0, "address translation" },
 	[NETWORK_CAN_BALANCE] = { 0, "load balancers" },
 	[NETWORK_CAN_LIMIT] = { 1 << NETWORK_DRIVER_PHYSICAL, "rate limits" },
+	[NETWORK_CAN_LOG_FLOWS] = { 0, "flow log" },
 };
 
 bool network_can(const struct network_spec *spec, enum network_ability ability)
@@ -177,6 +178,8 @@ static void check_lacks(struct json_reader *in, const json_t *object,
 		lacks(in, "dns_domain", spec, NETWORK_CAN_NAMES);
 	if (spec->tunnel.vni)
 		lacks(in, "tunnel", spec, NETWORK_CAN_TUNNEL);
+	if (spec->flow_log)
+		lacks(in, "flow_log", spec, NETWORK_CAN_LOG_FLOWS);
 }
 
 static void check_uplink(struct json_reader *in, const struct network_spec *spec)

@@ -43,6 +43,7 @@ enum network_ability {
 	NETWORK_CAN_TRANSLATE, /* nat */
 	NETWORK_CAN_BALANCE,
 	NETWORK_CAN_LIMIT, /* rates */
+	NETWORK_CAN_LOG_FLOWS,
 };
 
 struct ip_range {

@@ -393,7 +393,7 @@ class Node:
                                (self.run_folder, "fifo/*"), (self.run_folder, "keeper/*"),
                                (self.run_folder, "networks/*/hosts/*"), (self.run_folder, "networks/*/dhcp/*"),
                                (self.run_folder, "networks/projects/*/*"),
-                               (self.state, "instances/*"), (self.state, "images/jobs/*")):
+                               (self.state, "instances/*"), (self.state, "networks/*"), (self.state, "images/jobs/*")):
             mine["file"] |= {str(p.relative_to(self.folder)) for p in place.glob(pattern)
                              if not p.name.startswith(".")}
         mine["process"] = self.strangers()

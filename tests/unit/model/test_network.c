@@ -143,6 +143,7 @@ static void says_what_is_wrong(void **state)
 		{ "{'nat':false}", "nat" },
 		{ "{'advertise':true}", "advertise: a network with nat" },
 		{ "{'advertise':1}", "advertise" },
+		{ "{'flow_log':1}", "flow_log" },
 		{ "{'tunnel':{'kind':'ipip','vni':7}}", "kind" },
 		{ "{'tunnel':{'kind':'gre'}}", "tunnel.key: a gre tunnel needs one" },
 		{ "{'tunnel':{'kind':'gre','key':0}}", "tunnel.key" },
@@ -168,6 +169,28 @@ static void says_what_is_wrong(void **state)
 	}
 }
 
+static void a_flow_log(void **state)
+{
+	AUTO(network_free) struct network *network = make();
+	AUTO(json_decref)
+	json_t *on = parse("{'flow_log':true}"), *off = parse("{'flow_log':null}");
+	AUTO(json_decref) json_t *undo = network_patch_undo(network, on), *spec = NULL;
+
+	(void) state;
+	assert_int_equal(network_patch(network, on, NULL), 0);
+	assert_true(network->spec.flow_log);
+	spec = network_spec_encode(&network->spec);
+	assert_true(json_is_true(json_object_get(spec, "flow_log")));
+	expect(network, "{'tunnel':{'vni':7}}", "{'vni':7,'peers':{}}");
+	assert_true(network->spec.flow_log);
+	assert_int_equal(network_patch(network, undo, NULL), 0);
+	assert_false(network->spec.flow_log);
+	assert_int_equal(network_patch(network, on, NULL), 0);
+	assert_int_equal(network_patch(network, off, NULL), 0);
+	assert_false(network->spec.flow_log);
+	expect(network, "{}", "{'vni':7,'peers':{}}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,6 +199,7 @@ int main(void)
 		cmocka_unit_test(a_routed_one_is_announced_or_not),
 		cmocka_unit_test(full_names_have_a_zone),
 		cmocka_unit_test(says_what_is_wrong),
+		cmocka_unit_test(a_flow_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
