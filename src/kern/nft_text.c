@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 
-enum { TEXT_MAX = 256 * 1024, ALL_MAX = 2 * 1024 * 1024 };
+enum { TEXT_MAX = 256 * 1024, ALL_MAX = 2 * 1024 * 1024, CHILDREN_MAX = 8 };
 
 /* What the child writes before each text. */
 struct piece {
@@ -141,23 +141,20 @@ static void list_chain(const struct nft_text_chain *chain, uint32_t number, int 
 	AUTO(free)
 	char *command =
 		mem_printf("list chain %s %s %s", chain->family, chain->table, chain->chain);
-	const char *text;
+	struct piece piece = { .chain = number };
+	const char *text = NULL;
 
 	if (!context)
-		return;
+		_exit(1);
 	nft_ctx_buffer_output(context);
 	nft_ctx_buffer_error(context);
 	nft_ctx_output_set_flags(context, NFT_CTX_OUTPUT_HANDLE | NFT_CTX_OUTPUT_STATELESS |
 						  NFT_CTX_OUTPUT_TERSE);
-	if (nft_run_cmd_from_buffer(context, command) == 0) {
-		struct piece piece = { .chain = number };
-
+	if (nft_run_cmd_from_buffer(context, command) == 0)
 		text = nft_ctx_get_output_buffer(context);
-		piece.size = text ? (uint32_t) strnlen(text, TEXT_MAX) : 0;
-		if (!write_all(out_fd, &piece, sizeof(piece)) ||
-		    !write_all(out_fd, text, piece.size))
-			_exit(1);
-	}
+	piece.size = text ? (uint32_t) strnlen(text, TEXT_MAX) : 0;
+	if (!write_all(out_fd, &piece, sizeof(piece)) || !write_all(out_fd, text, piece.size))
+		_exit(1);
 	nft_ctx_free(context);
 }
 
@@ -165,7 +162,8 @@ static void list_chain(const struct nft_text_chain *chain, uint32_t number, int 
  * The C library sets its own locks right after a fork, so memory and files can be used here; should
  * something else be held for ever, the parent ends us.
  */
-static _Noreturn void child(const struct nft_text_chain *chains, size_t count, int out_fd)
+static _Noreturn void child(const struct nft_text_chain *chains, size_t first, size_t count,
+			    int out_fd)
 {
 	static const int quiet[] = { SIGABRT, SIGPIPE };
 	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -177,7 +175,7 @@ static _Noreturn void child(const struct nft_text_chain *chains, size_t count, i
 	/* What libnftables says when it aborts is no news for the agent's log. */
 	if (null_fd < 0 || dup2(null_fd, STDERR_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0)
 		_exit(1);
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = first; i < count; i++) {
 		if (setns(chains[i].netns_fd, CLONE_NEWNET) < 0)
 			_exit(1);
 		if (is_plain(chains[i].family) && is_plain(chains[i].table) &&
@@ -189,9 +187,11 @@ static _Noreturn void child(const struct nft_text_chain *chains, size_t count, i
 
 /* ---- the parent ---- */
 
-static void read_pieces(struct strbuf *text, size_t count, nft_text_fn fn, void *data)
+/* Returns how many chains were read from `first` on. */
+static size_t read_pieces(const struct strbuf *text, size_t first, size_t count, nft_text_fn fn,
+			  void *data)
 {
-	size_t at = 0;
+	size_t at = 0, chain = first;
 
 	while (text->size - at >= sizeof(struct piece)) {
 		struct piece piece;
@@ -199,19 +199,19 @@ static void read_pieces(struct strbuf *text, size_t count, nft_text_fn fn, void 
 
 		memcpy(&piece, text->data + at, sizeof(piece));
 		at += sizeof(piece);
-		if (piece.chain >= count || piece.size > text->size - at)
-			return;
+		if (piece.chain < chain || piece.chain >= count || piece.size > text->size - at)
+			break;
 		copy = mem_strndup(text->data + at, piece.size);
 		at += piece.size;
 		nft_text_parse(copy, piece.chain, fn, data);
+		chain = piece.chain + 1;
 	}
+	return chain - first;
 }
 
 /* Until the child has ended, or the time is up. */
-static void collect(int fd, unsigned int timeout_ms, struct strbuf *text)
+static void collect(int fd, uint64_t end_us, struct strbuf *text)
 {
-	uint64_t end_us = clock_monotonic_us(clock_system()) + timeout_ms * 1000ULL;
-
 	while (text->size < ALL_MAX) {
 		uint64_t now_us = clock_monotonic_us(clock_system());
 		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
@@ -230,16 +230,15 @@ static void collect(int fd, unsigned int timeout_ms, struct strbuf *text)
 	}
 }
 
-int nft_text_read(const struct nft_text_chain *chains, size_t count, unsigned int timeout_ms,
-		  nft_text_fn fn, void *data)
+/* One child, that reads from `first` on: how many chains, or -errno. */
+static ssize_t run_child(const struct nft_text_chain *chains, size_t first, size_t count,
+			 uint64_t end_us, nft_text_fn fn, void *data)
 {
 	AUTO(strbuf_done) struct strbuf text = {};
 	AUTO(fd_close) int in = -1, out = -1;
 	int fds[2];
 	pid_t pid;
 
-	if (count == 0)
-		return 0;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	in = fds[0];
@@ -248,12 +247,30 @@ int nft_text_read(const struct nft_text_chain *chains, size_t count, unsigned in
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		child(chains, count, out);
+		child(chains, first, count, out);
 	fd_close(TAKE_FD(out));
-	collect(in, timeout_ms, &text);
+	collect(in, end_us, &text);
 	(void) kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		continue;
-	read_pieces(&text, count, fn, data);
+	return (ssize_t) read_pieces(&text, first, count, fn, data);
+}
+
+int nft_text_read(const struct nft_text_chain *chains, size_t count, unsigned int timeout_ms,
+		  nft_text_fn fn, void *data)
+{
+	uint64_t end_us = clock_monotonic_us(clock_system()) + timeout_ms * 1000ULL;
+	size_t first = 0;
+
+	for (int i = 0; i < CHILDREN_MAX && first < count; i++) {
+		ssize_t n = run_child(chains, first, count, end_us, fn, data);
+
+		if (n < 0)
+			return (int) n;
+		if (clock_monotonic_us(clock_system()) >= end_us)
+			return 0;
+		/* Where it died the next one goes on behind. */
+		first += (size_t) n + 1;
+	}
 	return 0;
 }

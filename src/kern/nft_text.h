@@ -3,8 +3,8 @@
  * kern/nft_text.h - rules as nft writes them, found by their handles.
  *
  * libnftables reads them, and aborts at what it does not know: tables of others may hold anything.
- * So a child process reads, which may die, or be ended when it takes too long; what it has told
- * until then is used.
+ * So a child process reads, which may die, or be ended when it takes too long: what it has told
+ * until then is used, and another one goes on behind the chain at which it died.
  *
  * Used by net/.  Thread-safe; blocks for some milliseconds for each chain.  Returns 0 or -errno.
  */

@@ -372,42 +372,37 @@ static void take_text(size_t chain, uint64_t handle, const char *expression, con
 	}
 }
 
-/* The tables of the node first: should the reader break, it is at somebody else's. */
-static void add_chains(const struct trace_places *places, struct texts *texts, bool own)
+static void add_chain(const struct trace_places *places, struct texts *texts, size_t i)
 {
-	struct trace_result *result = texts->result;
+	const struct trace_step *steps = texts->result->steps;
+	bool known = steps[i].event.handle == 0 || texts->count == CHAINS_MAX;
+	size_t place = 0;
 
-	for (size_t i = 0; i < result->step_count && texts->count < CHAINS_MAX; i++) {
-		struct trace_step *step = &result->steps[i];
-		size_t prefix = strlen(places->net->prefix);
-		bool is_own = strncmp(step->event.table, places->net->prefix, prefix) == 0;
-		bool known = step->event.handle == 0 || is_own != own;
-		size_t place = 0;
-
-		for (size_t n = 0; n < texts->count && !known; n++)
-			known = same_chain(step, &result->steps[texts->owners[n]]);
-		if (known)
-			continue;
-		while (place + 1 < places->count &&
-		       strcmp(places->list[place].router, step->router) != 0)
-			place++;
-		texts->owners[texts->count] = (int) i;
-		texts->chains[texts->count++] =
-			(struct nft_text_chain){ .netns_fd = place == 0
-								     ? places->net->self_netns_fd
-								     : places->list[place].netns_fd,
-						 .family = nft_family_name(step->event.family),
-						 .table = step->event.table,
-						 .chain = step->event.chain };
-	}
+	for (size_t n = 0; n < texts->count && !known; n++)
+		known = same_chain(&steps[i], &steps[texts->owners[n]]);
+	if (known)
+		return;
+	while (place + 1 < places->count &&
+	       strcmp(places->list[place].router, steps[i].router) != 0)
+		place++;
+	texts->owners[texts->count] = (int) i;
+	texts->chains[texts->count++] =
+		(struct nft_text_chain){ .netns_fd = place == 0 ? places->net->self_netns_fd
+								: places->list[place].netns_fd,
+					 .family = nft_family_name(steps[i].event.family),
+					 .table = steps[i].event.table,
+					 .chain = steps[i].event.chain };
 }
 
+/* What dropped it comes first: the time for all of this is limited. */
 static void take_texts(const struct trace_places *places, struct trace_result *result)
 {
 	struct texts texts = { .result = result };
 
-	add_chains(places, &texts, true);
-	add_chains(places, &texts, false);
+	if (result->dropped_by >= 0)
+		add_chain(places, &texts, (size_t) result->dropped_by);
+	for (size_t i = 0; i < result->step_count; i++)
+		add_chain(places, &texts, i);
 	/* Without words the handles are told. */
 	(void) nft_text_read(texts.chains, texts.count, TEXT_TIMEOUT_MS, take_text, &texts);
 }

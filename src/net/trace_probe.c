@@ -98,12 +98,13 @@ static int take_number(struct trace_probe *probe, struct error *err)
 	return 0;
 }
 
-static int open_socket(struct trace_probe *probe, int netns_fd, struct net *net, struct error *err)
+static int open_socket(struct trace_probe *probe, const struct trace_spec *spec, struct net *net,
+		       struct error *err)
 {
 	int kind = probe->ends.protocol == IPPROTO_TCP   ? SOCK_STREAM
 		   : probe->ends.protocol == IPPROTO_UDP ? SOCK_DGRAM
 							 : SOCK_RAW;
-	int r = port_enter(netns_fd, "of the instance", err);
+	int r = port_enter(spec->netns_fd, spec->port_count > 0 ? spec->ports[0].uid : "", err);
 
 	if (r < 0)
 		return r;
@@ -122,7 +123,7 @@ int trace_probe_open(struct trace_probe *probe, struct net *net, const struct tr
 	int r;
 
 	*probe = (struct trace_probe){ .fd = -1, .ends = plan->ends };
-	r = open_socket(probe, plan->spec->netns_fd, net, err);
+	r = open_socket(probe, plan->spec, net, err);
 	if (r < 0)
 		return r;
 	set_options(probe);

@@ -328,6 +328,57 @@ static void count_chain(const char *chain, void *data)
 	++*(int *) data;
 }
 
+/* A rule that nft cannot write, and aborts at. */
+static void add_odd_rule(struct nft *nft)
+{
+	AUTO(nft_batch_done) struct nft_batch batch = {};
+	struct nft_rule rule;
+	const void *data;
+	size_t size;
+
+	nft_rule_init(&rule);
+	nft_rule_meta(&rule, NFT_META_MARK, NFT_REG_1);
+	nft_rule_map(&rule, "numbers", NFT_REG_1, NFT_REG_1);
+	nft_rule_map(&rule, "verdicts", NFT_REG_1, NFT_REG_VERDICT);
+	data = nft_rule_data(&rule, &size);
+	nft_batch_begin(nft, &batch, "strange");
+	nft_batch_add_rule(nft, &batch, NFPROTO_INET, "odd", data, size, "");
+	assert_int_equal(nft_batch_commit(nft, &batch), 0);
+}
+
+static void count_texts(size_t chain, uint64_t handle, const char *expression, const char *comment,
+			void *data)
+{
+	(void) handle;
+	(void) expression;
+	(void) comment;
+	((int *) data)[chain]++;
+}
+
+static void one_strange_rule_costs_its_chain_only(void **state)
+{
+	AUTO(nft_free) struct nft *nft = NULL;
+	AUTO(fd_close) int netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct nft_text_chain chains[3];
+	int counts[3] = {};
+
+	(void) state;
+	NEED_OWN_NETNS();
+	assert_int_equal(nft_new(&nft), 0);
+	if (nft_run("table inet strange {\nmap numbers { type mark : mark; }\n"
+		    "map verdicts { type mark : verdict; }\nchain odd {\n}\n"
+		    "chain plain {\nudp dport 1 accept\ndrop\n}\n}\n",
+		    NULL) < 0)
+		skip();
+	add_odd_rule(nft);
+	chains[0] = (struct nft_text_chain){ netns_fd, "inet", "strange", "plain" };
+	chains[1] = (struct nft_text_chain){ netns_fd, "inet", "strange", "odd" };
+	chains[2] = chains[0];
+	assert_int_equal(nft_text_read(chains, 3, 10000, count_texts, counts), 0);
+	assert_int_equal(counts[0], 2);
+	assert_int_equal(counts[2], 2);
+}
+
 /* Nobody else can change it, and it ends with its socket. */
 static void an_own_table_ends_with_its_socket(void **state)
 {
@@ -369,6 +420,7 @@ int main(void)
 		cmocka_unit_test(broken_messages),
 		cmocka_unit_test(the_kernel_tells),
 		cmocka_unit_test(an_own_table_ends_with_its_socket),
+		cmocka_unit_test(one_strange_rule_costs_its_chain_only),
 		cmocka_unit_test(names_of_hooks),
 	};
 
