@@ -45,6 +45,15 @@ void command_add(struct machine_command *command, const char *fmt, ...)
 	strv_append_take(&command->argv, word);
 }
 
+void command_nic_id(const struct machine_nic *nic, unsigned int number,
+		    char ret[MACHINE_NIC_ID_SIZE])
+{
+	if (nic->id[0])
+		memcpy(ret, nic->id, MACHINE_NIC_ID_SIZE);
+	else
+		snprintf(ret, MACHINE_NIC_ID_SIZE, "net%u", number);
+}
+
 int command_own_program(const char *name, char **ret, struct error *err)
 {
 	char self[PATH_BYTES_MAX];

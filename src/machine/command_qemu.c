@@ -237,22 +237,36 @@ static int add_disk(const struct machine_spec *spec, unsigned int number,
 	return 0;
 }
 
+/* Only what is behind a root port of its own can come and go: one for each card that may be. */
+static void add_slots(struct machine_command *command)
+{
+	for (unsigned int i = 0; i < MACHINE_NICS_MAX; i++) {
+		strv_append(&command->argv, "-device");
+		command_add(command,
+			    "pcie-root-port,id=" QEMU_SLOT "%u,chassis=%u,addr=1c.%u,"
+			    "multifunction=on,io-reserve=0",
+			    i, i + 1, i);
+	}
+}
+
 static void add_nic(const struct machine_nic *nic, unsigned int number,
 		    struct machine_command *command)
 {
 	const uint8_t *mac = nic->mac;
-	char mtu[24] = "";
+	char mtu[24] = "", id[MACHINE_NIC_ID_SIZE];
 
+	command_nic_id(nic, number, id);
 	strv_append(&command->argv, "-netdev");
-	command_add(command, "tap,id=net%u,fd=%d,vhost=off", number,
+	command_add(command, "tap,id=" QEMU_NETDEV "%s,fd=%d,vhost=off", id,
 		    command_add_fd(command, nic->fd));
 	strv_append(&command->argv, "-device");
 	if (nic->mtu > 0)
 		snprintf(mtu, sizeof(mtu), ",host_mtu=%u", nic->mtu);
 	command_add(command,
-		    "virtio-net-pci,netdev=net%u,mac=%02x:%02x:%02x:%02x:%02x:%02x%s,romfile="
+		    "virtio-net-pci,netdev=" QEMU_NETDEV
+		    "%s,mac=%02x:%02x:%02x:%02x:%02x:%02x%s,id=%s,bus=" QEMU_SLOT "%u,romfile="
 		    "," PCI_MODERN,
-		    number, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], mtu);
+		    id, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], mtu, id, number);
 }
 
 int command_qemu(const struct machine_spec *spec, struct machine_command *ret, struct error *err)
@@ -273,6 +287,7 @@ int command_qemu(const struct machine_spec *spec, struct machine_command *ret, s
 	add_ports(spec, ret);
 	for (unsigned int i = 0; r == 0 && i < spec->disk_count; i++)
 		r = add_disk(spec, i, ret, err);
+	add_slots(ret);
 	for (unsigned int i = 0; r == 0 && i < spec->nic_count; i++)
 		add_nic(&spec->nics[i], i, ret);
 	return r;

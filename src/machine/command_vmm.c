@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -27,18 +28,19 @@ static int add_disk(const struct machine_disk *disk, struct machine_command *com
 	return 0;
 }
 
-static void add_nic(const struct machine_nic *nic, struct machine_command *command)
+static void add_nic(const struct machine_nic *nic, unsigned int number,
+		    struct machine_command *command)
 {
 	const uint8_t *mac = nic->mac;
 	int fd = command_add_fd(command, nic->fd);
+	char id[MACHINE_NIC_ID_SIZE], mtu[16] = "";
 
-	strv_append(&command->argv, "--net");
+	command_nic_id(nic, number, id);
 	if (nic->mtu > 0)
-		command_add(command, "fd:%d,mac=%02x:%02x:%02x:%02x:%02x:%02x,mtu=%u", fd, mac[0],
-			    mac[1], mac[2], mac[3], mac[4], mac[5], nic->mtu);
-	else
-		command_add(command, "fd:%d,mac=%02x:%02x:%02x:%02x:%02x:%02x", fd, mac[0], mac[1],
-			    mac[2], mac[3], mac[4], mac[5]);
+		snprintf(mtu, sizeof(mtu), ",mtu=%u", nic->mtu);
+	strv_append(&command->argv, "--net");
+	command_add(command, "fd:%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s,id=%s", fd, mac[0], mac[1],
+		    mac[2], mac[3], mac[4], mac[5], mtu, id);
 }
 
 static int add_kvm(struct machine_command *command, struct error *err)
@@ -118,7 +120,7 @@ int command_vmm(const struct machine_spec *spec, struct machine_command *ret, st
 	for (unsigned int i = 0; r == 0 && i < spec->disk_count; i++)
 		r = add_disk(&spec->disks[i], ret, err);
 	for (unsigned int i = 0; i < spec->nic_count; i++)
-		add_nic(&spec->nics[i], ret);
+		add_nic(&spec->nics[i], i, ret);
 	add_files(spec, ret);
 	return r;
 }

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "codec/frame.h"
+#include "kern/sock.h"
 #include "machine/machine.h"
 
 enum {
@@ -31,6 +32,7 @@ enum {
 	READ_BYTES = 4096,
 	FRESH_TRIES = 30,
 	FRESH_MS = 100,
+	REMOVE_TIMEOUT_MS = 8000,
 };
 
 static int open_dir(const char *run_dir, struct error *err)
@@ -96,7 +98,7 @@ static uint64_t deadline(unsigned int timeout_ms)
 
 /* Connects, and says what is wanted.  Steals `arguments`, which may be NULL. */
 static int send_call(const char *run_dir, int flags, const char *method, json_t *arguments,
-		     struct error *err)
+		     const int *given_fd, struct error *err)
 {
 	AUTO(json_decref)
 	json_t *body = json_pack("{s:s, s:o*}", "method", method, "arguments", arguments);
@@ -106,8 +108,12 @@ static int send_call(const char *run_dir, int flags, const char *method, json_t 
 
 	if (r >= 0)
 		r = frame_append_json(&out, FRAME_CALL, 1, body);
-	if (r >= 0 && send(fd, out.data, out.size, MSG_NOSIGNAL) != (ssize_t) out.size)
-		r = error_set(err, -ECONNRESET, "call the machine");
+	if (r >= 0 && given_fd)
+		r = sock_send(fd, out.data, out.size, given_fd, 1);
+	else if (r >= 0 && send(fd, out.data, out.size, MSG_NOSIGNAL) != (ssize_t) out.size)
+		r = -ECONNRESET;
+	if (r < 0 && fd >= 0)
+		error_set(err, r, "call the machine");
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
@@ -154,12 +160,12 @@ static int read_answer(json_t *answer, const char *method, json_t **ret_result, 
 	return 0;
 }
 
-/* Steals `arguments`, which may be NULL, as may ret_result. */
-static int call(const char *run_dir, const char *method, json_t *arguments, json_t **ret_result,
-		struct error *err)
+/* Steals `arguments`, which may be NULL, as may given_fd and ret_result. */
+static int call_with(const char *run_dir, const char *method, json_t *arguments,
+		     const int *given_fd, json_t **ret_result, struct error *err)
 {
 	AUTO(strbuf_done) struct strbuf in = {};
-	AUTO(fd_close) int fd = send_call(run_dir, 0, method, arguments, err);
+	AUTO(fd_close) int fd = send_call(run_dir, 0, method, arguments, given_fd, err);
 	uint64_t until = deadline(CALL_TIMEOUT_MS);
 	json_t *answer = NULL;
 	int r = fd;
@@ -171,6 +177,12 @@ static int call(const char *run_dir, const char *method, json_t *arguments, json
 	}
 	return r < 0 ? error_wrap(err, r, "%s", method)
 		     : read_answer(answer, method, ret_result, err);
+}
+
+static int call(const char *run_dir, const char *method, json_t *arguments, json_t **ret_result,
+		struct error *err)
+{
+	return call_with(run_dir, method, arguments, NULL, ret_result, err);
 }
 
 /* -- many at once -------------------------------------------------------------------------------
@@ -232,7 +244,7 @@ void machine_ask_balloons(char *const *run_dirs, size_t count, unsigned int time
 			asked[i] = (struct asked){
 				.fd = run_dirs[done + i]
 					      ? send_call(run_dirs[done + i], SOCK_NONBLOCK, method,
-							  NULL, NULL)
+							  NULL, NULL, NULL)
 					      : -1,
 				.ret = &ret_answers[done + i],
 			};
@@ -326,6 +338,84 @@ int machine_do(enum machine_backend backend, const char *run_dir, enum machine_a
 int machine_metrics(const char *run_dir, json_t **ret, struct error *err)
 {
 	return call(run_dir, "metrics", NULL, ret, err);
+}
+
+/* -- network cards ------------------------------------------------------------------------------
+ */
+
+/* What is no id of ours is not for us. */
+static int add_card(struct machine_cards *cards, const char *id)
+{
+	if (!id || !id[0] || strlen(id) >= MACHINE_NIC_ID_SIZE)
+		return 0;
+	/* One that was not given an id. */
+	if (strncmp(id, "net", 3) == 0)
+		return -EOPNOTSUPP;
+	if (cards->count == MACHINE_NICS_MAX)
+		return -EPROTO;
+	snprintf(cards->ids[cards->count++], MACHINE_NIC_ID_SIZE, "%s", id);
+	return 0;
+}
+
+int machine_cards(const char *run_dir, struct machine_cards *ret, struct error *err)
+{
+	AUTO(json_decref) json_t *info = NULL;
+	struct machine_cards cards = {};
+	const json_t *list, *entry;
+	size_t i;
+	int r = call(run_dir, "info", NULL, &info, err);
+
+	if (r < 0)
+		return r;
+	/* brume-vmm tells of all of its devices. */
+	list = json_object_get(info, "cards");
+	json_array_foreach(list, i, entry)
+	{
+		if (r == 0)
+			r = add_card(&cards, json_string_value(entry));
+	}
+	json_array_foreach(json_object_get(info, "devices"), i, entry)
+	{
+		const char *type = json_string_value(json_object_get(entry, "type"));
+
+		if (r == 0 && type && strcmp(type, "net") == 0)
+			r = add_card(&cards, json_string_value(json_object_get(entry, "id")));
+	}
+	if (r == -EPROTO)
+		return error_say(err, r, "the machine tells of more cards than it can have");
+	if (r < 0 || (!list && !json_object_get(info, "devices")))
+		return error_say(err, -EOPNOTSUPP,
+				 "the machine was started by an earlier brume, and keeps the cards "
+				 "that it has; stop and start it first");
+	*ret = cards;
+	return 0;
+}
+
+bool machine_cards_have(const struct machine_cards *cards, const char *id)
+{
+	for (unsigned int i = 0; i < cards->count; i++)
+		if (strcmp(cards->ids[i], id) == 0)
+			return true;
+	return false;
+}
+
+int machine_card_add(const char *run_dir, const struct machine_nic *nic, struct error *err)
+{
+	const uint8_t *mac = nic->mac;
+	char text[24];
+
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		 mac[3], mac[4], mac[5]);
+	return call_with(
+		run_dir, "add_nic",
+		json_pack("{s:s, s:s, s:i}", "id", nic->id, "mac", text, "mtu", (int) nic->mtu),
+		&nic->fd, NULL, err);
+}
+
+int machine_card_remove(const char *run_dir, const char *id, struct error *err)
+{
+	return call(run_dir, "remove",
+		    json_pack("{s:s, s:i}", "id", id, "timeout_ms", REMOVE_TIMEOUT_MS), NULL, err);
 }
 
 /* -- the guest ----------------------------------------------------------------------------------

@@ -98,10 +98,13 @@ struct machine_disk {
 	const struct machine_disk *backing;
 };
 
+enum { MACHINE_NIC_ID_SIZE = 21 };
+
 struct machine_nic {
 	int fd; /* of a tap device with IFF_VNET_HDR */
 	uint8_t mac[6];
 	uint16_t mtu;
+	char id[MACHINE_NIC_ID_SIZE]; /* a letter, then letters and digits; "": it has a number */
 };
 
 struct machine_spec {
@@ -215,6 +218,22 @@ void machine_ask_balloons(char *const *run_dirs, size_t count, unsigned int time
 
 /* -EPROTO: the sizes cannot be. */
 int machine_balloon_read(const json_t *answer, struct machine_balloon *ret);
+
+/* Which network cards a machine has now, by their ids, as its monitor says. */
+struct machine_cards {
+	char ids[MACHINE_NICS_MAX][MACHINE_NIC_ID_SIZE];
+	unsigned int count;
+};
+
+/* -EOPNOTSUPP: it was started by a brume whose machines keep their cards. */
+int machine_cards(const char *run_dir, struct machine_cards *ret, struct error *err);
+bool machine_cards_have(const struct machine_cards *cards, const char *id);
+
+/* The descriptor stays the caller's. */
+int machine_card_add(const char *run_dir, const struct machine_nic *nic, struct error *err);
+
+/* When the guest has let go of it, which it gets 8 s for. */
+int machine_card_remove(const char *run_dir, const char *id, struct error *err);
 
 /* The console's last lines, at most `max_bytes`, cleaned of control characters. */
 int machine_last_words(enum machine_backend backend, const char *run_dir, size_t max_bytes,

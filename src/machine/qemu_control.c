@@ -46,7 +46,8 @@ int qemu_control_listen(struct qemu *qemu, struct error *err)
 static void drop(struct qemu_client *client)
 {
 	close(client->fd);
-	client->fd = -1;
+	fd_close(client->given_fd);
+	client->fd = client->given_fd = -1;
 	client->serial = 0;
 	strbuf_done(&client->in);
 	strbuf_done(&client->out);
@@ -87,8 +88,9 @@ static json_t *info(const struct qemu *qemu)
 			    : qemu->paused                ? "paused"
 							  : "running";
 
-	return json_pack("{s:{s:s, s:s*, s:s, s:b}}", "result", "backend", "qemu", "version",
-			 qemu->version, "state", state, "guest_open", qemu->guest_open);
+	return json_pack("{s:{s:s, s:s*, s:s, s:b, s:o}}", "result", "backend", "qemu", "version",
+			 qemu->version, "state", state, "guest_open", qemu->guest_open, "cards",
+			 qemu_cards_json(qemu));
 }
 
 static struct qemu_call *free_call(struct qemu *qemu)
@@ -211,12 +213,27 @@ static const struct qemu_method methods[] = {
 /* -- calls --------------------------------------------------------------------------------------
  */
 
-static struct qemu_client *client_of(struct qemu *qemu, const struct qemu_call *call)
+static struct qemu_client *find_client(struct qemu *qemu, uint64_t serial)
 {
 	for (unsigned int i = 0; i < QEMU_CLIENTS_MAX; i++)
-		if (qemu->clients[i].fd >= 0 && qemu->clients[i].serial == call->client_serial)
+		if (qemu->clients[i].fd >= 0 && qemu->clients[i].serial == serial)
 			return &qemu->clients[i];
 	return NULL;
+}
+
+static struct qemu_client *client_of(struct qemu *qemu, const struct qemu_call *call)
+{
+	return find_client(qemu, call->client_serial);
+}
+
+void qemu_control_return(struct qemu *qemu, uint64_t client_serial, uint64_t frame_id, json_t *body)
+{
+	struct qemu_client *client = find_client(qemu, client_serial);
+
+	if (client)
+		send_return(client, frame_id, body);
+	else
+		json_decref(body);
 }
 
 static void call_done(struct qemu_call *call)
@@ -319,6 +336,13 @@ static void call(struct qemu *qemu, struct qemu_client *client, uint64_t id, con
 		send_return(client, id, info(qemu));
 		return;
 	}
+	if (strcmp(name, "add_nic") == 0 || strcmp(name, "remove") == 0) {
+		int r = name[0] == 'a' ? qemu_cards_add(qemu, client, id, arguments, &err)
+				       : qemu_cards_remove(qemu, client, id, arguments, &err);
+		if (r < 0)
+			send_error(client, id, err.msg);
+		return;
+	}
 	if (!call.method) {
 		send_error(client, id, "QEMU has no such method");
 		return;
@@ -382,10 +406,25 @@ void qemu_control_accept(struct qemu *qemu)
 	for (unsigned int i = 0; fd >= 0 && i < QEMU_CLIENTS_MAX; i++) {
 		if (qemu->clients[i].fd >= 0)
 			continue;
-		qemu->clients[i] =
-			(struct qemu_client){ .fd = TAKE_FD(fd), .serial = ++qemu->next_serial };
+		qemu->clients[i] = (struct qemu_client){ .fd = TAKE_FD(fd),
+							 .serial = ++qemu->next_serial,
+							 .given_fd = -1 };
 	}
 	fd_close(fd);
+}
+
+/* One descriptor at most comes with a piece. */
+static ssize_t receive(struct qemu_client *client, void *data, size_t size)
+{
+	int fds[SOCK_FDS_MAX];
+	size_t count = 0;
+	ssize_t n = sock_recv(client->fd, data, size, fds, &count);
+
+	if (count > 0)
+		client->given_fd = fds[0];
+	for (size_t i = 1; i < count; i++)
+		close(fds[i]);
+	return count > 1 ? -EPROTO : n;
 }
 
 void qemu_control_ready(struct qemu *qemu, struct qemu_client *client, short revents)
@@ -396,12 +435,13 @@ void qemu_control_ready(struct qemu *qemu, struct qemu_client *client, short rev
 		flush(client);
 	if (client->fd < 0 || !(revents & (POLLIN | POLLHUP | POLLERR)))
 		return;
-	ssize_t n = recv(client->fd, strbuf_reserve(&client->in, PIECE), PIECE, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	ssize_t n = receive(client, strbuf_reserve(&client->in, PIECE), PIECE);
+	if (n == -EAGAIN)
 		return;
 	if (n > 0)
 		strbuf_grown(&client->in, (size_t) n);
-	if (n <= 0 || read_frames(qemu, client) < 0)
+	/* A descriptor that no call has taken by now is nobody's. */
+	if (n <= 0 || read_frames(qemu, client) < 0 || client->given_fd >= 0)
 		if (client->fd >= 0)
 			drop(client);
 }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "base/strbuf.h"
+#include "machine/command_internal.h"
 #include "machine/qemu_run.h"
 #include "machine/qmp.h"
 #include "machine/ring.h"
@@ -34,6 +35,7 @@ struct qemu_client {
 	int fd;          /* -1: free */
 	uint64_t serial; /* an answer for a client that has gone reaches nobody else */
 	struct strbuf in, out;
+	int given_fd; /* came with the bytes that are being read; or -1 */
 };
 
 struct qemu_method;
@@ -49,6 +51,31 @@ struct qemu_call {
 	json_t *answers; /* by the steps' names */
 };
 
+enum qemu_card_state {
+	QEMU_CARD_THERE,
+	QEMU_CARD_GETS_FD,
+	QEMU_CARD_GETS_NETDEV,
+	QEMU_CARD_GETS_DEVICE,
+	QEMU_CARD_LEAVES,
+};
+
+/* What is in one root port. */
+struct qemu_card {
+	char id[MACHINE_NIC_ID_SIZE]; /* "": nothing */
+	enum qemu_card_state state;
+	uint64_t qmp_id;                  /* of what QEMU is asked now; or 0 */
+	uint64_t client_serial, frame_id; /* who waits; serial 0: nobody */
+	char mac[18];
+	uint32_t mtu, timeout_ms;
+	uint64_t deadline_us;
+};
+
+/* A descriptor for QEMU: it goes with the `size` bytes at `at` of what is to be sent. */
+struct qemu_passed {
+	int fd; /* -1: none */
+	size_t at, size;
+};
+
 struct qemu {
 	const struct qemu_run_options *options;
 	struct error *err;
@@ -60,6 +87,8 @@ struct qemu {
 	struct strbuf log_out;
 	bool log_return; /* a carriage return was held back */
 	struct strbuf words, status_line, qmp_in, qmp_out;
+	struct qemu_passed passed;
+	struct qemu_card cards[MACHINE_NICS_MAX];
 	char *version;
 	bool paused, guest_open;
 	enum qmp_cause cause;
@@ -87,4 +116,27 @@ void qemu_control_accept(struct qemu *qemu);
 void qemu_control_ready(struct qemu *qemu, struct qemu_client *client, short revents);
 /* QEMU has answered a command. */
 void qemu_control_answered(struct qemu *qemu, const struct qmp_message *message);
+/* The answer to a call, when its client is still there.  Steals `body`. */
+void qemu_control_return(struct qemu *qemu, uint64_t client_serial, uint64_t frame_id,
+			 json_t *body);
 void qemu_control_done(struct qemu *qemu);
+
+/* -- qemu_cards.c: network cards -----------------------------------------------------------------
+ */
+
+/* Those of the command line. */
+void qemu_cards_begin(struct qemu *qemu);
+/* The ids of those that are there; a new reference. */
+json_t *qemu_cards_json(const struct qemu *qemu);
+/* The calls add_nic and remove: they are answered later. */
+int qemu_cards_add(struct qemu *qemu, struct qemu_client *client, uint64_t frame_id,
+		   const json_t *arguments, struct error *err);
+int qemu_cards_remove(struct qemu *qemu, struct qemu_client *client, uint64_t frame_id,
+		      const json_t *arguments, struct error *err);
+/* QEMU has answered a command: true when it was one of these. */
+bool qemu_cards_answered(struct qemu *qemu, const struct qmp_message *message);
+/* The guest has let go of a device. */
+void qemu_cards_deleted(struct qemu *qemu, const char *id);
+/* Until qemu_cards_tick() is due; -1: never. */
+int qemu_cards_wait_ms(const struct qemu *qemu);
+void qemu_cards_tick(struct qemu *qemu);

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "kern/sock.h"
 #include "machine/qemu_internal.h"
 
 /* docs/design/0007-virtual-machines.md */
@@ -145,6 +146,7 @@ static void on_words(struct qemu *qemu)
 static void on_event(struct qemu *qemu, const struct qmp_message *message)
 {
 	const char *id = json_string_value(json_object_get(message->data, "id"));
+	const char *device = json_string_value(json_object_get(message->data, "device"));
 
 	if (strcmp(message->text, "SHUTDOWN") == 0)
 		qemu->cause = qmp_shutdown_cause(message->data);
@@ -154,6 +156,8 @@ static void on_event(struct qemu *qemu, const struct qmp_message *message)
 		qemu->paused = true;
 	else if (strcmp(message->text, "RESUME") == 0)
 		qemu->paused = false;
+	else if (strcmp(message->text, "DEVICE_DELETED") == 0 && device)
+		qemu_cards_deleted(qemu, device);
 	else if (strcmp(message->text, "VSERPORT_CHANGE") == 0 && id && strcmp(id, "guest") == 0)
 		qemu->guest_open = json_is_true(json_object_get(message->data, "open"));
 }
@@ -174,7 +178,8 @@ static void on_qmp_line(struct qemu *qemu, const char *line, size_t size)
 		return;
 	case QMP_RETURN:
 	case QMP_ERROR:
-		qemu_control_answered(qemu, &message);
+		if (!qemu_cards_answered(qemu, &message))
+			qemu_control_answered(qemu, &message);
 		return;
 	}
 }
@@ -195,14 +200,36 @@ static void on_qmp(struct qemu *qemu)
 		kill(qemu->pid, SIGKILL);
 }
 
+/* The bytes that a descriptor goes with, in one message. */
+static bool flush_passed(struct qemu *qemu)
+{
+	struct qemu_passed *passed = &qemu->passed;
+
+	if (sock_send(qemu->ends.qmp, qemu->qmp_out.data, passed->size, &passed->fd, 1) < 0)
+		return false;
+	strbuf_consume(&qemu->qmp_out, passed->size);
+	fd_close(TAKE_FD(passed->fd));
+	return true;
+}
+
 static void flush_qmp(struct qemu *qemu)
 {
+	struct qemu_passed *passed = &qemu->passed;
+
 	while (qemu->ends.qmp >= 0 && qemu->qmp_out.size > 0) {
-		ssize_t n = send(qemu->ends.qmp, qemu->qmp_out.data, qemu->qmp_out.size,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
+		size_t size = passed->fd >= 0 ? passed->at : qemu->qmp_out.size;
+
+		if (size == 0) {
+			if (!flush_passed(qemu))
+				return;
+			continue;
+		}
+		ssize_t n =
+			send(qemu->ends.qmp, qemu->qmp_out.data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n <= 0)
 			return;
 		strbuf_consume(&qemu->qmp_out, (size_t) n);
+		passed->at -= passed->fd >= 0 ? (size_t) n : 0;
 	}
 }
 
@@ -315,8 +342,9 @@ static int run(struct qemu *qemu, int signal_fd)
 
 	for (;;) {
 		fill(qemu, signal_fd, fds);
-		if (poll(fds, AT_COUNT, -1) < 0)
+		if (poll(fds, AT_COUNT, qemu_cards_wait_ms(qemu)) < 0)
 			continue;
+		qemu_cards_tick(qemu);
 		dispatch(qemu, fds);
 		if (fds[AT_SIGNAL].revents && on_signal(qemu, signal_fd, &wait_status)) {
 			drain(qemu);
@@ -387,6 +415,7 @@ static void qemu_done(struct qemu *qemu)
 	fd_close(qemu->ends.status);
 	fd_close(qemu->ends.words);
 	fd_close(qemu->log_fd);
+	fd_close(qemu->passed.fd);
 	strbuf_done(&qemu->log_out);
 	ring_free(qemu->console);
 	strbuf_done(&qemu->words);
@@ -444,13 +473,15 @@ int qemu_run(const struct qemu_run_options *options)
 		.dir_fd = -1,
 		.listen_fd = -1,
 		.log_fd = -1,
+		.passed.fd = -1,
 		.ends = { -1, -1, -1, -1, -1 },
 	};
 	AUTO(fd_close) int signal_fd = -1;
 	struct error err = {};
 
 	for (unsigned int i = 0; i < QEMU_CLIENTS_MAX; i++)
-		qemu.clients[i].fd = -1;
+		qemu.clients[i].fd = qemu.clients[i].given_fd = -1;
+	qemu_cards_begin(&qemu);
 	int r = prepare(&qemu, &signal_fd, &err);
 	if (r == 0)
 		r = qemu_start(&qemu, &err);

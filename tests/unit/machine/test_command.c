@@ -109,8 +109,9 @@ static void qemu_with_a_kernel(void **state)
 	assert_words(text, "{\"backing\":null,\"discard\":\"unmap\",\"driver\":\"qcow2\",\"file\":"
 			   "\"file-disk1\",\"node-name\":\"disk1\",\"read-only\":false}\n");
 	assert_words(text, "virtio-blk-pci,drive=disk1,serial=brume-disk,disable-legacy=on");
-	assert_words(text, "\ntap,id=net0,fd=8,vhost=off\n");
-	assert_words(text, "mac=02:00:00:00:00:09,host_mtu=1450,romfile=,");
+	assert_words(text, "\npcie-root-port,id=slot7,chassis=8,addr=1c.7,multifunction=on,");
+	assert_words(text, "\ntap,id=host-net0,fd=8,vhost=off\n");
+	assert_words(text, "mac=02:00:00:00:00:09,host_mtu=1450,id=net0,bus=slot0,romfile=,");
 	assert_words(text, "name=brume.status\n");
 	assert_null(strstr(text, "brume.in"));
 	assert_int_equal(command.fd_count, 6);

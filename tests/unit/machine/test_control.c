@@ -133,6 +133,70 @@ static void endless_and_ended_answers(void **state)
 	assert_int_equal(call_raw("", 0, MACHINE_QUIT), 0);
 }
 
+static int look_at_cards(const char *body, struct machine_cards *ret, struct error *err)
+{
+	AUTO(strbuf_done) struct strbuf answer = {};
+	struct fake fake = {};
+
+	frame_append(&answer, FRAME_RETURN, 1, body, strlen(body));
+	start(&fake, "control.sock", answer.data, answer.size);
+	int r = machine_cards(fake.dir, ret, err);
+	stop(&fake);
+	return r;
+}
+
+static void a_monitor_tells_of_its_cards(void **state)
+{
+	struct machine_cards cards;
+	struct error err = {};
+
+	(void) state;
+	assert_int_equal(look_at_cards("{\"result\":{\"cards\":[\"p1\",7,\"p2\"]}}", &cards, &err),
+			 0);
+	assert_int_equal(cards.count, 2);
+	assert_true(machine_cards_have(&cards, "p2") && !machine_cards_have(&cards, "p3"));
+	assert_int_equal(
+		look_at_cards("{\"result\":{\"devices\":[{\"id\":\"disk0\",\"type\":\"blk\"},"
+			      "{\"id\":\"p1\",\"type\":\"net\"}]}}",
+			      &cards, &err),
+		0);
+	assert_int_equal(cards.count, 1);
+	assert_true(machine_cards_have(&cards, "p1"));
+	/* Both back ends of before. */
+	assert_int_equal(look_at_cards("{\"result\":{}}", &cards, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.msg, "an earlier brume"));
+	assert_int_equal(
+		look_at_cards("{\"result\":{\"devices\":[{\"id\":\"net0\",\"type\":\"net\"}]}}",
+			      &cards, &err),
+		-EOPNOTSUPP);
+	assert_int_equal(
+		look_at_cards("{\"result\":{\"cards\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\","
+			      "\"h\",\"i\"]}}",
+			      &cards, &err),
+		-EPROTO);
+}
+
+static void a_card_comes_with_its_descriptor(void **state)
+{
+	static const char done[] = "{\"result\":{}}";
+	struct machine_nic nic = { .mac = { 2, 0, 0, 0, 0, 9 }, .mtu = 1400, .id = "p1" };
+	AUTO(strbuf_done) struct strbuf answer = {};
+	struct fake fake = {};
+
+	(void) state;
+	nic.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	frame_append(&answer, FRAME_RETURN, 1, done, sizeof(done) - 1);
+	start(&fake, "control.sock", answer.data, answer.size);
+	assert_int_equal(machine_card_add(fake.dir, &nic, NULL), 0);
+	stop(&fake);
+	close(nic.fd);
+	assert_non_null(
+		memmem(fake.asked, sizeof(fake.asked),
+		       "{\"arguments\":{\"id\":\"p1\",\"mac\":\"02:00:00:00:00:09\",\"mtu\":1400},"
+		       "\"method\":\"add_nic\"}",
+		       80));
+}
+
 static void a_guest_is_reached_through_vsock(void **state)
 {
 	struct fake fake = {};
@@ -261,6 +325,8 @@ int main(void)
 		cmocka_unit_test(a_call_has_an_answer),
 		cmocka_unit_test(a_liar_is_told),
 		cmocka_unit_test(endless_and_ended_answers),
+		cmocka_unit_test(a_monitor_tells_of_its_cards),
+		cmocka_unit_test(a_card_comes_with_its_descriptor),
 		cmocka_unit_test(a_guest_is_reached_through_vsock),
 		cmocka_unit_test(a_guest_that_does_not_listen),
 		cmocka_unit_test(sizes_of_a_balloon),
