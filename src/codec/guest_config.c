@@ -10,7 +10,14 @@
 #include "base/mem.h"
 #include "codec/oci_spec_internal.h"
 
-enum { VERSION = 1, TMPFS_MODE = 01777, HOSTNAME_MAX = 64, SERIAL_MAX = 20, MTU_MAX = 65535 };
+enum {
+	VERSION = 1,
+	TMPFS_MODE = 01777,
+	HOSTNAME_MAX = 64,
+	SERIAL_MAX = 20,
+	MTU_MAX = 65535,
+	INTERFACE_MAX = 15,
+};
 
 /* -- encoding --------------------------------------------------------------------------------- */
 
@@ -30,9 +37,21 @@ static json_t *encode_nic(const struct guest_nic *nic)
 
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", nic->mac[0], nic->mac[1],
 		 nic->mac[2], nic->mac[3], nic->mac[4], nic->mac[5]);
-	return json_pack("{s:s, s:o, s:o, s:I}", "mac", mac, "addresses",
+	return json_pack("{s:s, s:s*, s:o, s:o, s:I}", "mac", mac, "name", nic->name, "addresses",
 			 texts(nic->addresses, nic->address_count), "gateways",
 			 texts(nic->gateways, nic->gateway_count), "mtu", (json_int_t) nic->mtu);
+}
+
+int guest_nics_encode(const struct guest_nic *nics, size_t count, json_t **ret, struct error *err)
+{
+	AUTO(json_decref) json_t *network = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		if (json_array_append_new(network, encode_nic(&nics[i])) < 0)
+			return error_say(err, -EINVAL,
+					 "an interface has a text that is not valid UTF-8");
+	*ret = TAKE_PTR(network);
+	return 0;
 }
 
 static json_t *encode_tmpfs(const struct guest_tmpfs *tmpfs)
@@ -123,12 +142,24 @@ static void read_mac(struct json_reader *in, const json_t *object, uint8_t *ret)
 		oci_fail(in, "mac", "must be an address like 02:00:00:00:00:01");
 }
 
+static bool is_interface(const char *name)
+{
+	size_t size = strlen(name);
+
+	return size > 0 && size <= INTERFACE_MAX && name[0] != '.' &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") == size;
+}
+
 static void decode_nic(struct guest_config *config, struct json_reader *in, const json_t *object,
 		       void *ret)
 {
 	struct guest_nic *nic = ret;
 
 	read_mac(in, object, nic->mac);
+	oci_read_text(in, object, "name", &nic->name);
+	if (in->result == 0 && nic->name && !is_interface(nic->name))
+		oci_fail(in, "name", "must be an interface's name of at most %d characters",
+			 INTERFACE_MAX);
 	read_list(config, in, object, "addresses", GUEST_ADDRESSES_MAX, nic->addresses,
 		  &nic->address_count);
 	read_list(config, in, object, "gateways", GUEST_ADDRESSES_MAX, nic->gateways,
@@ -260,6 +291,24 @@ int guest_config_decode(const char *text, size_t size, struct guest_config *ret,
 		r = decode_members(&config, config.owner->document, err);
 	if (r < 0)
 		return error_wrap(err, r, "guest.json");
+	*ret = config;
+	config = (struct guest_config){};
+	return 0;
+}
+
+int guest_nics_decode(const json_t *array, struct guest_config *ret, struct error *err)
+{
+	AUTO(guest_config_done) struct guest_config config = {};
+	struct json_reader in = { .err = err, .where = "" };
+
+	if (!json_is_array(array))
+		return error_say(err, -EINVAL, "network: must be a list of interfaces");
+	config.owner = mem_new0(struct oci_spec);
+	config.owner->document = json_pack("{s:O}", "network", array);
+	read_objects(&config, &in, config.owner->document, "network", GUEST_NICS_MAX,
+		     sizeof(config.nics[0]), decode_nic, config.nics, &config.nic_count);
+	if (in.result < 0)
+		return in.result;
 	*ret = config;
 	config = (struct guest_config){};
 	return 0;

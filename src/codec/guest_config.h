@@ -29,6 +29,7 @@ enum {
 
 struct guest_nic {
 	uint8_t mac[GUEST_MAC_SIZE];
+	const char *name;                           /* "eth0"; NULL: as the kernel has called it */
 	const char *addresses[GUEST_ADDRESSES_MAX]; /* "10.90.0.2/24", "fd00::2/64" */
 	size_t address_count;
 	const char *gateways[GUEST_ADDRESSES_MAX];
@@ -82,6 +83,10 @@ int guest_config_encode(const struct guest_config *config, json_t **ret, struct 
 
 /* *ret is the caller's until guest_config_done(); untouched on failure. */
 int guest_config_decode(const char *text, size_t size, struct guest_config *ret, struct error *err);
+
+/* The member `network` alone: what the interfaces of a guest that runs shall be.  As above. */
+int guest_nics_encode(const struct guest_nic *nics, size_t count, json_t **ret, struct error *err);
+int guest_nics_decode(const json_t *array, struct guest_config *ret, struct error *err);
 
 void guest_config_done(struct guest_config *config);
 static inline void guest_config_done_autop(struct guest_config *config)

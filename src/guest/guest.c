@@ -96,6 +96,9 @@ static int boot(struct guest *guest, struct error *err)
 		r = setup_machine(&guest->config, guest->proc_fd, err);
 	if (r == 0)
 		r = netconf_setup(&guest->config, err);
+	if (r == 0)
+		r = guest_nics_encode(guest->config.nics, guest->config.nic_count, &guest->network,
+				      err);
 	return r;
 }
 

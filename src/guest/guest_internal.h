@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "codec/guest_config.h"
 
 struct channel;
@@ -26,7 +27,8 @@ struct guest {
 	struct command *command;
 	struct channel *channels;
 	struct job *jobs;
-	bool reboot; /* instead of the end */
+	json_t *network; /* the interfaces that were set up, as the host has told them */
+	bool reboot;     /* instead of the end */
 };
 
 /* -- command.c: the image's command and its standard streams ------------------------------------

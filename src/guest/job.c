@@ -43,6 +43,7 @@ struct job {
 	struct strbuf pending; /* for `in` */
 	bool in_ended;         /* nothing more comes for it */
 	struct strbuf failure;
+	json_t *network; /* what it sets up, when it does that */
 };
 
 static void close_end(struct end *end)
@@ -58,6 +59,7 @@ static void job_free(struct job *job)
 	close_end(&job->err);
 	strbuf_done(&job->pending);
 	strbuf_done(&job->failure);
+	json_decref(job->network);
 	DL_DELETE(job->guest->jobs, job);
 	free(job);
 }
@@ -142,6 +144,8 @@ static void finish(struct job *job)
 		error_say(&err, -EIO, "the child in the guest has died (%d)", job->exit_code);
 		stream_close_error(stream, &err, 1);
 	} else {
+		if (job->network)
+			job->guest->network = TAKE_PTR(job->network);
 		stream_close_code(stream, job->exit_code);
 	}
 	stream_flush(stream);
@@ -523,6 +527,33 @@ static int stats_open(struct stream *stream, const json_t *json, struct job **re
 	return open_work(stream, work_stats, NULL, false, ret, err);
 }
 
+/* The same again is nothing new: what the instance has made of its interfaces since then stays. */
+static int network_open(struct stream *stream, const json_t *json, struct job **ret,
+			struct error *err)
+{
+	AUTO(guest_config_done) struct guest_config config = {};
+	struct guest *guest = stream_guest(stream);
+	AUTO(json_decref) json_t *network = NULL;
+	int r = guest_nics_decode(json_object_get(json, "network"), &config, err);
+
+	if (r == 0)
+		r = guest_nics_encode(config.nics, config.nic_count, &network, err);
+	if (r < 0)
+		return r;
+	if (json_equal(network, guest->network)) {
+		stream_close_code(stream, 0);
+		return 0;
+	}
+	r = open_work(stream, work_network, &config, false, ret, err);
+	if (r < 0)
+		return r;
+	/* Until it is done nobody knows what there is. */
+	json_decref(guest->network);
+	guest->network = NULL;
+	(*ret)->network = TAKE_PTR(network);
+	return 0;
+}
+
 static int signal_open(struct stream *stream, const json_t *json, struct job **ret,
 		       struct error *err)
 {
@@ -586,9 +617,10 @@ int job_open(struct stream *stream, const json_t *arguments, struct job **ret, s
 		int (*open)(struct stream *stream, const json_t *json, struct job **ret,
 			    struct error *err);
 	} kinds[] = {
-		{ "exec", exec_open },         { "files", files_open },   { "top", top_open },
-		{ "stats", stats_open },       { "signal", signal_open }, { "resize", resize_open },
-		{ "shutdown", shutdown_open },
+		{ "exec", exec_open },         { "files", files_open },
+		{ "top", top_open },           { "stats", stats_open },
+		{ "signal", signal_open },     { "resize", resize_open },
+		{ "shutdown", shutdown_open }, { "network", network_open },
 	};
 	const char *kind = json_string_value(json_object_get(arguments, "kind"));
 
@@ -598,5 +630,6 @@ int job_open(struct stream *stream, const json_t *arguments, struct job **ret, s
 		if (strcmp(kinds[i].name, kind) == 0)
 			return kinds[i].open(stream, arguments, ret, err);
 	return error_say(err, -EINVAL,
-			 "kind: must be exec, files, top, stats, signal, resize or shutdown");
+			 "kind: must be exec, files, network, top, stats, signal, resize or "
+			 "shutdown");
 }

@@ -1,9 +1,11 @@
 #pragma once
 /*
- * guest/netconf.h - the network interfaces of a virtual machine: addresses, routes, MTU.
+ * guest/netconf.h - the network interfaces of a virtual machine: names, addresses, routes, MTU.
  *
  * Over rtnetlink by hand: brume-init is linked statically, and Debian has no static libmnl, which
- * kern/link.h and kern/route.h are built on.  Blocks; called once at boot.
+ * kern/link.h and kern/route.h are built on.  Blocks: called at boot, and by a child when the host
+ * has changed what there is.  An interface that was set up has the alias "brume": nobody touches it
+ * again, whatever the instance has made of it, but for its default route.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -21,3 +23,7 @@ int netconf_parse_address(const char *text, struct netconf_address *ret);
 
 /* lo up; each interface that the configuration names by its MAC. */
 int netconf_setup(const struct guest_config *config, struct error *err);
+
+/* Those of a machine that runs: one that is not there yet is waited for. */
+enum { NETCONF_WAIT_S = 8 };
+int netconf_change(const struct guest_config *config, struct error *err);

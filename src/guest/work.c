@@ -19,6 +19,7 @@
 #include "base/strbuf.h"
 #include "codec/file_stat.h"
 #include "codec/users.h"
+#include "guest/netconf.h"
 #include "kern/proc.h"
 #include "kern/statfs.h"
 
@@ -119,6 +120,14 @@ int work_top(void *data, struct error *err)
 	closedir(dir);
 	document = json_pack("{s:O, s:I}", "processes", processes, "count", count);
 	return answer_json(document, err);
+}
+
+/* -- interfaces ---------------------------------------------------------------------------------
+ */
+
+int work_network(void *data, struct error *err)
+{
+	return netconf_change(data, err);
 }
 
 /* -- statistics ---------------------------------------------------------------------------------

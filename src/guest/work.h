@@ -23,6 +23,7 @@ struct work_files {
 int work_files(void *data, struct error *err); /* struct work_files */
 int work_top(void *data, struct error *err);
 int work_stats(void *data, struct error *err);
+int work_network(void *data, struct error *err); /* struct guest_config: its interfaces */
 
 /* The parts of work_files(). */
 int work_get(const struct work_files *files, const char *name, struct error *err);

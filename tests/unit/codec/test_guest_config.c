@@ -35,6 +35,7 @@ static void test_round_trip(void **test_state)
 		.lower = "brume-image",
 		.upper = "brume-disk",
 		.nics = { { .mac = { 2, 0, 0, 0xab, 0, 1 },
+			    .name = "eth3",
 			    .addresses = { "10.90.0.2/24", "fd00::2/64" },
 			    .address_count = 2,
 			    .gateways = { "10.90.0.1" },
@@ -68,6 +69,7 @@ static void test_round_trip(void **test_state)
 	assert_true(again.process->rlimits[0].soft == UINT64_MAX);
 	assert_string_equal(again.upper, "brume-disk");
 	assert_int_equal(again.nics[0].mac[3], 0xab);
+	assert_string_equal(again.nics[0].name, "eth3");
 	assert_string_equal(again.nics[0].addresses[1], "fd00::2/64");
 	assert_int_equal(again.nics[0].mtu, 1400);
 	assert_string_equal(again.search[0], "brume.internal");
@@ -76,6 +78,30 @@ static void test_round_trip(void **test_state)
 	assert_string_equal(again.sysctls[0].value, "77");
 	assert_int_equal(again.pids_max, 100);
 	assert_true(again.time_ms == config.time_ms);
+}
+
+static void test_interfaces_alone(void **test_state)
+{
+	AUTO(guest_config_done) struct guest_config again = {};
+	AUTO(json_decref) json_t *list = NULL;
+	const struct guest_nic nics[] = {
+		{ .mac = { 2, 0, 0, 0, 0, 1 }, .name = "eth0", .mtu = 1500 },
+		{ .mac = { 2, 0, 0, 0, 0, 2 }, .gateways = { "fd00::1" }, .gateway_count = 1 },
+	};
+	struct error err = {};
+
+	(void) test_state;
+	assert_int_equal(guest_nics_encode(nics, 2, &list, NULL), 0);
+	assert_int_equal(guest_nics_decode(list, &again, NULL), 0);
+	assert_int_equal(again.nic_count, 2);
+	assert_string_equal(again.nics[0].name, "eth0");
+	assert_null(again.nics[1].name);
+	assert_string_equal(again.nics[1].gateways[0], "fd00::1");
+	assert_int_equal(guest_nics_decode(NULL, &again, &err), -EINVAL);
+	json_object_set_new(json_array_get(list, 1), "name", json_string("../eth"));
+	assert_int_equal(guest_nics_decode(list, &again, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "network[1].name"));
+	assert_int_equal(again.nic_count, 2);
 }
 
 static void test_defaults(void **test_state)
@@ -143,9 +169,8 @@ static void test_not_utf8(void **test_state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_interfaces_alone),
+		cmocka_unit_test(test_defaults),   cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_not_utf8),
 	};
 
