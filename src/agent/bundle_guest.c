@@ -46,6 +46,7 @@ static void add_network(struct guest_config *config, const struct bundle_nic *fr
 	const struct tap_facts *tap = &from->tap;
 
 	memcpy(nic->mac, tap->mac, sizeof(nic->mac));
+	nic->name = from->name;
 	nic->mtu = tap->mtu;
 	add_text(nic->addresses, &nic->address_count, GUEST_ADDRESSES_MAX, tap->ipv4);
 	add_text(nic->addresses, &nic->address_count, GUEST_ADDRESSES_MAX, tap->ipv6);
@@ -53,6 +54,16 @@ static void add_network(struct guest_config *config, const struct bundle_nic *fr
 		add_text(nic->gateways, &nic->gateway_count, GUEST_ADDRESSES_MAX, from->gateway4);
 	if (tap->ipv6[0])
 		add_text(nic->gateways, &nic->gateway_count, GUEST_ADDRESSES_MAX, from->gateway6);
+}
+
+int bundle_guest_network(const struct bundle_nic *nics, size_t count, json_t **ret,
+			 struct error *err)
+{
+	AUTO(free) struct guest_config *config = mem_new0(struct guest_config);
+
+	for (size_t i = 0; i < count && i < GUEST_NICS_MAX; i++)
+		add_network(config, &nics[i]);
+	return guest_nics_encode(config->nics, config->nic_count, ret, err);
 }
 
 static void add_names(struct guest_config *config, const struct bundle *bundle)

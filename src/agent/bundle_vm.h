@@ -44,6 +44,10 @@ struct bundle_nic {
 int bundle_guest(const struct bundle *bundle, const struct bundle_nic *nics, size_t nic_count,
 		 int64_t now_ms, char **ret, struct error *err);
 
+/* The interfaces alone, for a guest that runs; a new reference. */
+int bundle_guest_network(const struct bundle_nic *nics, size_t count, json_t **ret,
+			 struct error *err);
+
 /* The disk of a guest that has cloud-init, open for reading; interfaces as above. */
 int bundle_seed(const struct bundle *bundle, const struct bundle_nic *nics, size_t nic_count,
 		int *ret_fd, struct error *err);

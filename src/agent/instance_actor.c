@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/instance_actor_internal.h"
+#include "agent/instance_cards.h"
 #include "agent/instance_files.h"
 #include "agent/instance_machine.h"
 #include "base/log.h"
@@ -115,6 +116,7 @@ static void actor_free(struct instance_actor *actor)
 	retry_stop(&actor->again);
 	actor_want_unref(actor->want);
 	instance_health_free(actor->health);
+	instance_telling_free(actor->telling);
 	instance_machine_free(actor->machine);
 	run_close_fds(actor);
 	record_done(&actor->record);

@@ -64,6 +64,8 @@ struct instance_actor {
 	uint64_t told;
 	struct instance_health *health;   /* of the present run; NULL: it does not run */
 	struct instance_machine *machine; /* likewise; NULL: it is none */
+	bool untold;                      /* its guest has to be told of its interfaces yet */
+	struct instance_telling *telling; /* and is being told; as long as the task */
 	int64_t monitor_code;             /* what the machine's monitor ended with */
 	bool crashed;                     /* the machine ended without saying how its command did */
 };

@@ -230,6 +230,7 @@ static void on_told(void *data)
 		write_booted(actor);
 		log_info("instance %s: its guest has booted", actor->uid);
 		actor->seen.booting = false;
+		actor->seen.attached = actor->seen.attached && !actor->untold;
 		retry_stop(&machine->patience);
 		actor_advance(actor);
 	}

@@ -8,6 +8,7 @@
 
 #include "agent/agent_internal.h"
 #include "agent/group_actor.h"
+#include "agent/instance_cards.h"
 #include "agent/instance_task.h"
 #include "agent/traffic.h"
 #include "base/cleanup.h"
@@ -272,8 +273,9 @@ static int publish_ports(struct instance_task *task)
 			      spec->ports[outlet].ipv6, ports, spec->publish_count, &task->err);
 }
 
-/* `netns_fd` is a container's, or -1. */
-static int remove_leaving(struct instance_task *task, int netns_fd)
+/* `netns_fd` is a container's, or -1; `cards` are a machine's that runs, or NULL. */
+static int remove_leaving(struct instance_task *task, int netns_fd,
+			  const struct machine_cards *cards)
 {
 	const struct instance_spec *spec = &task->instance->spec;
 	int r = 0;
@@ -283,7 +285,11 @@ static int remove_leaving(struct instance_task *task, int netns_fd)
 
 		if (!port->leaving)
 			continue;
-		r = port_remove(task->agent->net, port->network_uid, port->uid, &task->err);
+		/* The card goes first: its monitor would not cope with a tap that has gone. */
+		if (cards)
+			r = instance_card_detach(task, i, cards, &task->err);
+		if (r == 0)
+			r = port_remove(task->agent->net, port->network_uid, port->uid, &task->err);
 		if (r == 0 && netns_fd >= 0)
 			r = port_remove_inside(task->agent->net, port->interface, port->mac,
 					       netns_fd, &task->err);
@@ -294,45 +300,111 @@ static int remove_leaving(struct instance_task *task, int netns_fd)
 	return r;
 }
 
-/* Port `i`; `netns_fd` is a container's. */
-static int attach_one(struct instance_task *task, size_t i, int netns_fd, struct error *err)
+/* Port `i`; as above. */
+static int attach_one(struct instance_task *task, size_t i, int netns_fd,
+		      const struct machine_cards *cards, struct error *err)
 {
 	struct bridge_spec bridge = instance_bridge_spec(&task->networks.list[i].args);
 	struct port_spec port = instance_port_spec(task, i, &bridge);
 
 	if (!task->networks.list[i].ready)
 		return error_say(err, -ENETDOWN, "%s", task->networks.error);
+	if (cards)
+		return instance_card_attach(task, i, cards, err);
 	return netns_fd < 0 ? tap_attach(task->agent->net, &port, err)
 			    : port_attach(task->agent->net, &port, netns_fd, err);
 }
 
-int instance_ports_attach(struct instance_task *task)
+/* One that cannot be there is no reason to go without the others. */
+static int attach_all(struct instance_task *task, int netns_fd, const struct machine_cards *cards)
 {
 	const struct instance_spec *spec = &task->instance->spec;
-	bool machine = spec->type == INSTANCE_VM;
-	AUTO(fd_close) int fd = -1;
-	int r, result = 0;
+	int result = 0;
 
-	if (!machine && spec->port_count > 0) {
-		fd = instance_ports_open_namespace(task->pid);
-		if (fd < 0)
-			return error_set(&task->err, fd, "open the network namespace of process %d",
-					 task->pid);
-	}
-	r = remove_leaving(task, fd);
-	if (r < 0 || next_wanted(spec, 0) == spec->port_count)
-		return r;
-	/* One that cannot be there is no reason to go without the others. */
 	for (size_t i = next_wanted(spec, 0); i < spec->port_count; i = next_wanted(spec, i + 1)) {
 		struct error err = {};
+		int r = attach_one(task, i, netns_fd, cards, &err);
 
-		r = attach_one(task, i, fd, &err);
 		if (r < 0 && result == 0) {
 			result = r;
 			task->err = err;
 		}
 	}
-	return result < 0 ? result : publish_ports(task);
+	return result;
+}
+
+static bool any_leaves(const struct instance_spec *spec)
+{
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].leaving)
+			return true;
+	return false;
+}
+
+/*
+ * Which cards the machine has, its monitor says: 1.  0: nobody can change them now, and nothing has
+ * to go; *ret_why says why.
+ */
+static int look_at_cards(struct instance_task *task, struct machine_cards *ret,
+			 struct error *ret_why)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	int64_t started_ms;
+	bool paused = false;
+	int r;
+
+	(void) instance_read_started(task->agent, task->uid, &started_ms, &paused);
+	/* Its monitor stands still, too. */
+	r = paused ? error_say(ret_why, -EBUSY, "the instance is paused; resume it first")
+		   : instance_cards_look(task, ret, ret_why);
+	if (r == 0)
+		return 1;
+	/* What has to be done with one that stands still must not wait for its monitor. */
+	if (!any_leaves(spec))
+		return 0;
+	task->err = *ret_why;
+	return r;
+}
+
+static int attach_machine(struct instance_task *task)
+{
+	struct machine_cards cards;
+	struct error why = {};
+	int known = task->runs ? look_at_cards(task, &cards, &why) : 0;
+	int r = known;
+
+	task->stuck = r < 0;
+	if (r >= 0)
+		r = remove_leaving(task, -1, known ? &cards : NULL);
+	if (r == 0)
+		r = attach_all(task, -1, known ? &cards : NULL);
+	/* A card that is not there cannot come now. */
+	if (r == -ENODEV && why.code < 0)
+		task->err = why;
+	return r < 0 || !known ? r : instance_cards_describe(task, &task->err);
+}
+
+static int attach_container(struct instance_task *task)
+{
+	AUTO(fd_close) int fd = -1;
+	int r;
+
+	if (task->instance->spec.port_count > 0) {
+		fd = instance_ports_open_namespace(task->pid);
+		if (fd < 0)
+			return error_set(&task->err, fd, "open the network namespace of process %d",
+					 task->pid);
+	}
+	r = remove_leaving(task, fd, NULL);
+	return r < 0 ? r : attach_all(task, fd, NULL);
+}
+
+int instance_ports_attach(struct instance_task *task)
+{
+	const struct instance_spec *spec = &task->instance->spec;
+	int r = spec->type == INSTANCE_VM ? attach_machine(task) : attach_container(task);
+
+	return r < 0 || next_wanted(spec, 0) == spec->port_count ? r : publish_ports(task);
 }
 
 int instance_ports_detach(struct instance_task *task)

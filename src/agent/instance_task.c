@@ -391,5 +391,6 @@ void instance_task_free(struct instance_task *task)
 	grants_free(task->grants);
 	instance_vm_fds_free(task->vm_fds);
 	record_done(&task->record);
+	json_decref(task->network);
 	free(task);
 }

@@ -45,6 +45,7 @@ struct instance_task {
 	uint32_t owner;                 /* PREPARE: the user it runs as, on the host */
 	int64_t started_ms;             /* START */
 	bool stuck;                     /* ATTACH: what was to leave is still there */
+	json_t *network; /* ATTACH of a machine that runs: what its guest is told; or NULL */
 };
 
 /* Carries out task->step. */

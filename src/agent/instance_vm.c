@@ -12,6 +12,7 @@
 #include "agent/agent_internal.h"
 #include "agent/bundle_vm.h"
 #include "agent/exit_code.h"
+#include "agent/instance_cards.h"
 #include "agent/instance_machine.h"
 #include "agent/limits.h"
 #include "agent/oci.h"
@@ -188,23 +189,12 @@ static int make_kvm_node(struct plan_vm *vm)
 static int open_port(struct plan_vm *vm, size_t i)
 {
 	struct instance_task *task = vm->task;
-	const struct network_args *network = &task->networks.list[i].args;
-	struct bridge_spec bridge = instance_bridge_spec(network);
-	struct port_spec port = instance_port_spec(task, i, &bridge);
 	struct machine_nic *nic = &vm->spec.nics[vm->spec.nic_count];
-	struct bundle_nic *told = &vm->nics[vm->spec.nic_count];
-	int fd = -1, r = tap_open(task->agent->net, &port, &fd, &told->tap, &task->err);
+	int r = instance_card_open(task, i, nic, &vm->nics[vm->spec.nic_count], &task->err);
 
 	if (r < 0)
 		return r;
-	nic->fd = keep(vm, fd);
-	nic->mtu = told->tap.mtu;
-	memcpy(nic->mac, told->tap.mac, sizeof(nic->mac));
-	told->name = port.interface;
-	if (port.leads_out) {
-		told->gateway4 = network->gateway4;
-		told->gateway6 = network->gateway6;
-	}
+	keep(vm, nic->fd);
 	vm->spec.nic_count++;
 	return 0;
 }

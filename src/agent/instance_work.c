@@ -3,6 +3,7 @@
 
 #include "agent/exit_code.h"
 #include "agent/instance_actor_internal.h"
+#include "agent/instance_cards.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -154,9 +155,8 @@ static void work(void *data)
 	instance_task_run(actor->task);
 }
 
-static void done(void *data)
+static void conclude(struct instance_actor *actor)
 {
-	struct instance_actor *actor = data;
 	struct instance_task *task = actor->task;
 
 	actor->task = NULL;
@@ -190,6 +190,26 @@ static void done(void *data)
 	actor_want_unref(actor->task_want);
 	actor->task_want = NULL;
 	actor_advance(actor);
+}
+
+static void on_guest_told(struct instance_actor *actor, const struct error *failure)
+{
+	if (failure->code < 0) {
+		actor->task->result = failure->code;
+		actor->task->err = *failure;
+	}
+	conclude(actor);
+}
+
+/* A machine's ports are there when its guest has set them up, too. */
+static void done(void *data)
+{
+	struct instance_actor *actor = data;
+	struct instance_task *task = actor->task;
+
+	if (task->step != PLAN_ATTACH || task->result < 0 || !task->network ||
+	    !instance_cards_tell(actor, task->network, on_guest_told))
+		conclude(actor);
 }
 
 void actor_submit(struct instance_actor *actor, enum plan_step step, const char *image_uid,

@@ -142,7 +142,7 @@ void control_instance_rename(struct control *control, const char *project, const
 			     void *data);
 
 /*
- * Joins it to one more network, or takes it off one, while it runs too; a virtual machine that runs
+ * Joins it to one more network, or takes it off one, while it runs too; a paused virtual machine
  * is refused.  `port` is borrowed.  When the node cannot make the port the operation fails, and it
  * is as it was.
  */

@@ -456,10 +456,6 @@ bool ports_settle(struct draft *draft, struct instance *instance)
 		ports_remove(spec->ports, &spec->port_count, i - 1);
 		changed = true;
 	}
-	/* A guest counts its interfaces anew each time it starts. */
-	for (unsigned int i = 0; changed && spec->type == INSTANCE_VM && i < PORTS_MAX; i++)
-		if (i < spec->port_count)
-			snprintf(spec->ports[i].interface, PORT_INTERFACE_SIZE, "eth%u", i);
 	return changed;
 }
 
@@ -495,10 +491,11 @@ static int find_instance(struct request *request, struct item **ret, struct erro
 	instance = item_instance(item);
 	if (instance->meta.deleted_ms)
 		return error_say(err, -EBUSY, "instance \"%s\" is being deleted", request->name);
-	if (instance->spec.type == INSTANCE_VM && instance_is_active(instance))
+	/* Its guest has to help. */
+	if (instance->spec.type == INSTANCE_VM && instance->status.state == INSTANCE_PAUSED)
 		return error_say(err, -EBUSY,
-				 "instance \"%s\" is a virtual machine that runs: stop it first, "
-				 "its networks can be changed then",
+				 "instance \"%s\" is a virtual machine that is paused: resume it "
+				 "first",
 				 request->name);
 	*ret = item;
 	return 0;

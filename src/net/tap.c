@@ -113,6 +113,24 @@ static int make_tap(struct net *net, const struct port_spec *spec, const struct 
 	return r;
 }
 
+static void describe(const struct port_plan *plan, struct tap_facts *ret)
+{
+	*ret = (struct tap_facts){ .mtu = (uint16_t) plan->network.mtu };
+	memcpy(ret->mac, plan->mac, sizeof(ret->mac));
+	put_address(&plan->ipv4, ret->ipv4, sizeof(ret->ipv4));
+	put_address(&plan->ipv6, ret->ipv6, sizeof(ret->ipv6));
+}
+
+int tap_describe(const struct port_spec *spec, struct tap_facts *ret, struct error *err)
+{
+	struct port_plan plan;
+	int r = port_plan(spec, &plan, err);
+
+	if (r == 0)
+		describe(&plan, ret);
+	return r;
+}
+
 int tap_open(struct net *net, const struct port_spec *spec, int *ret_fd, struct tap_facts *ret,
 	     struct error *err)
 {
@@ -128,10 +146,7 @@ int tap_open(struct net *net, const struct port_spec *spec, int *ret_fd, struct 
 		    : make_tap(net, spec, &plan, &fd, err);
 	if (r < 0)
 		return r;
-	*ret = (struct tap_facts){ .mtu = (uint16_t) plan.network.mtu };
-	memcpy(ret->mac, plan.mac, sizeof(ret->mac));
-	put_address(&plan.ipv4, ret->ipv4, sizeof(ret->ipv4));
-	put_address(&plan.ipv6, ret->ipv6, sizeof(ret->ipv6));
+	describe(&plan, ret);
 	*ret_fd = fd;
 	return 0;
 }

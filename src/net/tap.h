@@ -19,6 +19,9 @@ struct tap_facts {
 	char ipv4[24], ipv6[56]; /* "10.90.0.5/24"; "" = none */
 };
 
+/* What the guest of a device that is there has to know. */
+int tap_describe(const struct port_spec *spec, struct tap_facts *ret, struct error *err);
+
 /*
  * Makes the device and puts it on the bridge.  One of an earlier run goes.  *ret_fd speaks
  * Ethernet frames behind a virtio_net_hdr of 12 bytes.

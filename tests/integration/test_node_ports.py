@@ -346,29 +346,49 @@ def test_kill_9_in_the_middle(node):
 
 
 @pytest.mark.slow
-def test_a_virtual_machine_has_several(two):
+def test_a_virtual_machine_has_several_and_changes_them(two):
     node, _ = two
     need("qemu-system-x86_64", "mke2fs")
     give_kernel(node)
     reference = node.registry.push(images.busybox(), "busybox:1")
     boot = {"timeout": 240}
-    node.cli("launch", "--vm", reference, "vm", "-m", "256M", "--network", "front", "--network",
-             "back,ip=10.72.0.9", "--", "sleep", "1000", **boot)
+    node.cli("launch", "--vm", reference, "vm", "-m", "256M", "--cap-add", "NET_ADMIN", "--network", "front",
+             "--network", "back,ip=10.72.0.9", "--", "sleep", "1000", **boot)
     assert interfaces(node, "vm")["eth1"] == {"10.72.0.9"}
     assert node.sh("vm", "ip route").count("default via 10.71.0.1") == 1
     assert node.sh("vm", "cat /sys/class/net/eth1/mtu") == "1400\n"
     taps = {f"{node.prefix}v{p['uid']}"[:15] for p in ports(node, "vm").values()}
     assert len(taps) == 2 and taps <= node.links()
+    front = f"{node.prefix}v{ports(node, 'vm')['front']['uid']}"[:15]
     node.launch(reference, "peer", "--network", "back", command=("sleep", "1000"))
     assert reaches(node, "peer", "10.72.0.9")
-    for verb in ("attach", "detach"):
-        done = node.cli("network", verb, "back", "vm", code=1)
-        assert "stop it first" in done.stderr
+    # What it has while it runs changes, as of any instance.
+    node.sh("vm", "ip addr add 10.72.0.99/24 dev eth1")
+    node.cli("network", "detach", "front", "vm", timeout=90)
+    found = interfaces(node, "vm")
+    assert set(found) == {"eth1"} and "10.72.0.9" in found["eth1"]
+    assert "default via 10.72.0.1 dev eth1" in node.sh("vm", "ip route")
+    assert front not in node.links()
+    # The next agent asks the monitor, and touches nothing that is as it should be.
+    node.kill("agentd")
+    node.wait_ready()
+    node.cli("network", "attach", "default", "vm", timeout=90)
+    found = interfaces(node, "vm")
+    assert len(found["eth0"]) == 2 and found["eth1"] == {"10.72.0.9", "10.72.0.99"}
+    assert node.sh("vm", "ping -c 1 -W 5 10.90.0.1")
+    assert reaches(node, "peer", "10.72.0.9")
+    node.cli("network", "attach", "front", "vm", timeout=90)
+    node.cli("network", "detach", "front", "vm", timeout=90)
+    assert set(interfaces(node, "vm")) == {"eth0", "eth1"}
+    # One that stands still cannot let go, nor take.
+    node.cli("pause", "vm")
+    for verb, network in (("attach", "front"), ("detach", "back")):
+        done = node.cli("network", verb, network, "vm", code=1)
+        assert "resume it first" in done.stderr
+    node.cli("resume", "vm")
+    # A name stays with its port, whatever the guest's kernel counts.
+    assert [p["interface"] for p in node.instance("vm")["spec"]["ports"]] == ["eth1", "eth0"]
     node.cli("stop", "-t", "1", "vm", timeout=60)
-    node.cli("network", "detach", "front", "vm")
-    node.cli("network", "attach", "default", "vm")
     node.cli("start", "vm", **boot)
     found = interfaces(node, "vm")
-    assert found["eth0"] == {"10.72.0.9"} and len(found["eth1"]) == 2
-    assert [p["interface"] for p in node.instance("vm")["spec"]["ports"]] == ["eth0", "eth1"]
-    assert not taps & node.links() - {f"{node.prefix}v{ports(node, 'vm')['back']['uid']}"[:15]}
+    assert found["eth1"] == {"10.72.0.9"} and len(found["eth0"]) == 2
