@@ -124,6 +124,14 @@ def test_a_network_is_announced_while_it_is_there(peers):
         instance = web(node)
         reaches_without_translation(instance)
     assert changes == []
+    # An address of a balancer is in the subnet.
+    node.cli("balancer", "create", "lb", "--network", "public", "--vip", "203.0.113.9", "--listen", "80:8080", "--selector", "role=web")
+    node.cli("launch", "-l", "role=web", "--network", "public", node.reference, "member", "--", "sleep", "100000")
+    eventually(lambda: node.json("balancer", "show", "lb")["status"]["state"] == "ready", 10, "a member")
+    with Instance(node, "member").listen(8080, TCP) as server:
+        assert talk_tcp(OUTSIDE, "203.0.113.9", 80, server) == OUTSIDE4
+    node.cli("delete", "--force", "member")
+    node.cli("balancer", "delete", "lb")
     assert "is not announced" in node.out("network", "update", "public", "--no-advertise")
     learns()
     assert "advertised" not in node.out("network", "show", "public") and anchors(node) == set()
@@ -241,31 +249,37 @@ def test_whoever_dies_nothing_is_lost(peers):
 
 def test_what_leads_to_a_router_is_announced(peers):
     node = peers
-    node.cli("network", "create", "--isolated", "--subnet", "203.0.113.32/28", "a")
+    node.cli("network", "create", "--isolated", "--subnet", "203.0.113.32/28", "--ipv6", "2001:db8:7:3::/64", "a")
     node.cli("router", "create", "border", "--network", "a", "--advertise")
     instance = web(node, "a")
     learns()
-    node.cli("router", "floating", "add", "border", "203.0.113.77", "web")
-    learns("203.0.113.77/32")
-    assert re.search(r"advertised +203.0.113.77/32", node.out("router", "show", "border"))
-    with instance.listen(80, TCP) as server:
-        assert talk_tcp(OUTSIDE, "203.0.113.77", 80, server) == OUTSIDE4
+    floating = ("203.0.113.77/32", "2001:db8:7::77/128")
+    for address in floating:
+        node.cli("router", "floating", "add", "border", address.split("/")[0], "web")
+    learns(*floating)
+    assert set(node.json("router", "show", "border")["status"]["advertised"]) == set(floating)
+    assert all(re.search(rf"advertised .*{address}", node.out("router", "show", "border")) for address in floating)
+    for ipv6, ours in ((False, OUTSIDE4), (True, OUTSIDE6)):
+        with instance.listen(80, TCP, ipv6) as server:
+            assert talk_tcp(OUTSIDE, floating[ipv6].split("/")[0], 80, server) == ours
     # What somebody takes of it is put back, and foreign routes stay.
-    node.run(["ip", "route", "del", "203.0.113.77", "proto", "98"])
-    learns("203.0.113.77/32")
+    for family, address in zip(("-4", "-6"), floating):
+        node.run(["ip", family, "route", "del", address, "proto", "98"])
+        eventually(lambda: node.run(["ip", family, "route", "show", address, "proto", "98"]).stdout, 10, "the route")
+    learns(*floating)
     with watch_routes(node.command) as changes:
         done = node.cli("router", "floating", "add", "border", "192.0.2.77", "web", code=1)
         assert "does not let project \"default\" announce 192.0.2.77/32" in done.stderr
         eventually(lambda: node.json("router", "show", "border")["status"]["state"] == "ready", 10, "what it was before")
-    assert changes == [] and set(provider_has()) == {"203.0.113.77"}
+    assert changes == [] and len(provider_has()) == 2
     node.api("PATCH", "/1.0/routers/border", {"nat": False})
-    learns("203.0.113.77/32", "203.0.113.32/28")
+    learns(*floating, "203.0.113.32/28", "2001:db8:7:3::/64")
     node.cli("router", "update", "border", "--no-advertise")
     learns()
     with instance.listen(80, TCP) as server:
         assert talk_tcp(Side(node.pid), "203.0.113.77", 80, server)
     node.cli("router", "update", "border", "--advertise")
-    learns("203.0.113.77/32", "203.0.113.32/28")
+    learns(*floating, "203.0.113.32/28", "2001:db8:7:3::/64")
     node.cli("delete", "--force", "web")
     node.cli("router", "delete", "border")
     learns()
