@@ -10,6 +10,7 @@
 #include "kern/link_watch.h"
 #include "kern/route_mark.h"
 #include "net/advertise.h"
+#include "net/balance.h"
 #include "net/node.h"
 
 /* Something of ours that others may change. */
@@ -26,9 +27,9 @@ struct repair {
 
 struct net_watch {
 	struct agent *agent;
-	sd_event_source *source, *links, *routes;
-	int links_fd, routes_fd;
-	struct repair table, anchors;
+	sd_event_source *source, *links, *routes, *aliases;
+	int links_fd, routes_fd, aliases_fd;
+	struct repair table, anchors, vips;
 };
 
 static void repair_done(void *data);
@@ -90,6 +91,17 @@ static int on_routes(sd_event_source *source, int fd, uint32_t revents, void *da
 	return 0;
 }
 
+static int on_aliases(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+	struct net_watch *watch = data;
+
+	(void) source;
+	(void) revents;
+	if (link_watch_aliases_read(fd))
+		repair_begin(&watch->vips);
+	return 0;
+}
+
 static void on_link(const struct link *link, bool gone, void *data)
 {
 	network_actors_link_changed(data, link, gone);
@@ -121,12 +133,15 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 	int r;
 
 	watch->agent = agent;
-	watch->links_fd = watch->routes_fd = -1;
+	watch->links_fd = watch->routes_fd = watch->aliases_fd = -1;
 	watch->table =
 		(struct repair){ .agent = agent, .what = "our nft table was", .fn = net_repair };
 	watch->anchors = (struct repair){ .agent = agent,
 					  .what = "routes that we announce were",
 					  .fn = advertise_repair };
+	watch->vips = (struct repair){ .agent = agent,
+				       .what = "addresses of load balancers were",
+				       .fn = balance_repair_vips };
 	r = sd_event_add_io(agent->event, &watch->source, net_watch_fd(agent->net), EPOLLIN,
 			    on_change, watch);
 	watch->links_fd = link_watch();
@@ -140,6 +155,11 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 	if (r >= 0)
 		r = sd_event_add_io(agent->event, &watch->routes, watch->routes_fd, EPOLLIN,
 				    on_routes, watch);
+	if (r >= 0)
+		r = watch->aliases_fd = link_watch_aliases();
+	if (r >= 0)
+		r = sd_event_add_io(agent->event, &watch->aliases, watch->aliases_fd, EPOLLIN,
+				    on_aliases, watch);
 	if (r < 0) {
 		net_watch_free(watch);
 		return error_set(err, r, "watch nftables, interfaces and routes");
@@ -156,7 +176,9 @@ void net_watch_free(struct net_watch *watch)
 	sd_event_source_disable_unref(watch->source);
 	sd_event_source_disable_unref(watch->links);
 	sd_event_source_disable_unref(watch->routes);
+	sd_event_source_disable_unref(watch->aliases);
 	fd_close(watch->links_fd);
 	fd_close(watch->routes_fd);
+	fd_close(watch->aliases_fd);
 	free(watch);
 }

@@ -1,8 +1,12 @@
 #include "kern/link_watch.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/if_addr.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <stddef.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
@@ -52,5 +56,46 @@ void link_watch_read(int fd, link_watch_fn fn, void *data)
 			if (link_decode(message, &link) == 0)
 				fn(&link, message->nlmsg_type == RTM_DELLINK, data);
 		}
+	}
+}
+
+int link_watch_aliases(void)
+{
+	/* Of each message its type and the length of the prefix decide. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELADDR), 0, 4),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS,
+			 MNL_NLMSG_HDRLEN + offsetof(struct ifaddrmsg, ifa_prefixlen)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 32, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 128, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = { .len = ARRAY_COUNT(code), .filter = code };
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK,
+				       .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
+	AUTO(fd_close)
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ||
+	    bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+bool link_watch_aliases_read(int fd)
+{
+	char buffer[256];
+	bool any = false;
+
+	for (;;) {
+		ssize_t size = recv(fd, buffer, sizeof(buffer), MSG_TRUNC);
+
+		/* ENOBUFS: there were more than fit. */
+		if (size >= 0 || errno == ENOBUFS)
+			any = true;
+		else if (errno != EINTR)
+			return any;
 	}
 }

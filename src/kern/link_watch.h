@@ -1,6 +1,6 @@
 #pragma once
 /*
- * kern/link_watch.h - hears of interfaces that come, change and go.
+ * kern/link_watch.h - hears of interfaces that come, change and go, and of addresses that go.
  *
  * Used by agent/ and net/.  An fd, of the network namespace of the calling thread, that becomes
  * readable; the caller closes it.  No other state.
@@ -17,3 +17,11 @@ int link_watch(void); /* the fd, non-blocking, or -errno */
  */
 typedef void (*link_watch_fn)(const struct link *link, bool gone, void *data);
 void link_watch_read(int fd, link_watch_fn fn, void *data);
+
+/*
+ * An fd that becomes readable when an address that stands alone (/32, /128) is taken off an
+ * interface. link_watch_aliases_read() empties it without blocking and returns whether anything was
+ * there.
+ */
+int link_watch_aliases(void);
+bool link_watch_aliases_read(int fd);

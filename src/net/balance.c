@@ -203,12 +203,13 @@ static int run(struct net *net, const struct strbuf *script, struct error *err)
 
 /* ---- the addresses of balancers ---- */
 
+/* 1: one was missing. */
 static int ensure_vips(struct net *net, const struct balance_wish *wish, struct error *err)
 {
 	const struct route_ip *vips[] = { &wish->vip4, &wish->vip6 };
 	char text[ADDRESS_TEXT_SIZE];
 	struct link bridge;
-	int r;
+	int r, added = 0;
 
 	if (!wish->vip4.family && !wish->vip6.family)
 		return 0;
@@ -223,6 +224,25 @@ static int ensure_vips(struct net *net, const struct balance_wish *wish, struct 
 		if (r < 0)
 			return error_set(err, r, "cannot give %s the address %s%s", wish->bridge,
 					 address_text(vips[i], text), net_detail(net->nl));
+		added |= r;
+	}
+	return added;
+}
+
+int balance_repair_vips(struct net *net, bool *ret_damaged, struct error *err)
+{
+	struct entry *entry, *next;
+
+	*ret_damaged = false;
+	NET_LOCKED(net);
+	HASH_ITER(hh, net->balance->entries, entry, next)
+	{
+		int r = ensure_vips(net, &entry->wish, err);
+
+		/* Whose bridge has gone is made anew with it. */
+		if (r < 0 && r != -ENODEV)
+			return r;
+		*ret_damaged |= r > 0;
 	}
 	return 0;
 }
@@ -354,7 +374,7 @@ int balance_ensure(struct net *net, const struct balance_spec *spec, struct erro
 		r = check_free(net, spec->uid, &wish, err);
 	if (r == 0)
 		r = ensure_vips(net, &wish, err);
-	if (r == 0)
+	if (r >= 0)
 		r = commit(net, entry, &wish, err);
 	if (r < 0) {
 		/* Nothing of it is in the kernel: there is nothing to be repaired. */
@@ -456,7 +476,7 @@ int balance_repair(struct net *net, bool *ret_damaged, struct error *err)
 	{
 		if (r == 0)
 			r = ensure_vips(net, &entry->wish, err);
-		if (r == 0)
+		if (r >= 0)
 			r = put_balancer(net, entry->uid, NULL, &entry->wish, &script, err);
 	}
 	return r < 0 ? r : run(net, &script, err);

@@ -59,6 +59,12 @@ int balance_ensure(struct net *net, const struct balance_spec *spec, struct erro
 /* Nothing of it is left; a missing one is fine. */
 int balance_remove(struct net *net, const char *uid, struct error *err);
 
+/*
+ * Puts addresses of balancers back that somebody has taken off their bridges; *ret_damaged says
+ * so.
+ */
+int balance_repair_vips(struct net *net, bool *ret_damaged, struct error *err);
+
 /* The addresses of the members that get new connections, as a strv; NULL: there are none. */
 int balance_members(struct net *net, const char *uid, char ***ret, struct error *err);
 

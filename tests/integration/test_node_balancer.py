@@ -265,6 +265,13 @@ def test_an_address_of_its_own(web):
     node.kill("agentd")
     node.wait_ready()
     assert seen() == {"a", "b"}
+    # Somebody takes it off the bridge: it is put back, and the log says so.
+    bridge = node.api("GET", "/1.0/networks/default")["status"]["bridge"]
+    for address in (f"{vip['ipv4']}/32", *([f"{vip['ipv6']}/128"] if "ipv6" in vip else [])):
+        node.run(["ip", "addr", "del", address, "dev", bridge])
+        eventually(lambda: address.split("/")[0] + "/" in node.run(["ip", "addr", "show", "dev", bridge]).stdout, 10,
+                   "the address")
+    assert seen() == {"a", "b"} and "addresses of load balancers were changed by somebody else, repaired" in node.log(400)
     # The address is the balancer's.
     said = node.cli("launch", "--network", f"default,ip={vip['ipv4']}", reference, "thief", code=1)
     assert f"address {vip['ipv4']} is taken by balancer \"lb\"" in said.stderr
