@@ -172,8 +172,11 @@ static json_t *encode(const struct trace_result *result)
 			  answers[result->answer], "steps", steps, "truncated", result->truncated);
 
 	put_address(document, "answer_from", &result->answer_from);
-	for (size_t i = 0; i < result->step_count; i++)
+	for (size_t i = 0; i < result->step_count - result->answer_dropped; i++)
 		json_array_append_new(steps, encode_step(&result->steps[i]));
+	if (result->answer_dropped)
+		json_object_set_new(document, "answer_dropped_by",
+				    encode_step(&result->steps[result->step_count - 1]));
 	if (result->dropped_by >= 0)
 		json_object_set_new(document, "dropped_by", json_integer(result->dropped_by));
 	if (result->left.source.family) {

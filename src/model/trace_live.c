@@ -254,6 +254,10 @@ static bool judge_answer(const struct trace *trace, const json_t *answer, const 
 	strbuf_printf(text, "no rule dropped it, and %s", answer_words(answer));
 	if (from[0])
 		strbuf_printf(text, " (said %.46s)", from);
+	if (json_is_object(json_object_get(answer, "answer_dropped_by"))) {
+		strbuf_puts(text, ": the answer was dropped on its way back: ");
+		put_place(text, trace, json_object_get(answer, "answer_dropped_by"));
+	}
 	if (trace->verdict == TRACE_DELIVERED)
 		agrees = there;
 	else if (trace->verdict == TRACE_LEAVES)

@@ -159,7 +159,7 @@ static int await(struct listener *listener, struct trace_probe *probe, int cance
 		listen_now(listener);
 		if (probe ? probe->answered : listener->path.answered)
 			return 0;
-		if (!dropped && listener->path.dropped_by >= 0) {
+		if (!dropped && (listener->path.dropped_by >= 0 || listener->path.answer_dropped)) {
 			dropped = true;
 			end_ms = now + GRACE_MS < end_ms ? now + GRACE_MS : end_ms;
 		}
@@ -283,10 +283,12 @@ static void take_steps(struct listener *listener, struct trace_result *result)
 {
 	const struct trace_path *path = &listener->path;
 
+	result->answer_dropped = path->answer_dropped && result->answer == TRACE_ANSWER_NONE;
 	result->steps = mem_new0_array(struct trace_step, path->step_count + 1);
-	result->step_count = path->step_count;
-	for (size_t i = 0; i < path->step_count; i++) {
-		const struct trace_event *from = &path->steps[i];
+	result->step_count = path->step_count + result->answer_dropped;
+	for (size_t i = 0; i < result->step_count; i++) {
+		const struct trace_event *from =
+			i < path->step_count ? &path->steps[i] : &path->answer_step;
 		struct trace_step *step = &result->steps[i];
 
 		step->event = from->event;
@@ -399,6 +401,8 @@ static void take_texts(const struct trace_places *places, struct trace_result *r
 {
 	struct texts texts = { .result = result };
 
+	if (result->answer_dropped)
+		add_chain(places, &texts, result->step_count - 1);
 	if (result->dropped_by >= 0)
 		add_chain(places, &texts, (size_t) result->dropped_by);
 	for (size_t i = 0; i < result->step_count; i++)

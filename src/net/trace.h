@@ -91,6 +91,8 @@ struct trace_result {
 	size_t step_count;
 	bool truncated;
 	int dropped_by; /* a step, or -1 */
+	/* The answer was sent and dropped on its way back: the last step tells where. */
+	bool answer_dropped;
 	/* Where it was seen last when it was let go; `family` of the source 0: nowhere. */
 	char left_router[TRACE_ROUTER_SIZE], left_by[IF_NAMESIZE]; /* "" = to the place itself */
 	struct nft_flow_ends left;

@@ -54,6 +54,7 @@ struct trace_bound {
 	uint32_t id, iif, oif;
 	struct nft_flow_ends ends;
 	char chain[NFT_TRACE_NAME_SIZE]; /* with a hook: where it is */
+	bool back;                       /* it is the answer to the probe */
 };
 
 struct trace_path {
@@ -72,6 +73,8 @@ struct trace_path {
 	int left_place; /* -1: nowhere */
 	uint32_t left_by, left_id;
 	struct nft_flow_ends left;
+	bool answer_dropped; /* the last that was told of the answer: by this step */
+	struct trace_event answer_step;
 	/* Of a machine: whether its next hop is asked for, and what has come to it. */
 	bool asking, answered;
 	struct nft_trace_packet answer;

@@ -41,6 +41,19 @@ static bool is_first(const struct nft_trace_packet *packet)
 	return true;
 }
 
+/* What the other end says to it, at first. */
+static bool is_answer(const struct nft_trace_packet *packet)
+{
+	if (packet->protocol == IPPROTO_TCP)
+		return (packet->tcp_flags & TH_RST) ||
+		       (packet->tcp_flags & (TH_SYN | TH_ACK)) == (TH_SYN | TH_ACK);
+	if (packet->protocol == IPPROTO_ICMP)
+		return packet->icmp_type == ICMP_ECHOREPLY;
+	if (packet->protocol == IPPROTO_ICMPV6)
+		return packet->icmp_type == ICMP6_ECHO_REPLY;
+	return packet->protocol == IPPROTO_UDP;
+}
+
 static struct nft_flow_ends ends_of(const struct nft_trace_packet *packet)
 {
 	return (struct nft_flow_ends){ .source = packet->source,
@@ -89,6 +102,42 @@ static struct trace_bound *bind_packet(struct trace_path *path, int place, uint3
 	return bound;
 }
 
+/* The same seen from the other end; an echo's id is the same both ways. */
+static struct nft_flow_ends reversed(const struct nft_flow_ends *ends)
+{
+	bool ports = ends->protocol == IPPROTO_TCP || ends->protocol == IPPROTO_UDP;
+
+	return (struct nft_flow_ends){ .source = ends->destination,
+				       .destination = ends->source,
+				       .protocol = ends->protocol,
+				       .source_port =
+					       ports ? ends->destination_port : ends->source_port,
+				       .destination_port = ports ? ends->source_port : 0 };
+}
+
+/* An answer has the addresses of the probe as it was somewhere, the other way round. */
+static struct trace_bound *recognize_answer(struct trace_path *path, int place,
+					    const struct nft_trace_event *event)
+{
+	struct trace_bound *bound = find_bound(path, place, event->id);
+	struct nft_flow_ends ends, there;
+
+	if (!event->has_packet)
+		return bound && bound->back ? bound : NULL;
+	ends = ends_of(&event->packet);
+	there = reversed(&ends);
+	if (!is_answer(&event->packet) || !knows(path, &there))
+		return NULL;
+	if (!bound)
+		bound = bind_packet(path, place, event->id);
+	bound->back = true;
+	bound->ends = ends;
+	bound->iif = event->iif;
+	bound->oif = event->oif;
+	memcpy(bound->chain, event->chain, sizeof(bound->chain));
+	return bound;
+}
+
 /* The packet that an event is about; NULL: it is not the probe. */
 static struct trace_bound *recognize(struct trace_path *path, int place,
 				     const struct nft_trace_event *event)
@@ -97,22 +146,36 @@ static struct trace_bound *recognize(struct trace_path *path, int place,
 	struct nft_flow_ends ends;
 
 	if (!event->has_packet)
-		return bound;
+		return bound && !bound->back ? bound : NULL;
 	ends = ends_of(&event->packet);
 	if (ends.protocol != path->known[0].protocol || !is_first(&event->packet))
 		return NULL;
 	if (!knows(path, &ends)) {
-		if (!bound || path->known_count == TRACE_KNOWN_MAX)
+		if (!bound || bound->back || path->known_count == TRACE_KNOWN_MAX)
 			return NULL;
 		path->known[path->known_count++] = ends;
 	}
 	if (!bound)
 		bound = bind_packet(path, place, event->id);
+	bound->back = false;
 	bound->ends = ends;
 	bound->iif = event->iif;
 	bound->oif = event->oif;
 	memcpy(bound->chain, event->chain, sizeof(bound->chain));
 	return bound;
+}
+
+/* Of the answer only its end is told. */
+static void follow_answer(struct trace_path *path, const struct trace_bound *bound,
+			  const struct nft_trace_event *event)
+{
+	path->answer_dropped = event->kind != NFT_TRACE_RETURN && event->verdict == NF_DROP;
+	if (!path->answer_dropped)
+		return;
+	path->answer_step =
+		(struct trace_event){ .place = bound->place, .event = *event, .ends = bound->ends };
+	path->answer_step.event.iif = bound->iif;
+	path->answer_step.event.oif = bound->oif;
 }
 
 static void add_step(struct trace_path *path, const struct trace_bound *bound,
@@ -199,6 +262,11 @@ void trace_path_add(struct trace_path *path, int place, const struct nft_trace_e
 	}
 	if (!path->started || path->over)
 		return;
+	bound = recognize_answer(path, place, event);
+	if (bound) {
+		follow_answer(path, bound, event);
+		return;
+	}
 	bound = recognize(path, place, event);
 	if (!bound)
 		return;

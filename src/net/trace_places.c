@@ -268,6 +268,28 @@ static void match_sender(struct nft_rule *rule, const struct nft_flow_ends *ends
 	nft_rule_compare(rule, NFT_REG_1, NFT_CMP_EQ, &syn, 1);
 }
 
+/* The first that is said back to this sender, by whomever. */
+static void match_answer(struct nft_rule *rule, const struct nft_flow_ends *ends)
+{
+	static const uint8_t flags = TH_SYN | TH_RST, none = 0;
+	bool icmp = ends->protocol == IPPROTO_ICMP || ends->protocol == IPPROTO_ICMPV6;
+
+	match_meta(rule, NFT_META_L4PROTO, &ends->protocol, 1);
+	if (icmp) {
+		uint8_t echo = ends->protocol == IPPROTO_ICMP ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY;
+
+		match_bytes(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 0, &echo, 1);
+		match_port(rule, ICMP_ID_AT, ends->source_port);
+		return;
+	}
+	match_port(rule, 2, ends->source_port);
+	if (ends->protocol != IPPROTO_TCP)
+		return;
+	nft_rule_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS_AT, 1, NFT_REG_1);
+	nft_rule_mask(rule, NFT_REG_1, &flags, 1);
+	nft_rule_compare(rule, NFT_REG_1, NFT_CMP_NEQ, &none, 1);
+}
+
 /* The probe as it was sent. */
 static void match_probe(struct nft_rule *rule, const struct nft_flow_ends *ends)
 {
@@ -453,6 +475,10 @@ static void put_return(const struct trace_places *places, struct nft_batch *batc
 	match_sender(&rule, &plan->ends);
 	add_hook(nft, batch, NFPROTO_BRIDGE, TRACE_ENTER, NF_INET_PRE_ROUTING, FIRST);
 	add_rule(nft, batch, NFPROTO_BRIDGE, TRACE_ENTER, &rule);
+	nft_rule_init(&rule);
+	match_ethertype(&rule, plan->ends.source.family == AF_INET ? ETH_P_IP : ETH_P_IPV6);
+	match_answer(&rule, &plan->ends);
+	add_rule(nft, batch, NFPROTO_BRIDGE, TRACE_ENTER, &rule);
 }
 
 static void put_inet(const struct trace_places *places, const struct trace_place *place,
@@ -470,6 +496,10 @@ static void put_inet(const struct trace_places *places, const struct trace_place
 		match_begin(&rule, places->net, 'r');
 	match_meta(&rule, NFT_META_NFPROTO, &family, sizeof(family));
 	match_sender(&rule, &plan->ends);
+	add_rule(place->nft, batch, NFPROTO_INET, TRACE_ENTER, &rule);
+	nft_rule_init(&rule);
+	match_meta(&rule, NFT_META_NFPROTO, &family, sizeof(family));
+	match_answer(&rule, &plan->ends);
 	add_rule(place->nft, batch, NFPROTO_INET, TRACE_ENTER, &rule);
 }
 

@@ -569,11 +569,12 @@ static json_t *trace_document(const struct trace_result *result)
 					       "unreachable" };
 	static const char *const kinds[] = { "rule", "policy", "return" };
 	json_t *steps = json_array();
-	json_t *document = json_pack(
-		"{s:b, s:s, s:o, s:b, s:i, s:s, s:s, s:s}", "sent", result->sent, "answer",
-		answers[result->answer], "steps", steps, "truncated", result->truncated,
-		"dropped_by", result->dropped_by, "left_router", result->left_router, "left_by",
-		result->left_by, "tracked_router", result->tracked_router);
+	json_t *document =
+		json_pack("{s:b, s:s, s:o, s:b, s:i, s:b, s:s, s:s, s:s}", "sent", result->sent,
+			  "answer", answers[result->answer], "steps", steps, "truncated",
+			  result->truncated, "dropped_by", result->dropped_by, "answer_dropped",
+			  result->answer_dropped, "left_router", result->left_router, "left_by",
+			  result->left_by, "tracked_router", result->tracked_router);
 	char from[INET6_ADDRSTRLEN] = "";
 
 	if (result->answer_from.family)

@@ -209,6 +209,28 @@ def inside(world, *argv):
     return world.host.run("nsenter", f"--net={world.run}/routers/{ROUTER}/net", *argv)
 
 
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_an_answer_that_is_dropped(pair, where):
+    """The probe arrives; what drops that which comes back is told."""
+    to = pair.two.ipv4 if where == "inside" else OUT4
+    if where == "inside":
+        pair.two.listen(80)
+        inside(pair, "nft", "add table ip fw; add chain ip fw f { type filter hook forward priority 5; }; "
+               "add rule ip fw f tcp sport 80 drop")
+    else:
+        pair.listen(pair.outside, "0.0.0.0", 80)
+        pair.host.run("nft", "add table ip fw; add chain ip fw f { type filter hook prerouting priority -190; }; "
+                      "add rule ip fw f tcp sport 80 drop")
+    began = time.monotonic()
+    seen = trace(pair.one, to, timeout_ms=5000)
+    assert time.monotonic() - began < 3
+    assert seen["answer"] == "none" and seen["dropped_by"] == -1 and seen["answer_dropped"], seen
+    last = seen["steps"][-1]
+    assert (last["table"], last["chain"], last["expression"]) == ("fw", "f", "tcp sport 80 drop")
+    assert last["router"] == (ROUTER if where == "inside" else "") and last["ends"][1] == 80
+    assert all(it["ends"][3] == 80 for it in seen["steps"][:-1])
+
+
 @pytest.mark.parametrize("ipv6", [False, True])
 def test_through_a_router(pair, ipv6):
     server = pair.listen(pair.outside, "::" if ipv6 else "0.0.0.0", 80)

@@ -87,6 +87,9 @@ static void what_arrives(void **state)
 		{ "{'sent':true,'answer':'none','steps':[" STEP_GROUP "," STEP_GUARD
 		  "],'dropped_by':1}",
 		  false, "chain from4 (brume's)" },
+		{ "{'sent':true,'answer':'none','steps':[],'answer_dropped_by':" STEP_FOREIGN "}",
+		  false,
+		  "nobody answered: the answer was dropped on its way back: table ip filter" },
 		{ "{'sent':true,'answer':'connected','steps':[{'place':'node','family':'inet',"
 		  "'table':'brume','chain':'g-3-" UID "','verdict':'accept','comment':'1'}]}",
 		  false, "rule 1 of group web let it pass, not rule 2" },

@@ -161,6 +161,47 @@ static void the_last_word_counts(void **state)
 	trace_path_done(&path);
 }
 
+static void an_answer_is_followed_to_its_end(void **state)
+{
+	struct nft_flow_ends probe = ends("10.1.0.5", 4000, "192.0.2.2", 80);
+	struct nft_flow_ends after = ends("100.64.0.1", 4000, "192.0.2.2", 80);
+	struct nft_flow_ends reply = ends("192.0.2.2", 80, "100.64.0.1", 4000);
+	struct nft_flow_ends inner = ends("192.0.2.2", 80, "10.1.0.5", 4000);
+	struct nft_trace_event it;
+	struct trace_path path;
+
+	(void) state;
+	begin(&path, &probe);
+	add(&path, 0, with(event(table, TRACE_LEAVE, 1), &after));
+	it = with(event("fw", "prerouting", 7), &reply);
+	it.packet.tcp_flags = TH_ACK; /* of a connection that is there already */
+	it.verdict = NF_DROP;
+	add(&path, 0, it);
+	assert_false(path.answer_dropped);
+	it.packet.tcp_flags = TH_SYN | TH_ACK;
+	add(&path, 0, it);
+	assert_true(path.answer_dropped);
+	assert_string_equal(path.answer_step.event.table, "fw");
+	/* Another one goes on, and is dropped later. */
+	it.verdict = NF_ACCEPT;
+	it.id = 8;
+	add(&path, 0, it);
+	assert_false(path.answer_dropped);
+	it = with(event("fw", "forward", 8), &inner);
+	it.packet.tcp_flags = TH_SYN | TH_ACK;
+	add(&path, 0, it);
+	it = event("fw", "jumped", 8);
+	it.verdict = NF_DROP;
+	add(&path, 0, it);
+	assert_true(path.answer_dropped);
+	assert_string_equal(path.answer_step.event.chain, "jumped");
+	assert_int_equal(path.answer_step.ends.destination.bytes[0], 10);
+	/* Of the probe itself nothing has changed. */
+	assert_int_equal(path.step_count, 0);
+	assert_int_equal(path.dropped_by, -1);
+	trace_path_done(&path);
+}
+
 static void steps_are_bounded(void **state)
 {
 	struct nft_flow_ends probe = ends("10.0.0.5", 4000, "10.0.0.6", 80);
@@ -325,6 +366,7 @@ int main(void)
 		cmocka_unit_test(others_are_left_aside),
 		cmocka_unit_test(it_is_followed_through_translation),
 		cmocka_unit_test(the_last_word_counts),
+		cmocka_unit_test(an_answer_is_followed_to_its_end),
 		cmocka_unit_test(steps_are_bounded),
 		cmocka_unit_test(a_machine_hears_one_kind_of_answer),
 		cmocka_unit_test(frames_are_whole),
