@@ -5,6 +5,7 @@ import json
 import selectors
 import shlex
 import socket
+import struct
 import subprocess
 import time
 
@@ -29,13 +30,13 @@ class Town:
             for rule in rules:
                 node.cli("group", "allow", group, *rule)
         node.cli("network", "create", "back", "--routed", "--subnet", "10.73.0.0/24", "--ipv6", "fd73::/64")
-        for name, number in (("a", 81), ("b", 82), ("c", 83), ("lonely", 85)):
+        for name, number in (("a", 81), ("b", 82), ("c", 83), ("d", 84), ("lonely", 85)):
             node.cli("network", "create", "--isolated", name, "--subnet", f"10.{number}.0.0/24", "--ipv6", f"fd{number}::/64")
         for name, network, group, *options in (
                 ("one", "default", "default"), ("two", "default", "default"), ("front", "default", "web", "-l", "role=web", "-p", "8080:80"),
                 ("base", "default", "db"), ("closed", "default", "shut"), ("silent", "default", "mute"),
                 ("away", "back", "web"), ("both", "default", "default"), ("ia", "a", "open"), ("ia2", "a", "default"),
-                ("ib", "b", "open"), ("ic", "c", "open"), ("alone", "lonely", "open")):
+                ("ib", "b", "open"), ("ic", "c", "open"), ("id", "d", "web"), ("id2", "d", "open"), ("alone", "lonely", "open")):
             node.launch(reference, name, "--network", network, "--group", group, *options, command=("sleep", "100000"))
             self.instances.append(name)
         node.cli("network", "attach", "--group", "open", "a", "both")
@@ -45,6 +46,11 @@ class Town:
         node.cli("router", "route", "add", "border", "10.83.0.0/24", "10.82.0.2")
         node.cli("router", "floating", "add", "border", FLOATING4, "ia")
         node.cli("router", "forward", "add", "border", "8088:ib:80")
+        # One without NAT, one with two ways out, one that is published on a network which is not its first.
+        node.cli("router", "create", "plain", "--no-nat", "--network", "d")
+        node.cli("network", "attach", "--group", "open", "back", "ia2")
+        node.launch(reference, "pub", "--network", "a,group=open", "--network", "default,group=shut", "-p", "8090:80", command=("sleep", "100000"))
+        self.instances.append("pub")
         node.cli("balancer", "create", "lb", "--listen", "80", "--listen", "*:8000:80", "--selector", "role=web", "--vip", "auto")
         self.look()
 
@@ -62,8 +68,8 @@ class Town:
     def destinations(self):
         """Whom everybody tries to reach: (address, port)."""
         found = [(address, PORT) for name in self.instances for address in self.addresses(name)]
-        return found + [(self.gateway, 8080), ("10.73.0.1", 8080), (self.gateway, 8000), (self.gateway, 8088), (self.vip, PORT),
-                        (FLOATING4, PORT), (OUTSIDE4, PORT), (OUTSIDE6, PORT), ("10.81.0.77", PORT), ("10.90.0.250", PORT)]
+        return found + [(self.gateway, 8080), ("10.73.0.1", 8080), (self.gateway, 8000), (self.gateway, 8088), (self.gateway, 8090), (self.vip, PORT),
+                        (FLOATING4, PORT), (self.gateway, 53), ("10.73.0.1", 53), ("10.81.0.1", PORT), ("100.64.0.1", PORT), (OUTSIDE4, PORT), (OUTSIDE6, PORT), ("10.81.0.77", PORT), ("10.90.0.250", PORT)]
 
     @contextlib.contextmanager
     def listening(self):
@@ -87,6 +93,8 @@ class Town:
             with self.inside(sender):
                 it = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
             it.setblocking(False)
+            # Closed by a reset: a connection that waits for its end would keep the namespace alive.
+            it.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             result = it.connect_ex((address, port))
             if result not in (0, errno.EINPROGRESS):
                 it.close()
@@ -112,6 +120,8 @@ class Town:
 
     def close(self):
         node = self.node
+        # Its answers get lost, and the kernel goes on with them for a moment: that keeps a namespace alive.
+        eventually(lambda: " 03 " not in node.sh("both", "cat /proc/net/tcp*"), 30, "the end of what is half open")
         node.delete_all()
         node.cli("balancer", "delete", "lb")
         for router in node.api("GET", "/1.0/routers"):
@@ -144,9 +154,10 @@ def compare(town):
         trace = traces[one] = town.trace(*one)
         if trace["verdict"] == "delivered" or (trace["verdict"] == "leaves" and one[1] in outside):
             expected.add(one)
-    # The outside knows the way to the network that is routed.
-    subprocess.run(["ip", "route", "replace", "10.73.0.0/24", "via", NODE4], check=True)
-    subprocess.run(["ip", "-6", "route", "replace", "fd73::/64", "via", NODE6], check=True)
+    # The outside knows the way to the networks that are routed.
+    for number in (73, 84):
+        subprocess.run(["ip", "route", "replace", f"10.{number}.0.0/24", "via", NODE4], check=True)
+        subprocess.run(["ip", "-6", "route", "replace", f"fd{number}::/64", "via", NODE6], check=True)
     with town.listening():
         reached = town.try_all(tries)
     wrong = [(one, "arrives" if one in reached else "does not arrive", traces[one]["verdict"],
