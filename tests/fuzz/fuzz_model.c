@@ -25,6 +25,7 @@
 #include "model/request.h"
 #include "model/router.h"
 #include "model/stream_control.h"
+#include "model/trace_live.h"
 
 static void same(json_t *first, json_t *second)
 {
@@ -65,6 +66,7 @@ ROUND_TRIP(pull_request)
 ROUND_TRIP(network_request)
 ROUND_TRIP(security_group, ENCODE_STORE)
 ROUND_TRIP(group_request)
+ROUND_TRIP(trace_request)
 
 /* A change that is accepted can be taken back. */
 static void try_patch(const json_t *patch)
@@ -148,6 +150,37 @@ static void try_port(const json_t *doc)
 	same(json_incref(encoded), port_encode(&two));
 }
 
+/* What the command line makes of two words, the server reads. */
+static void try_trace_words(const char *text)
+{
+	AUTO(trace_request_free) struct trace_request *one = NULL, *two = NULL;
+	AUTO(free) char *instance = NULL;
+
+	if (trace_request_parse(text, text, NULL, &instance, &one, NULL) < 0)
+		return;
+	AUTO(json_decref) json_t *encoded = trace_request_encode(one);
+	/* A name may be longer there than the server takes. */
+	if (encoded && trace_request_decode(encoded, &two, NULL) == 0)
+		same(json_incref(encoded), trace_request_encode(two));
+}
+
+/* An agent's answer about a packet. */
+static void try_trace_answer(const json_t *doc)
+{
+	static struct trace_hop hop = { .kind = TRACE_GROUP,
+					.ingress = true,
+					.group = (char *) "web",
+					.rule = 2,
+					.group_uid = "0123456789abcdef0123456789abcdef",
+					.rule_there = 2 };
+	struct trace trace = { .hops = &hop, .hop_count = 1, .prefix = "brume" };
+	AUTO(json_decref) json_t *answer = json_deep_copy(doc);
+
+	if (trace_live_judge(&trace, answer, NULL) == 0 &&
+	    !json_is_string(json_object_get(answer, "text")))
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -166,6 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memory_parse(text, "memory", &bytes, NULL);
 	signame_number(text);
 	try_rule(text);
+	try_trace_words(text);
 	if (json_parse((const char *) data, size, 1024 * 1024, &doc, NULL) < 0)
 		return 0;
 	try_instance(doc);
@@ -185,6 +219,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_security_group(doc);
 	try_group_request(doc);
 	try_group_change(doc);
+	try_trace_request(doc);
+	try_trace_answer(doc);
 	try_patch(doc);
 	try_port(doc);
 	stream_control_decode(doc, &control, NULL);
