@@ -88,6 +88,14 @@ static int parse_port(const char *text, uint16_t *ret, struct error *err)
 	return 0;
 }
 
+/* Nobody has such a name, and it cannot be asked for. */
+static bool is_utf8(const char *text)
+{
+	AUTO(json_decref) json_t *value = json_string(text);
+
+	return value != NULL;
+}
+
 /* Many colons are an IPv6 address', one is in front of the port. */
 static int parse_to(const char *text, struct trace_request *request, struct error *err)
 {
@@ -126,6 +134,9 @@ int trace_request_parse(const char *from, const char *to, const char *protocol, 
 				 "--from: \"%.64s\" is not INSTANCE or "
 				 "INSTANCE.NETWORK",
 				 from);
+	if (!is_utf8(from) || !is_utf8(to))
+		return error_say(err, -EINVAL, "%s: is not UTF-8",
+				 is_utf8(from) ? "--to" : "--from");
 	if (!request->to[0])
 		return error_say(err, -EINVAL, "--to: \"%.64s\" names nobody", to);
 	if (dot)

@@ -927,6 +927,7 @@ static void what_is_refused(void **state)
 		{ "one", "two:65536", NULL, "is not a port", -EINVAL },
 		{ "one", "two:", NULL, "is not a port", -EINVAL },
 		{ "one", ":80", NULL, "names nobody", -EINVAL },
+		{ "one", "two\xff", NULL, "--to: is not UTF-8", -EINVAL },
 		{ "one", "[fd90::c", NULL, "is not [ADDRESS]:PORT", -EINVAL },
 		{ "one", "[10.0.0.1]:80", NULL, "is not an IPv6 address", -EINVAL },
 		{ "one.", "two", NULL, "is not INSTANCE", -EINVAL },
