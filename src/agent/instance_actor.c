@@ -370,6 +370,32 @@ void instance_actors_reattach(struct agent *agent, const char *network_uid)
 	}
 }
 
+static bool is_limited(const struct instance_spec *spec)
+{
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (!spec->ports[i].leaving &&
+		    (spec->ports[i].limits.ingress_bps || spec->ports[i].limits.egress_bps))
+			return true;
+	return false;
+}
+
+void instance_actors_relimit(struct agent *agent)
+{
+	struct instance_actor *actor, *next;
+	bool any = false;
+
+	HASH_ITER(hh, agent->instances, actor, next)
+	{
+		if (!actor->want || !is_running(actor) || !is_limited(actor_spec(actor)))
+			continue;
+		actor->seen.attached = false;
+		actor->ports_stale = actor->task != NULL;
+		any = true;
+	}
+	if (any)
+		instance_actors_wake(agent);
+}
+
 /* -- what others ask -------------------------------------------------------------------------- */
 
 int instance_pid(struct agent *agent, const char *uid, pid_t *ret)

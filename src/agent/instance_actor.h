@@ -56,6 +56,9 @@ void instance_actors_each_running(struct agent *agent, instance_running_fn fn, v
 /* What a network is made of was away: the ports of what runs are looked at again. */
 void instance_actors_reattach(struct agent *agent, const char *network_uid);
 
+/* The same where a port has limits: something of a queue was taken away. */
+void instance_actors_relimit(struct agent *agent);
+
 /* The same for every instance that is wanted. */
 typedef void (*instance_fn)(const struct instance *instance, bool runs, void *data);
 void instance_actors_each(struct agent *agent, instance_fn fn, void *data);

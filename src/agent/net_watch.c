@@ -1,17 +1,24 @@
 #include "agent/net_watch.h"
 
+#include <string.h>
+
 #include "agent/agent_internal.h"
+#include "agent/instance_actor.h"
 #include "agent/network_actor.h"
+#include "agent/retry.h"
 #include "agent/router_actor.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "kern/link.h"
 #include "kern/link_watch.h"
 #include "kern/route_mark.h"
 #include "net/advertise.h"
 #include "net/balance.h"
 #include "net/node.h"
+
+enum { RELIMIT_MS = 200 };
 
 /* Something of ours that others may change. */
 struct repair {
@@ -27,9 +34,10 @@ struct repair {
 
 struct net_watch {
 	struct agent *agent;
-	sd_event_source *source, *links, *routes, *aliases;
-	int links_fd, routes_fd, aliases_fd;
+	sd_event_source *source, *links, *routes, *aliases, *queues;
+	int links_fd, routes_fd, aliases_fd, queues_fd;
 	struct repair table, anchors, vips;
+	struct retry relimit; /* one look for all queues that go at once */
 };
 
 static void repair_done(void *data);
@@ -102,9 +110,36 @@ static int on_aliases(sd_event_source *source, int fd, uint32_t revents, void *d
 	return 0;
 }
 
+static void on_relimit(void *data)
+{
+	struct net_watch *watch = data;
+
+	instance_actors_relimit(watch->agent);
+}
+
+/* Ours come by here, too: then nothing is missing. */
+static void queue_gone(struct net_watch *watch)
+{
+	if (!retry_waiting(&watch->relimit))
+		retry_in(&watch->relimit, watch->agent->event, RELIMIT_MS);
+}
+
+static int on_queues(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+	(void) source;
+	(void) revents;
+	if (link_watch_queues_read(fd))
+		queue_gone(data);
+	return 0;
+}
+
 static void on_link(const struct link *link, bool gone, void *data)
 {
-	network_actors_link_changed(data, link, gone);
+	struct net_watch *watch = data;
+
+	if (!link || (gone && strcmp(link->kind, "ifb") == 0))
+		queue_gone(watch);
+	network_actors_link_changed(watch->agent, link, gone);
 }
 
 static int on_links(sd_event_source *source, int fd, uint32_t revents, void *data)
@@ -134,6 +169,8 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 
 	watch->agent = agent;
 	watch->links_fd = watch->routes_fd = watch->aliases_fd = -1;
+	watch->queues_fd = -1;
+	watch->relimit = (struct retry){ .fire = on_relimit, .data = watch };
 	watch->table =
 		(struct repair){ .agent = agent, .what = "our nft table was", .fn = net_repair };
 	watch->anchors = (struct repair){ .agent = agent,
@@ -149,7 +186,7 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 		r = watch->links_fd;
 	if (r >= 0)
 		r = sd_event_add_io(agent->event, &watch->links, watch->links_fd, EPOLLIN, on_links,
-				    agent);
+				    watch);
 	if (r >= 0)
 		r = watch->routes_fd = route_mark_watch();
 	if (r >= 0)
@@ -160,6 +197,11 @@ int net_watch_new(struct agent *agent, struct net_watch **ret, struct error *err
 	if (r >= 0)
 		r = sd_event_add_io(agent->event, &watch->aliases, watch->aliases_fd, EPOLLIN,
 				    on_aliases, watch);
+	if (r >= 0)
+		r = watch->queues_fd = link_watch_queues();
+	if (r >= 0)
+		r = sd_event_add_io(agent->event, &watch->queues, watch->queues_fd, EPOLLIN,
+				    on_queues, watch);
 	if (r < 0) {
 		net_watch_free(watch);
 		return error_set(err, r, "watch nftables, interfaces and routes");
@@ -177,8 +219,11 @@ void net_watch_free(struct net_watch *watch)
 	sd_event_source_disable_unref(watch->links);
 	sd_event_source_disable_unref(watch->routes);
 	sd_event_source_disable_unref(watch->aliases);
+	sd_event_source_disable_unref(watch->queues);
+	retry_stop(&watch->relimit);
 	fd_close(watch->links_fd);
 	fd_close(watch->routes_fd);
 	fd_close(watch->aliases_fd);
+	fd_close(watch->queues_fd);
 	free(watch);
 }

@@ -59,22 +59,11 @@ void link_watch_read(int fd, link_watch_fn fn, void *data)
 	}
 }
 
-int link_watch_aliases(void)
+/* Hears of messages that the filter lets pass. */
+static int watch_some(uint32_t groups, struct sock_filter *code, unsigned short count)
 {
-	/* Of each message its type and the length of the prefix decide. */
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELADDR), 0, 4),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS,
-			 MNL_NLMSG_HDRLEN + offsetof(struct ifaddrmsg, ifa_prefixlen)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 32, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 128, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-	};
-	struct sock_fprog program = { .len = ARRAY_COUNT(code), .filter = code };
-	struct sockaddr_nl address = { .nl_family = AF_NETLINK,
-				       .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
+	struct sock_fprog program = { .len = count, .filter = code };
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = groups };
 	AUTO(fd_close)
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 
@@ -84,7 +73,8 @@ int link_watch_aliases(void)
 	return TAKE_FD(fd);
 }
 
-bool link_watch_aliases_read(int fd)
+/* What they say does not matter. */
+static bool drain(int fd)
 {
 	char buffer[256];
 	bool any = false;
@@ -98,4 +88,44 @@ bool link_watch_aliases_read(int fd)
 		else if (errno != EINTR)
 			return any;
 	}
+}
+
+int link_watch_aliases(void)
+{
+	/* Of each message its type and the length of the prefix decide. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELADDR), 0, 4),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS,
+			 MNL_NLMSG_HDRLEN + offsetof(struct ifaddrmsg, ifa_prefixlen)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 32, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 128, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+
+	return watch_some(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, code, ARRAY_COUNT(code));
+}
+
+bool link_watch_aliases_read(int fd)
+{
+	return drain(fd);
+}
+
+int link_watch_queues(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELQDISC), 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELTFILTER), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+
+	return watch_some(RTMGRP_TC, code, ARRAY_COUNT(code));
+}
+
+bool link_watch_queues_read(int fd)
+{
+	return drain(fd);
 }

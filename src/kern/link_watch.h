@@ -1,6 +1,7 @@
 #pragma once
 /*
- * kern/link_watch.h - hears of interfaces that come, change and go, and of addresses that go.
+ * kern/link_watch.h - hears of interfaces that come, change and go, and of addresses and queues
+ * that go.
  *
  * Used by agent/ and net/.  An fd, of the network namespace of the calling thread, that becomes
  * readable; the caller closes it.  No other state.
@@ -25,3 +26,7 @@ void link_watch_read(int fd, link_watch_fn fn, void *data);
  */
 int link_watch_aliases(void);
 bool link_watch_aliases_read(int fd);
+
+/* The same for a queue, or a filter, that is taken off an interface. */
+int link_watch_queues(void);
+bool link_watch_queues_read(int fd);

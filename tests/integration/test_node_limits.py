@@ -7,6 +7,7 @@ import pytest
 
 import kernel
 from conftest import need
+from node import eventually
 from vm_kernel import give_kernel
 
 MBIT = 1_000_000
@@ -50,6 +51,23 @@ def test_from_the_launch_on(busybox):
     assert rates(node, "it") == (100 * MBIT, 20 * MBIT)
     node.cli("stop", "-t", "0", "it")
     assert not [link for link in node.links() if link.startswith(node.prefix + "q")]
+
+
+def test_what_somebody_deletes_comes_back(busybox):
+    need("tc")
+    node, reference = busybox
+    node.launch(reference, "it", "--network", "default,ingress=100M,egress=20M", command=("sleep", "1000"))
+    wanted = (100 * MBIT, 20 * MBIT)
+    assert rates(node, "it") == wanted
+    for command in (["ip", "link", "del", host_end(node, "it", mark="q")],
+                    ["tc", "qdisc", "del", "dev", host_end(node, "it"), "root"],
+                    ["tc", "qdisc", "del", "dev", host_end(node, "it", mark="q"), "root"]):
+        node.run(command)
+        eventually(lambda: rates(node, "it") == wanted, 10, "the limits")
+    # What it sends takes the detour again.
+    node.run(["tc", "filter", "del", "dev", host_end(node, "it"), "ingress"])
+    eventually(lambda: "mirred" in node.run(["tc", "filter", "show", "dev", host_end(node, "it"), "ingress"]).stdout, 10,
+               "the detour")
 
 
 def test_while_it_runs_and_connections_go_on(busybox):
