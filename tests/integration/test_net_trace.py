@@ -351,7 +351,7 @@ def lan(build, scratch):
 
 
 def trace_from(instance, to, driver, uplink, port=80):
-    return json.loads(instance.lan.net("trace", 0, instance.side.pid, "tcp", instance.address, to, port, 1000,
+    return json.loads(instance.lan.net("trace", 0, instance.side.pid, "tcp", instance.address, to, port, 4000,
                                        f"{instance.uid},{driver},{uplink}")[0])
 
 
