@@ -360,6 +360,57 @@ static void test_drain(void **state)
 	world_done(&world);
 }
 
+/* Puts `count` more into the store that are as the instance `name`: launching them takes long. */
+static void multiply(struct world *world, const char *name, int count)
+{
+	AUTO(store_txn_done) struct store_txn txn = {};
+	AUTO(json_decref) json_t *doc = NULL;
+	json_t *meta;
+
+	assert_int_equal(control_get(world->control, KIND_INSTANCE, "default", name, &doc, NULL),
+			 0);
+	meta = json_object_get(doc, "meta");
+	for (int i = 0; i < count; i++) {
+		AUTO(free) char *key = mem_printf("/instance/default/more%d", i);
+		AUTO(free) char *uid = mem_printf("%032x", i + 1);
+		AUTO(free) char *text = NULL;
+
+		json_object_set_new(meta, "name", json_string(strrchr(key, '/') + 1));
+		json_object_set_new(meta, "uid", json_string(uid));
+		text = json_text(doc);
+		store_ops_put(&txn.then, key, text, 0);
+	}
+	store_commit(world->store, &txn, world_barrier_done, world);
+	world_settle(world);
+}
+
+/* A thousand members are as many as a balancer has. */
+static void test_too_many_members(void **state)
+{
+	AUTO(json_decref) json_t *doc = NULL;
+	struct world world;
+
+	(void) state;
+	begin(&world);
+	launch(&world, "a", "web");
+	multiply(&world, "a", BALANCER_MEMBERS_MAX);
+	assert_int_equal(create(&world, WEB "}"), -EINVAL);
+	assert_string_equal(world.err.msg, "selector: 1001 instances match, a balancer has 1000 "
+					   "members at most");
+	/* With one less it is made. */
+	control_instance_delete(world.control, "default", "a", true, 0, world_answer, &world);
+	world_await(&world);
+	world_settle(&world);
+	assert_int_equal(create(&world, WEB "}"), 0);
+	world_settle(&world);
+	/* And one that comes later is none. */
+	launch(&world, "b", "web");
+	doc = show(&world, "web");
+	assert_int_equal(json_array_size(json_object_get(json_object_get(doc, "spec"), "members")),
+			 BALANCER_MEMBERS_MAX);
+	world_done(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_ports_change_hands),
 		cmocka_unit_test(test_what_the_node_refuses_is_taken_back),
 		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_too_many_members),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
