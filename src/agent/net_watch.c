@@ -14,6 +14,7 @@
 #include "kern/link.h"
 #include "kern/link_watch.h"
 #include "kern/route_mark.h"
+#include "kern/rtnl_watch.h"
 #include "net/advertise.h"
 #include "net/balance.h"
 #include "net/node.h"
@@ -92,7 +93,7 @@ static int on_routes(sd_event_source *source, int fd, uint32_t revents, void *da
 
 	(void) source;
 	(void) revents;
-	if (!route_mark_watch_read(fd))
+	if (!rtnl_watch_read(fd))
 		return 0;
 	repair_begin(&watch->anchors);
 	router_actors_routes_changed(watch->agent);
@@ -105,7 +106,7 @@ static int on_aliases(sd_event_source *source, int fd, uint32_t revents, void *d
 
 	(void) source;
 	(void) revents;
-	if (link_watch_aliases_read(fd))
+	if (rtnl_watch_read(fd))
 		repair_begin(&watch->vips);
 	return 0;
 }
@@ -128,7 +129,7 @@ static int on_queues(sd_event_source *source, int fd, uint32_t revents, void *da
 {
 	(void) source;
 	(void) revents;
-	if (link_watch_queues_read(fd))
+	if (rtnl_watch_read(fd))
 		queue_gone(data);
 	return 0;
 }

@@ -6,14 +6,12 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/listing.h"
+#include "cli/network_change.h"
 #include "cli/number.h"
 #include "cli/resource.h"
 #include "cli/verb.h"
-#include "cli/wait.h"
-#include "codec/uri.h"
 #include "model/address.h"
 
 enum { VNI_MAX = 0xffffff, PORT_MAX = 65535 };
@@ -74,29 +72,16 @@ static int normalize(const char *text, const char *option, char ret[IP_TEXT_SIZE
 static int send_patch(struct cli *cli, const char *name, json_t *tunnel, const char *done,
 		      struct error *err)
 {
-	AUTO(free) char *escaped = uri_encode(name);
-	AUTO(free) char *path = mem_printf("/networks/%s", escaped);
-	AUTO(free) char *title = mem_printf("changing network %s", name);
 	AUTO(json_decref) json_t *patch = json_object();
-	AUTO(json_decref) json_t *operation = NULL, *network = NULL;
+	AUTO(json_decref) json_t *network = NULL;
 	int r;
 
 	json_object_set(patch, "tunnel", tunnel);
-	r = cli_request(cli, "PATCH", path, patch, &operation, err);
+	r = network_change(cli, name, patch, &network, err);
 	if (r == 0)
-		r = wait_operation(cli, title, operation, NULL, err);
-	if (r == 0)
-		r = listing_get(cli, "networks", name, &network, err);
-	if (r < 0)
-		return r;
-	if (cli->style.format == FORMAT_JSON)
-		cli_print_json(cli, network);
-	else if (cli->options.quiet)
-		fprintf(cli->out, "%s\n", name);
-	else
 		fprintf(cli->out, "%s: %s, packets have up to %lld bytes\n", name, done,
 			(long long) json_integer_value(resource_at(network, "status.mtu")));
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 static int add_run(struct cli *cli, const void *userdata, const struct arguments *arguments,

@@ -6,12 +6,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/mem.h"
 #include "cli/cli.h"
-#include "cli/listing.h"
+#include "cli/network_change.h"
 #include "cli/verb.h"
-#include "cli/wait.h"
-#include "codec/uri.h"
 
 struct update_options {
 	bool advertise, no_advertise, flow_log, no_flow_log;
@@ -62,28 +59,15 @@ static int update_run(struct cli *cli, const void *userdata, const struct argume
 {
 	const struct update_options *options = userdata;
 	const char *name = arguments->words[0];
-	AUTO(free) char *escaped = uri_encode(name);
-	AUTO(free) char *path = mem_printf("/networks/%s", escaped);
-	AUTO(free) char *title = mem_printf("changing network %s", name);
 	AUTO(json_decref) json_t *patch = json_object();
-	AUTO(json_decref) json_t *operation = NULL, *network = NULL;
+	AUTO(json_decref) json_t *network = NULL;
 	int r = build(cli, options, patch, err);
 
 	if (r == 0)
-		r = cli_request(cli, "PATCH", path, patch, &operation, err);
+		r = network_change(cli, name, patch, &network, err);
 	if (r == 0)
-		r = wait_operation(cli, title, operation, NULL, err);
-	if (r == 0)
-		r = listing_get(cli, "networks", name, &network, err);
-	if (r < 0)
-		return r;
-	if (cli->style.format == FORMAT_JSON)
-		cli_print_json(cli, network);
-	else if (cli->options.quiet)
-		fprintf(cli->out, "%s\n", name);
-	else
 		tell(cli, options, name);
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 const struct verb verb_network_update = {

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "kern/link.h"
 #include "kern/netlink.h"
+#include "kern/rtnl_watch.h"
 
 enum { BUFFER_SIZE = 32768 };
 
@@ -59,37 +60,6 @@ void link_watch_read(int fd, link_watch_fn fn, void *data)
 	}
 }
 
-/* Hears of messages that the filter lets pass. */
-static int watch_some(uint32_t groups, struct sock_filter *code, unsigned short count)
-{
-	struct sock_fprog program = { .len = count, .filter = code };
-	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = groups };
-	AUTO(fd_close)
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ||
-	    bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-/* What they say does not matter. */
-static bool drain(int fd)
-{
-	char buffer[256];
-	bool any = false;
-
-	for (;;) {
-		ssize_t size = recv(fd, buffer, sizeof(buffer), MSG_TRUNC);
-
-		/* ENOBUFS: there were more than fit. */
-		if (size >= 0 || errno == ENOBUFS)
-			any = true;
-		else if (errno != EINTR)
-			return any;
-	}
-}
-
 int link_watch_aliases(void)
 {
 	/* Of each message its type and the length of the prefix decide. */
@@ -104,12 +74,7 @@ int link_watch_aliases(void)
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
 
-	return watch_some(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, code, ARRAY_COUNT(code));
-}
-
-bool link_watch_aliases_read(int fd)
-{
-	return drain(fd);
+	return rtnl_watch(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, code, ARRAY_COUNT(code));
 }
 
 int link_watch_queues(void)
@@ -122,10 +87,5 @@ int link_watch_queues(void)
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
 
-	return watch_some(RTMGRP_TC, code, ARRAY_COUNT(code));
-}
-
-bool link_watch_queues_read(int fd)
-{
-	return drain(fd);
+	return rtnl_watch(RTMGRP_TC, code, ARRAY_COUNT(code));
 }

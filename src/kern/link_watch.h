@@ -21,12 +21,9 @@ void link_watch_read(int fd, link_watch_fn fn, void *data);
 
 /*
  * An fd that becomes readable when an address that stands alone (/32, /128) is taken off an
- * interface. link_watch_aliases_read() empties it without blocking and returns whether anything was
- * there.
+ * interface; for rtnl_watch_read().
  */
 int link_watch_aliases(void);
-bool link_watch_aliases_read(int fd);
 
 /* The same for a queue, or a filter, that is taken off an interface. */
 int link_watch_queues(void);
-bool link_watch_queues_read(int fd);

@@ -1,16 +1,13 @@
 #include "kern/route_mark.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/rtnetlink.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "kern/netlink.h"
-
-enum { BUFFER_SIZE = 8192 };
+#include "kern/rtnl_watch.h"
 
 static struct rtmsg *begin_anchor(struct netlink *nl, uint16_t type, uint16_t flags, int family,
 				  struct nlmsghdr **ret)
@@ -113,30 +110,6 @@ int route_mark_watch(void)
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
-	struct sock_fprog program = { .len = ARRAY_COUNT(code), .filter = code };
-	struct sockaddr_nl address = { .nl_family = AF_NETLINK,
-				       .nl_groups = RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE };
-	AUTO(fd_close)
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ||
-	    bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-bool route_mark_watch_read(int fd)
-{
-	char buffer[BUFFER_SIZE];
-	bool any = false;
-
-	for (;;) {
-		ssize_t size = recv(fd, buffer, sizeof(buffer), MSG_TRUNC);
-
-		/* ENOBUFS: there were more than fit. */
-		if (size >= 0 || errno == ENOBUFS)
-			any = true;
-		else if (errno != EINTR)
-			return any;
-	}
+	return rtnl_watch(RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE, code, ARRAY_COUNT(code));
 }

@@ -40,8 +40,6 @@ int route_mark_list(struct netlink *nl, int family,
 
 /*
  * An fd that becomes readable when a route of our protocol comes or goes.  It hears of no others,
- * of which a router may have a million.  route_mark_watch_read() empties it without blocking and
- * returns whether anything was there.
+ * of which a router may have a million.  For rtnl_watch_read().
  */
 int route_mark_watch(void);
-bool route_mark_watch_read(int fd);

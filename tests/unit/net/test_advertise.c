@@ -18,6 +18,7 @@
 #include "base/strbuf.h"
 #include "kern/netlink.h"
 #include "kern/route_mark.h"
+#include "kern/rtnl_watch.h"
 #include "kern/route_table.h"
 #include "net/address.h"
 #include "net/advertise.h"
@@ -234,10 +235,10 @@ static void what_others_take_is_put_back(void **state)
 	told = network(&world, "a1", true);
 	AUTO(fd_close) int fd = route_mark_watch();
 	assert_true(fd >= 0);
-	assert_false(route_mark_watch_read(fd));
+	assert_false(rtnl_watch_read(fd));
 	ensure(&world, &told);
 	assert_true(is_readable(fd));
-	assert_true(route_mark_watch_read(fd));
+	assert_true(rtnl_watch_read(fd));
 	assert_int_equal(advertise_repair(world.net, &damaged, NULL), 0);
 	assert_false(damaged);
 	/* Nothing was changed, so nobody hears of anything; nor of others' routes. */
@@ -248,7 +249,7 @@ static void what_others_take_is_put_back(void **state)
 	assert_int_equal(route_mark_delete(world.nl, &foreign.to), 0);
 	assert_int_equal(route_mark_delete(world.nl, &four), 0);
 	assert_int_equal(route_mark_delete(world.nl, &four), 0);
-	assert_true(route_mark_watch_read(fd));
+	assert_true(rtnl_watch_read(fd));
 	assert_int_equal(advertise_repair(world.net, &damaged, NULL), 0);
 	assert_true(damaged);
 	expect(&world, true, BOTH);
