@@ -61,10 +61,12 @@ node_start --boot-timeout 600
 brume info | tee info
 grep -q "machines *brume-vmm: /dev/kvm runs ring 0" info
 brume kernel import --modules "/lib/modules/$(uname -r)" /usr/lib/modules/vmlinuz
-say "has a kernel"
+brume network create front --subnet 10.71.0.0/24
+brume network create back --subnet 10.72.0.0/24 --routed --mtu 1400
+say "has a kernel and networks"
 
 brume launch $HELLO web -p 8081:80
-brume launch --vm $HELLO vm -p 8080:80 -m 192M --cpus 1 --restart always -e COLOUR=blue --health-http 80/ --health-interval 1s
+brume launch --vm $HELLO vm --network default --network front -p 8080:80 -m 192M --cpus 1 --restart always -e COLOUR=blue --health-http 80/ --health-interval 1s
 say "a container and a machine run"
 node_until 60 is_up
 same page "$(page http://127.0.0.1:8081/)" "$(is_up)"
@@ -96,6 +98,20 @@ same "process after the daemons were killed" "$pid" "$(get vm status pid)"
 same page "$(page http://127.0.0.1:8081/)" "$(is_up)"
 in_vm sh -c 'echo kept >/root/kept; sync'
 say "it did not notice that the daemons died"
+
+# A card that it was started with, by another agent; then one that comes and goes.
+brume network detach front vm
+same interfaces "eth0 lo " "$(in_vm sh -c 'ls /sys/class/net | tr "\n" " "')"
+brume network attach --ip 10.72.0.9 back vm
+in_vm ip addr show dev eth1 >address
+grep -q "mtu 1400" address
+grep -q "inet 10.72.0.9/24" address
+in_vm ip route | grep -q "default via .* dev eth0"
+page http://10.72.0.9/ >/dev/null
+brume network detach back vm
+same interfaces "eth0 lo " "$(in_vm sh -c 'ls /sys/class/net | tr "\n" " "')"
+same "process after its networks changed" "$pid" "$(get vm status pid)"
+say "its networks have changed"
 
 brume events -f json --kind instance --name vm >events 2>&1 &
 node_processes+=($!)
@@ -129,5 +145,6 @@ brume delete --force vm web
 node_until 20 no_monitor
 same "folders of instances" "" "$(find run/instances state/instances -mindepth 1 -maxdepth 1)"
 same "taps" "" "$(ip -o link show type tun)"
+brume network delete front back
 brume network list
 say "nothing is left"
