@@ -150,9 +150,9 @@ fi
 
 if [ $fast = no ] && wanted sanitize; then
 	step "unit tests with address and undefined behaviour sanitizers"
-	# -O1: half the time of -O2, and what is optimised away is not checked.  It warns of what cannot be;
-	# warnings are the other two builds' matter.
-	options="-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1"
+	# -O1: half the time of -O2, and what is optimised away is not checked; -g1: lines and functions, a third
+	# less again.  It warns of what cannot be; warnings are the other two builds' matter.
+	options="-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=false -Dc_args=-g1"
 	CC=gcc CC_LD=mold build build-sanitize
 	code=$?
 	verdict "sanitizer build" $code
@@ -162,7 +162,8 @@ fi
 
 if [ $fast = no ] && wanted clang; then
 	step "build with clang"
-	options="-Dwerror=true"
+	# Only what it says matters, and clang says the same without optimising.
+	options="-Dwerror=true -Doptimization=0 -Ddebug=false"
 	CC=clang CC_LD=mold build build-clang
 	verdict "clang build without warnings" $?
 fi

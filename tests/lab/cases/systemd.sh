@@ -1,7 +1,7 @@
 #!/bin/bash
 # A whole node as units of systemd: an instance outlives every kill, restart, stop and reload.
 #
-# lab: time=600 memory=2048
+# lab: time=600 memory=2048 default=6.12
 set -eu
 step() { printf '\n== %s\n' "$*"; }
 fail() {
