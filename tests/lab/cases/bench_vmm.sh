@@ -1,5 +1,5 @@
 #!/bin/bash
-# brume-vmm beside QEMU's microvm: start, memory, boots and their exits, disk and network; nothing is asserted.
+# brume-vmm beside QEMU's microvm: start, memory, disk and network; nothing is asserted.
 #
 # lab: default=no time=3600 memory=3072 alone=yes packages=qemu-system-x86
 #
