@@ -437,9 +437,10 @@ class Node:
                     found[kind] = sorted(names)
             return found
         deadline = time.monotonic() + kernel.patient(5)
-        while extra() and time.monotonic() < deadline:
+        # What is looked at again may have something else on its way: a name server that is begun anew.
+        while (found := extra()) and time.monotonic() < deadline:
             select.select([], [], [], 0.05)
-        return extra()
+        return found
 
     def _networks(self):
         try:
