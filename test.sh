@@ -106,7 +106,8 @@ run_meson_tests() { # SUITE FOLDER ARG...
 	local suite=$1 folder=$2
 	shift 2
 	rm -f "$folder/meson-logs/testlog.json"
-	apart meson test -C "$folder" --no-rebuild --print-errorlogs "$@" >"$results/meson.log" 2>&1
+	# More at a time than processors: some only wait.
+	apart meson test -C "$folder" --no-rebuild --num-processes $(($(nproc) + 2)) --print-errorlogs "$@" >"$results/meson.log" 2>&1
 	grep -aE '^ *[0-9]+/[0-9]+ .*(FAIL|TIMEOUT|ERROR)' "$results/meson.log"
 	collect "$suite" "$folder/meson-logs/testlog.json"
 	[ -s "$results/failures" ] && tail -n 60 "$results/meson.log"
