@@ -307,7 +307,7 @@ static int setup_nics(int fd, const unsigned int *indexes, const struct guest_co
 int netconf_setup(const struct guest_config *config, struct error *err)
 {
 	AUTO(fd_close) int fd = -1, socket_fd = -1;
-	unsigned int indexes[GUEST_NICS_MAX];
+	unsigned int indexes[GUEST_NICS_MAX] = {};
 	int r = open_sockets(&fd, &socket_fd, err);
 
 	if (r < 0)
@@ -358,7 +358,7 @@ int netconf_change(const struct guest_config *config, struct error *err)
 	uint64_t until_us = clock_monotonic_us(clock_system()) + NETCONF_WAIT_S * 1000000ull;
 	AUTO(fd_close) int events_fd = listen_links(err);
 	AUTO(fd_close) int fd = -1, socket_fd = -1;
-	unsigned int indexes[GUEST_NICS_MAX];
+	unsigned int indexes[GUEST_NICS_MAX] = {};
 	int r = events_fd < 0 ? events_fd : open_sockets(&fd, &socket_fd, err);
 
 	if (r < 0)
