@@ -192,7 +192,7 @@ def test_storm_of_kills(node):
     killer = threading.Thread(target=storm)
     killer.start()
     try:
-        for _ in range(5):
+        for _ in range(8):
             done = node.cli("exec", "web", "--", "ping", "-c", "3", "-W", "5", "-s", "1000", address, code=None)
             carried += 3 if done.returncode == 0 else 0
             look()

@@ -297,7 +297,7 @@ def test_kill_9_in_the_middle(node):
     for name in ("keep", "i0", "i1", "i2"):
         node.launch(reference, name, command=("sleep", "1000"))
     pids = {name: node.instance(name)["status"]["pid"] for name in ("i0", "i1", "i2")}
-    for _ in range(8):
+    for _ in range(14):
         begun = []
         for name in pids:
             network = choose.choice(("front", "vault", "default"))
