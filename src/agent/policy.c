@@ -61,10 +61,10 @@ static void read_idmap(struct json_reader *in, const json_t *object, struct poli
 	}
 }
 
-static int read_mount(const json_t *item, const char *where, struct policy_mount *mount,
-		      struct error *err)
+static int read_mount(const json_t *item, const char *where, void *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = where };
+	struct policy_mount *mount = ret;
 
 	read_path(&in, item, &mount->path);
 	json_read_bool(&in, item, "read_only", &mount->read_only);
@@ -73,10 +73,10 @@ static int read_mount(const json_t *item, const char *where, struct policy_mount
 	return json_reader_finish(&in, item);
 }
 
-static int read_device(const json_t *item, const char *where, struct policy_device *device,
-		       struct error *err)
+static int read_device(const json_t *item, const char *where, void *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = where };
+	struct policy_device *device = ret;
 	AUTO(free) char *access = NULL;
 
 	read_path(&in, item, &device->path);
@@ -89,46 +89,10 @@ static int read_device(const json_t *item, const char *where, struct policy_devi
 	return json_reader_finish(&in, item);
 }
 
-static int read_mounts(struct policy *policy, const json_t *array, struct error *err)
-{
-	const json_t *item;
-	char where[32];
-	size_t i;
-
-	policy->mounts = mem_new0_array(struct policy_mount, json_array_size(array) + 1);
-	json_array_foreach(array, i, item)
-	{
-		snprintf(where, sizeof(where), "mounts[%zu]", i);
-		policy->mount_count = i + 1;
-		int r = read_mount(item, where, &policy->mounts[i], err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int read_devices(struct policy *policy, const json_t *array, struct error *err)
-{
-	const json_t *item;
-	char where[32];
-	size_t i;
-
-	policy->devices = mem_new0_array(struct policy_device, json_array_size(array) + 1);
-	json_array_foreach(array, i, item)
-	{
-		snprintf(where, sizeof(where), "devices[%zu]", i);
-		policy->device_count = i + 1;
-		int r = read_device(item, where, &policy->devices[i], err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int read_uplink(const json_t *item, const char *where, struct policy_uplink *uplink,
-		       struct error *err)
+static int read_uplink(const json_t *item, const char *where, void *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = where };
+	struct policy_uplink *uplink = ret;
 
 	json_read_string(&in, item, "name", &uplink->name);
 	json_read_strv(&in, item, "projects", &uplink->projects);
@@ -137,28 +101,10 @@ static int read_uplink(const json_t *item, const char *where, struct policy_upli
 	return json_reader_finish(&in, item);
 }
 
-static int read_uplinks(struct policy *policy, const json_t *array, struct error *err)
-{
-	const json_t *item;
-	char where[32];
-	size_t i;
-
-	policy->uplinks = mem_new0_array(struct policy_uplink, json_array_size(array) + 1);
-	json_array_foreach(array, i, item)
-	{
-		snprintf(where, sizeof(where), "uplinks[%zu]", i);
-		policy->uplink_count = i + 1;
-		int r = read_uplink(item, where, &policy->uplinks[i], err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int read_prefix(const json_t *item, const char *where, struct policy_prefix *prefix,
-		       struct error *err)
+static int read_prefix(const json_t *item, const char *where, void *ret, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = where };
+	struct policy_prefix *prefix = ret;
 	AUTO(free) char *text = NULL;
 	char path[MEMBER_PATH_MAX];
 
@@ -170,22 +116,49 @@ static int read_prefix(const json_t *item, const char *where, struct policy_pref
 	return json_reader_finish(&in, item);
 }
 
-static int read_prefixes(struct policy *policy, const json_t *array, struct error *err)
+/* `list` has room for all, `size` bytes each; what is counted is to be freed, also after an error.
+ */
+static int read_list(const json_t *array, const char *name, void *list, size_t size, size_t *count,
+		     int (*read)(const json_t *item, const char *where, void *ret,
+				 struct error *err),
+		     struct error *err)
 {
 	const json_t *item;
 	char where[32];
 	size_t i;
 
-	policy->prefixes = mem_new0_array(struct policy_prefix, json_array_size(array) + 1);
 	json_array_foreach(array, i, item)
 	{
-		snprintf(where, sizeof(where), "advertise[%zu]", i);
-		policy->prefix_count = i + 1;
-		int r = read_prefix(item, where, &policy->prefixes[i], err);
+		snprintf(where, sizeof(where), "%s[%zu]", name, i);
+		*count = i + 1;
+		int r = read(item, where, (char *) list + i * size, err);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+static int read_lists(struct policy *policy, const json_t *mounts, const json_t *devices,
+		      const json_t *uplinks, const json_t *prefixes, struct error *err)
+{
+	int r;
+
+	policy->mounts = mem_new0_array(struct policy_mount, json_array_size(mounts) + 1);
+	policy->devices = mem_new0_array(struct policy_device, json_array_size(devices) + 1);
+	policy->uplinks = mem_new0_array(struct policy_uplink, json_array_size(uplinks) + 1);
+	policy->prefixes = mem_new0_array(struct policy_prefix, json_array_size(prefixes) + 1);
+	r = read_list(mounts, "mounts", policy->mounts, sizeof(policy->mounts[0]),
+		      &policy->mount_count, read_mount, err);
+	if (r == 0)
+		r = read_list(devices, "devices", policy->devices, sizeof(policy->devices[0]),
+			      &policy->device_count, read_device, err);
+	if (r == 0)
+		r = read_list(uplinks, "uplinks", policy->uplinks, sizeof(policy->uplinks[0]),
+			      &policy->uplink_count, read_uplink, err);
+	if (r == 0)
+		r = read_list(prefixes, "advertise", policy->prefixes, sizeof(policy->prefixes[0]),
+			      &policy->prefix_count, read_prefix, err);
+	return r;
 }
 
 static int read_capabilities(struct policy *policy, char *const *names, struct error *err)
@@ -237,13 +210,7 @@ int policy_decode(const json_t *document, struct policy **ret, struct error *err
 			      ENTRIES_MAX)
 		r = error_say(err, -EINVAL, "at most %d entries are allowed", ENTRIES_MAX);
 	if (r == 0)
-		r = read_mounts(policy, mounts, err);
-	if (r == 0)
-		r = read_devices(policy, devices, err);
-	if (r == 0)
-		r = read_uplinks(policy, uplinks, err);
-	if (r == 0)
-		r = read_prefixes(policy, prefixes, err);
+		r = read_lists(policy, mounts, devices, uplinks, prefixes, err);
 	if (r == 0)
 		r = read_capabilities(policy, denied, err);
 	if (r == 0)
