@@ -97,16 +97,6 @@ static void done(void *data)
 		finish(changes);
 }
 
-static int changes_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			    struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "changes: takes no data");
-}
-
 static void changes_writable(void *data)
 {
 	struct changes *changes = data;
@@ -114,7 +104,7 @@ static void changes_writable(void *data)
 	outpipe_credited(&changes->out);
 }
 
-static const struct stream_ops changes_ops = { changes_received, changes_writable, changes_free };
+static const struct stream_ops changes_ops = { NULL, changes_writable, changes_free };
 
 static int begin(struct changes *changes, const json_t *arguments, struct error *err)
 {

@@ -188,16 +188,6 @@ static int log_begin(struct flows *flows, struct error *err)
 
 /* ---- the stream */
 
-static int flows_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			  struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "flows: takes no data");
-}
-
 static void flows_writable(void *data)
 {
 	struct flows *flows = data;
@@ -219,7 +209,7 @@ static void flows_free(void *data)
 	free(flows);
 }
 
-static const struct stream_ops flows_ops = { flows_received, flows_writable, flows_free };
+static const struct stream_ops flows_ops = { NULL, flows_writable, flows_free };
 
 static int begin(struct flows *flows, const json_t *arguments, struct error *err)
 {

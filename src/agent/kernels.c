@@ -113,16 +113,6 @@ static void done(void *data)
 	work_free(work);
 }
 
-static int kernels_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			    struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "kernels: takes no data");
-}
-
 static void kernels_writable(void *data)
 {
 	struct kernels *kernels = data;
@@ -131,7 +121,7 @@ static void kernels_writable(void *data)
 		send_answer(kernels);
 }
 
-static const struct stream_ops kernels_ops = { kernels_received, kernels_writable, kernels_free };
+static const struct stream_ops kernels_ops = { NULL, kernels_writable, kernels_free };
 
 static int read_arguments(const json_t *arguments, struct kernel_work *work, struct error *err)
 {

@@ -38,17 +38,7 @@ static void logs_writable(void *data)
 	logfeed_pump(&logs->feed);
 }
 
-static int logs_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			 struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "logs: takes no data");
-}
-
-static const struct stream_ops logs_ops = { logs_received, logs_writable, logs_free };
+static const struct stream_ops logs_ops = { NULL, logs_writable, logs_free };
 
 static int begin(struct logs *logs, const json_t *arguments, struct error *err)
 {

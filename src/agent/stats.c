@@ -378,16 +378,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *data)
 	return 0;
 }
 
-static int stats_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			  struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "stats: takes no data");
-}
-
 static void stats_writable(void *data)
 {
 	struct stats *stats = data;
@@ -401,7 +391,7 @@ static void stats_writable(void *data)
 		send_messages(stats);
 }
 
-static const struct stream_ops stats_ops = { stats_received, stats_writable, stats_free };
+static const struct stream_ops stats_ops = { NULL, stats_writable, stats_free };
 
 static int read_arguments(struct stats *stats, const json_t *arguments, struct error *err)
 {

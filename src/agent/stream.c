@@ -16,6 +16,7 @@ struct stream {
 	UT_hash_handle hh;
 	struct agent *agent;
 	uint64_t id;
+	const char *kind;             /* constant; set with `ops` */
 	const struct stream_ops *ops; /* NULL: ended here, waiting for the peer's close */
 	void *data;
 	size_t send_credit;
@@ -117,8 +118,10 @@ static int open_kind(struct stream *stream, const json_t *arguments, struct erro
 	const char *kind = json_string_value(json_object_get(arguments, "kind"));
 
 	for (size_t i = 0; kind && i < ARRAY_COUNT(kinds); i++)
-		if (strcmp(kinds[i].name, kind) == 0)
+		if (strcmp(kinds[i].name, kind) == 0) {
+			stream->kind = kinds[i].name;
 			return kinds[i].open(stream, arguments, &stream->ops, &stream->data, err);
+		}
 	return error_say(err, -EINVAL,
 			 "kind: must be exec, logs, attach, import, export, stats, top, usage, "
 			 "files, changes, kernels, trace or flows");
@@ -162,7 +165,10 @@ int stream_received(struct agent *agent, uint64_t id, enum frame_channel channel
 		stream->receive_credit -= size;
 	}
 	struct error stream_err = {};
-	r = stream->ops->received(stream->data, channel, data, size, &stream_err);
+	if (stream->ops->received)
+		r = stream->ops->received(stream->data, channel, data, size, &stream_err);
+	else
+		r = error_say(&stream_err, -EINVAL, "%s: takes no data", stream->kind);
 	if (r < 0)
 		stream_close_error(stream, &stream_err);
 	return 0;

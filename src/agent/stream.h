@@ -19,7 +19,10 @@ struct stream;
 
 /* What a kind of stream does with its `data`.  `free` must not touch the stream any more. */
 struct stream_ops {
-	/* Bytes of the peer; the stream gives credit back when it has passed them on. */
+	/*
+	 * Bytes of the peer; the stream gives credit back when it has passed them on.  NULL: it
+	 * takes none, and ends when some come.
+	 */
 	int (*received)(void *data, enum frame_channel channel, const char *bytes, size_t size,
 			struct error *err);
 	/* There is credit again, or room in the link.  May be NULL. */

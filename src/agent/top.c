@@ -148,16 +148,6 @@ static void done(void *data)
 	free(listing);
 }
 
-static int top_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "top: takes no data");
-}
-
 static void top_writable(void *data)
 {
 	struct top *top = data;
@@ -166,7 +156,7 @@ static void top_writable(void *data)
 		send_answer(top);
 }
 
-static const struct stream_ops top_ops = { top_received, top_writable, top_free };
+static const struct stream_ops top_ops = { NULL, top_writable, top_free };
 
 /* A guest's own list, of which only what is expected is handed on. */
 static json_t *rebuild(const json_t *answer)

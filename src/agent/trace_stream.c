@@ -273,16 +273,6 @@ static void done(void *data)
 		send_answer(trace);
 }
 
-static int trace_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			  struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "trace: takes no data");
-}
-
 static void trace_writable(void *data)
 {
 	struct trace_stream *trace = data;
@@ -291,7 +281,7 @@ static void trace_writable(void *data)
 		send_answer(trace);
 }
 
-static const struct stream_ops trace_ops = { trace_received, trace_writable, trace_stream_free };
+static const struct stream_ops trace_ops = { NULL, trace_writable, trace_stream_free };
 
 static int read_arguments(struct trace_stream *trace, const json_t *arguments, struct error *err)
 {

@@ -187,16 +187,6 @@ static void done(void *data)
 	inquiry_free(inquiry);
 }
 
-static int usage_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			  struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "usage: takes no data");
-}
-
 static void usage_writable(void *data)
 {
 	struct usage_stream *usage = data;
@@ -215,7 +205,7 @@ static void usage_free(void *data)
 	free(usage);
 }
 
-static const struct stream_ops usage_ops = { usage_received, usage_writable, usage_free };
+static const struct stream_ops usage_ops = { NULL, usage_writable, usage_free };
 
 static int read_arguments(struct inquiry *inquiry, const json_t *arguments, struct error *err)
 {

@@ -195,16 +195,6 @@ static void export_done(void *data)
 		export_finish(export);
 }
 
-static int export_received(void *data, enum frame_channel channel, const char *bytes, size_t size,
-			   struct error *err)
-{
-	(void) data;
-	(void) channel;
-	(void) bytes;
-	(void) size;
-	return error_say(err, -EINVAL, "export: takes no data");
-}
-
 static void export_writable(void *data)
 {
 	struct export *export = data;
@@ -212,7 +202,7 @@ static void export_writable(void *data)
 	outpipe_credited(&export->out);
 }
 
-static const struct stream_ops export_ops = { export_received, export_writable, export_free };
+static const struct stream_ops export_ops = { NULL, export_writable, export_free };
 
 int export_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 		void **ret_data, struct error *err)
