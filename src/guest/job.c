@@ -144,8 +144,10 @@ static void finish(struct job *job)
 		error_say(&err, -EIO, "the child in the guest has died (%d)", job->exit_code);
 		stream_close_error(stream, &err, 1);
 	} else {
-		if (job->network)
+		if (job->network) {
+			json_decref(job->guest->network);
 			job->guest->network = TAKE_PTR(job->network);
+		}
 		stream_close_code(stream, job->exit_code);
 	}
 	stream_flush(stream);

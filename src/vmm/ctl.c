@@ -29,8 +29,9 @@ static const char help[] =
 	"  info, metrics                     what it is and has done\n"
 	"  pause, resume, power_button, reset, quit\n"
 	"  balloon [SIZE]                    the guest shall have SIZE of its memory, like 128M\n"
-	"  add_disk FILE[,WORD...]           words as of --disk: ro, id=NAME, serial=NAME, ops=N, "
-	"bytes=N\n"
+	"  add_disk FILE[,WORD...]           words as of --disk: ro, id=NAME, serial=NAME, "
+	"queues=N,\n"
+	"                                    ops=N, bytes=N\n"
 	"  add_nic TAP[,WORD...]             as --net: tap=NAME or fd:N; id=NAME, mac=M, mtu=N, "
 	"ops=N,\n"
 	"                                    bytes=N\n"
@@ -78,6 +79,7 @@ static int add_disk(struct call *call, char *text, struct error *err)
 	json_put_string(call->arguments, "id", disk->id);
 	json_put_string(call->arguments, "serial", disk->serial);
 	json_object_set_new(call->arguments, "read_only", json_boolean(disk->read_only));
+	put_number(call->arguments, "queues", disk->queues);
 	put_number(call->arguments, "ops_per_second", disk->ops_per_second);
 	put_number(call->arguments, "bytes_per_second", disk->bytes_per_second);
 	call->fd = disk->fd;
@@ -93,6 +95,11 @@ static int add_nic(struct call *call, char *text, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (nic->more_count > 0)
+		return error_say(
+			err, -EINVAL,
+			"add_nic: one descriptor goes with a call, so a card that is added has "
+			"one queue; leave queues=N out");
 	if (mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5])
 		snprintf(words, sizeof(words), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
 			 mac[2], mac[3], mac[4], mac[5]);

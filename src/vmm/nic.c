@@ -19,6 +19,15 @@ enum { QUEUE_SIZE = 256 };
 	(1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |                       \
 	 1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN)
 
+void nic_wake_at(struct nic *nic, uint64_t due_ns)
+{
+	/* One that waits longer must not put off the others. */
+	if (nic->due_ns && nic->due_ns <= due_ns)
+		return;
+	nic->due_ns = due_ns;
+	loop_source_set_timer(nic->timer, due_ns);
+}
+
 /* ---- the control queue ---- */
 
 static int tap_offload(struct nic *nic, uint64_t offloads)
@@ -125,7 +134,7 @@ static void control_serve(struct nic *nic)
 	virtio_interrupt(device, queue);
 	nic->control_slowed = i == NIC_BATCH;
 	if (nic->control_slowed)
-		loop_source_set_timer(nic->timer, 1);
+		nic_wake_at(nic, 1);
 }
 
 static void on_timer(struct loop_source *source, void *data)
@@ -134,6 +143,7 @@ static void on_timer(struct loop_source *source, void *data)
 	bool rx = nic->rx_slowed;
 
 	(void) source;
+	nic->due_ns = 0;
 	nic->rx_slowed = false;
 	if (nic->control_slowed)
 		control_serve(nic);
@@ -195,6 +205,7 @@ static void nic_reset(struct virtio_device *device)
 	for (unsigned int i = 0; i < nic->pair_count; i++)
 		nic_pair_reset(&nic->pairs[i]);
 	loop_source_set_timer(nic->timer, 0);
+	nic->due_ns = 0;
 	nic->config.status &= (uint16_t) ~VIRTIO_NET_S_ANNOUNCE;
 }
 

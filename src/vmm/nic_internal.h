@@ -55,9 +55,13 @@ struct nic {
 	uint64_t packet_max;
 	bool is_tap, active, rx_slowed, control_slowed;
 	struct ratelimit send, receive;
-	struct loop_source *timer;
+	struct loop_source *timer; /* all wait with it: nic_wake_at() */
+	uint64_t due_ns;           /* 0: it is not set */
 	struct nic_pair pairs[NIC_PAIRS_MAX];
 };
+
+/* Looks after what waits at that time, or earlier. */
+void nic_wake_at(struct nic *nic, uint64_t due_ns);
 
 /* Packets for the guest, as long as there are any and buffers to put them into. */
 void nic_pair_receive(struct nic_pair *pair);

@@ -120,7 +120,7 @@ static bool may_receive(struct nic *nic)
 		return true;
 	virtio_count(&nic->device.counters.throttled, 1);
 	nic->rx_slowed = true;
-	loop_source_set_timer(nic->timer, due);
+	nic_wake_at(nic, due);
 	return false;
 }
 
@@ -173,7 +173,7 @@ static bool may_send(struct nic_pair *pair, uint64_t size)
 		return true;
 	virtio_count(&nic->device.counters.throttled, 1);
 	pair->slowed = true;
-	loop_source_set_timer(nic->timer, due);
+	nic_wake_at(nic, due);
 	return false;
 }
 
@@ -228,7 +228,7 @@ void nic_pair_send(struct nic_pair *pair)
 	virtio_interrupt(device, tx_queue(pair));
 	if (i == NIC_BATCH) {
 		pair->slowed = true;
-		loop_source_set_timer(pair->nic->timer, 1);
+		nic_wake_at(pair->nic, 1);
 	}
 }
 

@@ -29,11 +29,12 @@ static const char help[] =
 	"the host\n"
 	"                          has), thp, mergeable, hugepages=2M or hugepages=1G\n"
 	"  --cpu-baseline NAME     what the CPUs show: host (default), x86-64-v2, x86-64-v3\n"
-	"  --disk FILE[,WORD...]   a raw disk; words: ro, id=NAME, serial=NAME, ops=N, bytes=N "
-	"(per\n"
-	"                          second)\n"
+	"  --disk FILE[,WORD...]   a raw disk; words: ro, id=NAME, serial=NAME, queues=N (1 to "
+	"16),\n"
+	"                          ops=N, bytes=N (per second)\n"
 	"  --net TAP[,WORD...]     a network card; TAP: tap=NAME or fd:N; words: id=NAME, mac=M,\n"
-	"                          mtu=N, ops=N, bytes=N (per second)\n"
+	"                          mtu=N, queues=N (1 to 8, with tap=NAME), ops=N, bytes=N (per "
+	"second)\n"
 	"  --port name=NAME,fd=N   a named virtio-serial port; in=N for a descriptor to read from\n"
 	"  --console WHERE         hvc0: stdio, fd:N, or a file for its last 64 KiB\n"
 	"  --serial WHERE          ttyS0: stdio, none (default), or FILE\n"
@@ -221,6 +222,8 @@ static int parse_port(struct options *options, char *text, struct error *err)
 		in = fd;
 		fd = UINT64_MAX;
 	}
+	if (fd == STDERR_FILENO)
+		options->stderr_taken = true;
 	if (fd != UINT64_MAX)
 		out_fd = options_keep_fd(options, fcntl((int) fd, F_DUPFD_CLOEXEC, 3), err);
 	if (in != UINT64_MAX)
@@ -448,12 +451,11 @@ static int parse_one(struct options *options, int option, char *text, struct par
 }
 
 /* Where the guest writes to our standard error, our own words have no business. */
-static int redirect_log(struct options *options, const char *where, bool stderr_taken,
-			struct error *err)
+static int redirect_log(struct options *options, const char *where, struct error *err)
 {
 	int fd;
 
-	if (!where && !stderr_taken)
+	if (!where && !options->stderr_taken)
 		return 0;
 	fd = options_open(options, "--log", where ? where : "/dev/null",
 			  O_WRONLY | O_CREAT | O_APPEND, err);
@@ -462,8 +464,7 @@ static int redirect_log(struct options *options, const char *where, bool stderr_
 	return dup2(fd, STDERR_FILENO) < 0 ? error_set(err, -errno, "--log") : 0;
 }
 
-static int finish(struct options *options, const struct parsing *parsing, bool stderr_taken,
-		  struct error *err)
+static int finish(struct options *options, const struct parsing *parsing, struct error *err)
 {
 	char *line;
 
@@ -473,7 +474,7 @@ static int finish(struct options *options, const struct parsing *parsing, bool s
 			    mem_printf("%s%s%s", BOOT_ARGUMENTS, parsing->append ? " " : "",
 				       parsing->append ? parsing->append : ""));
 	options->vm.boot.command_line = line;
-	return redirect_log(options, parsing->log, stderr_taken, err);
+	return redirect_log(options, parsing->log, err);
 }
 
 static void defaults(struct options *options)
@@ -500,7 +501,6 @@ static void defaults(struct options *options)
 int options_parse(int argc, char **argv, struct options *ret, struct error *err)
 {
 	struct parsing parsing = {};
-	bool stderr_taken = false;
 	int option, r = 0;
 
 	defaults(ret);
@@ -516,14 +516,12 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *err)
 			return error_say(err, -EINVAL,
 					 "unknown option or missing value '%.60s'; see --help",
 					 argv[optind - 1]);
-		if (option == OPT_PORT && (strstr(optarg, "fd=2") || strstr(optarg, "fd=1")))
-			stderr_taken = true;
 		r = parse_one(ret, option, optarg, &parsing, err);
 	}
 	if (r >= 0 && optind < argc)
 		return error_say(err, -EINVAL, "'%.60s' is not an option; see --help",
 				 argv[optind]);
-	return r >= 0 ? finish(ret, &parsing, stderr_taken, err) : r;
+	return r >= 0 ? finish(ret, &parsing, err) : r;
 }
 
 void options_done(struct options *options)

@@ -17,6 +17,7 @@ struct options {
 	int control_fd, status_fd, metrics_fd;
 	bool paused;
 	bool no_jail;
+	bool stderr_taken; /* a port writes to it */
 
 	/* What options_done() releases. */
 	char *texts[OPTIONS_TEXTS_MAX];

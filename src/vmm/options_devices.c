@@ -27,6 +27,17 @@ static bool is_limit(const char *name, const char *value)
 	return value && (strcmp(name, "ops") == 0 || strcmp(name, "bytes") == 0);
 }
 
+static int parse_queues(const char *option, const char *value, unsigned int limit,
+			unsigned int *ret, struct error *err)
+{
+	uint64_t queues;
+	int r = options_number(option, value, 1, limit, &queues, err);
+
+	if (r == 0)
+		*ret = (unsigned int) queues;
+	return r;
+}
+
 static int parse_disk(struct options *options, const char *option, char *text, struct error *err)
 {
 	struct vm_disk disk = {};
@@ -46,6 +57,8 @@ static int parse_disk(struct options *options, const char *option, char *text, s
 			disk.id = value;
 		else if (strcmp(name, "serial") == 0 && value && strlen(value) <= SERIAL_MAX)
 			disk.serial = value;
+		else if (strcmp(name, "queues") == 0 && value)
+			r = parse_queues(option, value, VM_DISK_QUEUES_MAX, &disk.queues, err);
 		else if (is_limit(name, value))
 			r = parse_limit(option, name, value, &disk.ops_per_second,
 					&disk.bytes_per_second, err);
@@ -53,7 +66,7 @@ static int parse_disk(struct options *options, const char *option, char *text, s
 			r = error_say(
 				err, -EINVAL,
 				"%s: '%.40s' is not ro, id=NAME, serial=NAME (20 characters), "
-				"ops=N or bytes=N",
+				"queues=N, ops=N or bytes=N",
 				option, name);
 	}
 	if (r < 0)
@@ -66,9 +79,10 @@ static int parse_disk(struct options *options, const char *option, char *text, s
 }
 
 static int open_tap(struct options *options, const char *option, const char *name,
-		    struct error *err)
+		    unsigned int queues, struct error *err)
 {
-	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	struct ifreq request = { .ifr_flags = (short) (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR |
+						       (queues > 1 ? IFF_MULTI_QUEUE : 0)) };
 	int fd;
 
 	if (strlen(name) >= sizeof(request.ifr_name))
@@ -77,7 +91,25 @@ static int open_tap(struct options *options, const char *option, const char *nam
 	strcpy(request.ifr_name, name);
 	fd = options_open(options, option, "/dev/net/tun", O_RDWR | O_NONBLOCK, err);
 	if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) < 0)
-		return error_set(err, -errno, "%s tap=%s", option, name);
+		return errno == EINVAL && queues > 1
+			       ? error_say(err, -EINVAL,
+					   "%s tap=%s: for %u queues the tap device must be made "
+					   "with multi_queue",
+					   option, name, queues)
+			       : error_set(err, -errno, "%s tap=%s", option, name);
+	return fd;
+}
+
+/* The device itself: a descriptor for each pair of queues. */
+static int open_taps(struct options *options, const char *option, const char *name,
+		     unsigned int queues, struct vm_nic *nic, struct error *err)
+{
+	int fd = nic->fd = open_tap(options, option, name, queues, err);
+
+	while (fd >= 0 && nic->more_count + 1 < queues) {
+		fd = open_tap(options, option, name, queues, err);
+		nic->more_fds[nic->more_count++] = fd;
+	}
 	return fd;
 }
 
@@ -85,6 +117,7 @@ static int parse_net(struct options *options, const char *option, char *text, st
 {
 	struct vm_nic nic = {};
 	char *tap = text, *name, *value;
+	unsigned int queues = 1;
 	uint64_t mtu;
 	int r = 0;
 
@@ -103,28 +136,33 @@ static int parse_net(struct options *options, const char *option, char *text, st
 		} else if (strcmp(name, "mtu") == 0 && value) {
 			r = options_number(option, value, MTU_MIN, UINT16_MAX, &mtu, err);
 			nic.mtu = r == 0 ? (uint16_t) mtu : 0;
+		} else if (strcmp(name, "queues") == 0 && value) {
+			r = parse_queues(option, value, VM_NIC_QUEUES_MAX, &queues, err);
 		} else if (is_limit(name, value)) {
 			r = parse_limit(option, name, value, &nic.ops_per_second,
 					&nic.bytes_per_second, err);
 		} else {
-			r = error_say(
-				err, -EINVAL,
-				"%s: unknown word '%.40s'; there are id=NAME, mac=M, mtu=N, ops=N "
-				"and bytes=N",
-				option, name);
+			r = error_say(err, -EINVAL,
+				      "%s: unknown word '%.40s'; there are id=NAME, mac=M, mtu=N, "
+				      "queues=N, ops=N and bytes=N",
+				      option, name);
 		}
 	}
 	if (r < 0)
 		return r;
+	if (strncmp(tap, "fd:", 3) == 0 && queues > 1)
+		return error_say(err, -EINVAL,
+				 "%s: a descriptor is one queue; queues=N goes with tap=NAME",
+				 option);
 	if (strncmp(tap, "tap=", 4) == 0)
-		nic.fd = open_tap(options, option, tap + 4, err);
+		r = open_taps(options, option, tap + 4, queues, &nic, err);
 	else if (strncmp(tap, "fd:", 3) == 0)
-		nic.fd = options_open(options, option, tap, 0, err);
+		r = nic.fd = options_open(options, option, tap, 0, err);
 	else
 		return error_say(err, -EINVAL, "%s: '%.40s' is neither tap=NAME nor fd:N", option,
 				 tap);
-	if (nic.fd < 0)
-		return nic.fd;
+	if (r < 0)
+		return r;
 	options->vm.nics[options->vm.nic_count++] = nic;
 	return 0;
 }

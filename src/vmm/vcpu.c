@@ -201,8 +201,12 @@ static void *thread_main(void *data)
 {
 	struct vcpu *vcpu = data;
 	bool stop = false;
+	char name[16];
 
 	self = vcpu;
+	/* From outside it would take a file, which a jailed process cannot open. */
+	snprintf(name, sizeof(name), "cpu%u", vcpu->options.id);
+	pthread_setname_np(pthread_self(), name);
 	if (vcpu->options.on_begin)
 		vcpu->options.on_begin(vcpu->options.data);
 	while (!stop) {
@@ -293,7 +297,6 @@ int vcpu_start(struct vcpu *vcpu, bool paused, struct error *err)
 {
 	struct sigaction action = { .sa_handler = on_kick };
 	pthread_attr_t attr;
-	char name[16];
 	int r;
 
 	sigemptyset(&action.sa_mask);
@@ -306,8 +309,6 @@ int vcpu_start(struct vcpu *vcpu, bool paused, struct error *err)
 	pthread_attr_destroy(&attr);
 	if (r != 0)
 		return error_set(err, -r, "the thread of CPU %u", vcpu->options.id);
-	snprintf(name, sizeof(name), "cpu%u", vcpu->options.id);
-	pthread_setname_np(vcpu->thread, name);
 	vcpu->has_thread = true;
 	return 0;
 }

@@ -23,6 +23,8 @@ enum {
 	VM_CPUS_MAX = 64,
 	VM_DISKS_MAX = 24,
 	VM_NICS_MAX = 8,
+	VM_DISK_QUEUES_MAX = 16,
+	VM_NIC_QUEUES_MAX = 8, /* pairs */
 	VM_PORTS_MAX = 7,
 	VM_ID_MAX = 20,     /* characters of a disk's or a card's id */
 	VM_SERIAL_MAX = 20, /* of a disk's serial number */
@@ -39,11 +41,15 @@ struct vm_disk {
 	const char *id;     /* NULL: "disk0", ... */
 	const char *serial; /* NULL: as the id */
 	bool read_only;
+	unsigned int queues;                       /* 0: 1 */
 	uint64_t ops_per_second, bytes_per_second; /* 0: unlimited */
 };
 
 struct vm_nic {
-	int fd;         /* of a tap device with IFF_VNET_HDR, or a SOCK_SEQPACKET socket */
+	int fd; /* of a tap device with IFF_VNET_HDR, or a SOCK_SEQPACKET socket */
+	/* One for each further pair of queues: the same tap, made with IFF_MULTI_QUEUE. */
+	int more_fds[VM_NIC_QUEUES_MAX - 1];
+	unsigned int more_count;
 	const char *id; /* NULL: "net0", ... */
 	uint8_t mac[6]; /* all zero: one that is free */
 	uint16_t mtu;   /* 0: not said */
@@ -108,7 +114,8 @@ int vm_reset(struct vm *vm, struct error *err);
 int vm_balloon(struct vm *vm, const uint64_t *target_bytes, json_t **ret, struct error *err);
 /*
  * Puts a disk or a card into the running machine.  The descriptor is taken over when it returns 0;
- * *ret says what it has become: {"id", "type", "slot", and "serial" or "mac"}.
+ * *ret says what it has become: {"id", "type", "slot", "queues", and "serial" or "mac"}.
+ * A card that is added has one pair of queues.
  */
 int vm_add_disk(struct vm *vm, const struct vm_disk *disk, json_t **ret, struct error *err);
 int vm_add_nic(struct vm *vm, const struct vm_nic *nic, json_t **ret, struct error *err);

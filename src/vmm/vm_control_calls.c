@@ -83,11 +83,13 @@ static json_t *do_add_disk(struct vm *vm, const json_t *arguments, int *fd)
 	struct error err = {};
 	struct json_reader in = { .err = &err, .where = "arguments" };
 	json_t *result = NULL;
+	uint32_t queues = 0;
 	int r;
 
 	json_read_string(&in, arguments, "id", &id);
 	json_read_string(&in, arguments, "serial", &serial);
 	json_read_bool(&in, arguments, "read_only", &disk.read_only);
+	json_read_uint32(&in, arguments, "queues", VM_DISK_QUEUES_MAX, &queues);
 	json_read_uint64(&in, arguments, "ops_per_second", &disk.ops_per_second);
 	json_read_uint64(&in, arguments, "bytes_per_second", &disk.bytes_per_second);
 	if (json_reader_finish(&in, arguments) < 0)
@@ -96,6 +98,7 @@ static json_t *do_add_disk(struct vm *vm, const json_t *arguments, int *fd)
 		return no_fd();
 	disk.id = id;
 	disk.serial = serial;
+	disk.queues = queues;
 	r = vm_add_disk(vm, &disk, &result, &err);
 	return added(r, result, &err, fd);
 }

@@ -30,6 +30,8 @@ enum { MAC_BYTES = 6, MAC_CHOICES = 256, NS_PER_MS = 1000000 };
 #define ASK_AGAIN_NS 1000000000ull
 
 _Static_assert(VM_SERIAL_MAX == (int) BLK_SERIAL_MAX, "a serial number fits");
+_Static_assert(VM_DISK_QUEUES_MAX == (int) BLK_QUEUES_MAX, "what is promised can be made");
+_Static_assert(VM_NIC_QUEUES_MAX == (int) NIC_PAIRS_MAX, "what is promised can be made");
 
 /* ---- which there are ---- */
 
@@ -161,9 +163,15 @@ json_t *vm_device_json(const struct vm_device *device)
 
 	if (device->removed)
 		json_object_set_new(object, "leaving", json_true());
-	if (device->kind == VM_DEVICE_DISK)
+	if (device->kind == VM_DEVICE_DISK) {
 		json_object_set_new(object, "serial", json_string(device->serial));
+		json_object_set_new(object, "queues",
+				    json_integer((json_int_t) virtio->queue_count));
+	}
 	if (device->kind == VM_DEVICE_NIC) {
+		/* Pairs; one more is for control messages. */
+		json_object_set_new(object, "queues",
+				    json_integer((json_int_t) virtio->queue_count / 2));
 		snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
 			 mac[2], mac[3], mac[4], mac[5]);
 		json_object_set_new(object, "mac", json_string(text));
@@ -214,15 +222,14 @@ static int check_disk_file(const struct vm_disk *disk, const char *id, struct er
 	return 0;
 }
 
-static int check_nic_file(const struct vm_nic *nic, const char *id, struct error *err)
+static int check_nic_file(int fd, const char *id, struct error *err)
 {
 	struct ifreq request = {};
 	struct stat st;
 
-	if (fstat(nic->fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return error_set(err, -errno, "%s: its descriptor", id);
-	if (S_ISSOCK(st.st_mode) ||
-	    (S_ISCHR(st.st_mode) && ioctl(nic->fd, TUNGETIFF, &request) == 0))
+	if (S_ISSOCK(st.st_mode) || (S_ISCHR(st.st_mode) && ioctl(fd, TUNGETIFF, &request) == 0))
 		return 0;
 	return error_say(err, -EINVAL, "%s: its descriptor is neither a tap device nor a socket",
 			 id);
@@ -258,6 +265,7 @@ static int add_disk(struct vm *vm, const struct vm_disk *disk, struct vm_device 
 		.serial = serial,
 		.fd = disk->fd,
 		.read_only = disk->read_only,
+		.queues = disk->queues,
 		.limit = { .ops_per_second = disk->ops_per_second,
 			   .bytes_per_second = disk->bytes_per_second },
 	};
@@ -284,15 +292,18 @@ static int add_nic(struct vm *vm, const struct vm_nic *nic, struct vm_device **r
 	if (r == 0)
 		r = choose_id(vm, nic->id, "net", id, err);
 	if (r == 0)
-		r = check_nic_file(nic, id, err);
+		r = check_nic_file(nic->fd, id, err);
+	for (unsigned int i = 0; r == 0 && i < nic->more_count; i++)
+		r = check_nic_file(nic->more_fds[i], id, err);
 	making.nic = (struct nic_options){
 		.id = id,
 		.fds = { nic->fd },
-		.pairs = 1,
+		.pairs = 1 + nic->more_count,
 		.mtu = nic->mtu,
 		.send = limit,
 		.receive = limit,
 	};
+	memcpy(making.nic.fds + 1, nic->more_fds, nic->more_count * sizeof(nic->more_fds[0]));
 	if (r == 0)
 		r = choose_mac(vm, nic->mac, making.nic.mac, err);
 	if (r < 0)
@@ -354,6 +365,8 @@ int vm_add_nic(struct vm *vm, const struct vm_nic *nic, json_t **ret, struct err
 	struct vm_device *device;
 	int r = check_hotplug(vm, err);
 
+	if (r == 0 && nic->more_count > 0)
+		r = error_say(err, -EINVAL, "a card that is added has one queue");
 	if (r == 0)
 		r = add_nic(vm, nic, &device, err);
 	if (r == 0)

@@ -74,12 +74,12 @@ class Run:
                                         stdout=subprocess.PIPE, bufsize=0)
         self.text = ""
 
-    def wait_for(self, text, seconds=BOOT_TIMEOUT_S):
-        """Seconds since the start when it was said."""
+    def wait_for(self, text, seconds=BOOT_TIMEOUT_S, times=1):
+        """Seconds since the start when it was said (so many times)."""
         selector = selectors.DefaultSelector()
         selector.register(self.process.stdout, selectors.EVENT_READ)
         deadline = time.perf_counter() + seconds
-        while text not in self.text:
+        while self.text.count(text) < times:
             if not selector.select(max(0, deadline - time.perf_counter())):
                 raise RuntimeError(f"{self.process.args[0]}: no '{text}' after {seconds} s: {self.text}")
             data = os.read(self.process.stdout.fileno(), 65536)

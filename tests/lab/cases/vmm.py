@@ -41,6 +41,7 @@ case $line in *devices*)
 	[ "$($b head -c 64 /dev/hwrng | $b wc -c)" = 64 ] && echo RANDOM
 esac
 case $line in *steps:*|*restarts*) [ -e /modules/00 ] && for module in /more/*; do $b insmod $module; done ;; esac
+case $line in *queues*) echo "QUEUES $(set -- /sys/block/vda/mq/*; echo $#) $(set -- /sys/class/net/eth0/queues/rx-*; echo $#)" ;; esac
 case $line in *steps:*)
 	steps=${line##*steps:}
 	(IFS=:; exec /bin/work ${steps%% *}) ;;
@@ -176,8 +177,16 @@ def boots_and_finds_its_devices():
 def four_cpus_and_more_memory_than_the_host():
     memory = Machine("refused", "", "--memory", "5G")
     assert memory.process.wait() == 1 and "more than this host has" in memory.log.read_text()
-    text = Machine("smp", "", "--cpus", "4", "--memory", "5G,overcommit,thp", "--no-reboot").end(0)
-    assert "UP cpus=4 " in text, text
+    disk = work / "smp.disk"
+    disk.write_bytes(b"DISK!".ljust(1 << 20, b"\0"))
+    for words in ("tuntap add dev vmm2 mode tap vnet_hdr multi_queue", f"addr add {HOST}/24 dev vmm2", "link set vmm2 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    sink = subprocess.Popen([DRIVER, "sink=5001"])
+    text = Machine("smp", f"devices queues steps:net={GUEST}:send={HOST},5001,1", "--cpus", "4", "--memory", "5G,overcommit,thp",
+                   "--disk", f"{disk},queues=4", "--net", "tap=vmm2,queues=4", "--no-reboot").end(0)
+    assert "UP cpus=4 " in text and "QUEUES 4 4" in text and "DISK!" in text and "FAILED" not in text, text
+    assert sink.wait() == 0
+    subprocess.run(["ip", "link", "del", "vmm2"], check=True)
     assert int(text.split("kb=")[1].split()[0]) > 4_900_000, text
 
 
@@ -245,7 +254,9 @@ def restarts_in_its_jail_and_obeys():
     ctl(sock, "add_disk", f"{added},id=early,serial=S4712")
     machine.wait_for("WAITS")
     assert machine.said().count("UP cpus") == 2
-    for task in pathlib.Path(f"/proc/{machine.process.pid}/task").iterdir():
+    tasks = list(pathlib.Path(f"/proc/{machine.process.pid}/task").iterdir())
+    assert {"cpu0", "io"} <= {(task / "comm").read_text().strip() for task in tasks}
+    for task in tasks:
         status = (task / "status").read_text()
         assert "\nSeccomp:\t2\n" in status and "\nNoNewPrivs:\t1\n" in status, status
     info = call(sock, "info")["result"]

@@ -138,6 +138,17 @@ static void wire_expect(int fd, unsigned int seed, size_t size)
 		assert_int_equal(packet[HEADER + i], (uint8_t) (seed + i));
 }
 
+static void wire_expect_zeroes(int fd, size_t size)
+{
+	static uint8_t packet[HEADER + 65536];
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	assert_int_equal(poll(&p, 1, DRIVER_TIMEOUT_MS), 1);
+	assert_int_equal(recv(fd, packet, sizeof(packet), 0), HEADER + size);
+	for (size_t i = 0; i < size; i++)
+		assert_int_equal(packet[HEADER + i], 0);
+}
+
 static void test_small(void **state)
 {
 	struct nic_options options = { .mtu = 1420 };
@@ -369,6 +380,52 @@ static void test_limited(void **state)
 	stop(&f);
 }
 
+/* ---- several things at one moment: what is done in the loop's thread, it finds together ---- */
+
+static void offer_packets(struct fixture *f, unsigned int count, uint32_t size)
+{
+	for (unsigned int i = 0; i < count; i++)
+		ring_add(&f->d.rings[TX], &(struct buffer){ f->tx, HEADER + size, false }, 1);
+	driver_kick(&f->d, TX);
+}
+
+static void send_much_receive_few(void *data)
+{
+	struct fixture *f = data;
+
+	offer_packets(f, 150, 100);
+	/* The bucket may have brought one by now. */
+	for (unsigned int i = 0; i < 3; i++)
+		wire_send(f->wire[1], i, 100);
+}
+
+/* One way waits for its limit; the other way has none and does not. */
+static void test_limit_of_one_way(void **state)
+{
+	struct nic_options options = {
+		.receive = { .ops_per_second = 1, .ops_burst = 30 },
+	};
+	struct fixture f;
+	uint64_t begin;
+
+	(void) state;
+	start(&f, &options);
+	driver_start(&f.d, BASIC, 256);
+	memset(driver_host(&f.d, f.tx, 512), 0, 512);
+	offer(&f, RX, 40, 2048);
+	for (unsigned int i = 0; i < 30; i++)
+		wire_send(f.wire[1], i, 100);
+	for (unsigned int i = 0; i < 30; i++)
+		expect(&f, RX, i, 100);
+	begin = ratelimit_now_ns();
+	loop_call(f.d.loop, send_much_receive_few, &f);
+	for (unsigned int i = 0; i < 150; i++)
+		wire_expect_zeroes(f.wire[1], 100);
+	assert_true(ratelimit_now_ns() - begin < 500000000ull);
+	assert_true(f.d.device->counters.throttled > 0);
+	stop(&f);
+}
+
 static void test_attacks(void **state)
 {
 	struct nic_options options = {};
@@ -568,12 +625,20 @@ static void test_wrong_tap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_small),      cmocka_unit_test(test_mergeable),
-		cmocka_unit_test(test_small_ring), cmocka_unit_test(test_pairs),
-		cmocka_unit_test(test_control),    cmocka_unit_test(test_wire_cut),
-		cmocka_unit_test(test_full_wire),  cmocka_unit_test(test_limited),
-		cmocka_unit_test(test_attacks),    cmocka_unit_test(test_bad_options),
-		cmocka_unit_test(test_tap),        cmocka_unit_test(test_wrong_tap),
+		cmocka_unit_test(test_small),
+		cmocka_unit_test(test_mergeable),
+		cmocka_unit_test(test_small_ring),
+		cmocka_unit_test(test_pairs),
+		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_wire_cut),
+		cmocka_unit_test(test_full_wire),
+		cmocka_unit_test(test_limited),
+
+		cmocka_unit_test(test_limit_of_one_way),
+		cmocka_unit_test(test_attacks),
+		cmocka_unit_test(test_bad_options),
+		cmocka_unit_test(test_tap),
+		cmocka_unit_test(test_wrong_tap),
 	};
 
 	return cmocka_run_group_tests(tests, enter_own_netns, NULL);

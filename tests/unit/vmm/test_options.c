@@ -5,13 +5,19 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "own_netns.h"
 #include "vmm/options.h"
 
 enum { WORDS_MAX = 32 };
@@ -59,7 +65,7 @@ static void takes_everything(void **state)
 	snprintf(words, sizeof(words),
 		 "--cpus 4 --memory 5G,overcommit,thp --cpu-baseline x86-64-v2 --append a=b "
 		 "--initrd /dev/null --initrd /dev/zero --disk "
-		 "fd:%d,ro,id=root,serial=brume-image,ops=10 "
+		 "fd:%d,ro,id=root,serial=brume-image,queues=4,ops=10 "
 		 "--net fd:%d,id=lan,mac=02:00:00:00:00:0a,mtu=1400,bytes=1M --port "
 		 "name=brume.out,fd=%d "
 		 "--port name=brume.in,fd=%d --vsock cid=7,path=/x --control /c --no-reboot "
@@ -76,6 +82,7 @@ static void takes_everything(void **state)
 	assert_true(options.vm.disks[0].read_only && options.vm.disks[0].fd != fd);
 	assert_string_equal(options.vm.disks[0].id, "root");
 	assert_string_equal(options.vm.disks[0].serial, "brume-image");
+	assert_int_equal(options.vm.disks[0].queues, 4);
 	assert_int_equal(options.vm.disks[0].ops_per_second, 10);
 	assert_string_equal(options.vm.nics[0].id, "lan");
 	assert_int_equal(options.vm.nics[0].mac[5], 10);
@@ -123,6 +130,10 @@ static void says_what_is_wrong(void **state)
 		{ "--net fd:0,mac=00:00:00:00:00:00", "MAC", -EINVAL },
 		{ "--net fd:0,mtu=1", "68", -EINVAL },
 		{ "--net tap=a-name-that-is-too-long", "interface", -EINVAL },
+		{ "--net tap=x,queues=9", "'9' is not a number from 1 to 8", -EINVAL },
+		{ "--net fd:0,queues=2", "tap=NAME", -EINVAL },
+		{ "--disk /dev/null,queues=17", "from 1 to 16", -EINVAL },
+		{ "--disk /dev/null,queues=0", "'0'", -EINVAL },
 		{ "--port fd=1", "name=NAME", -EINVAL },
 		{ "--port name=x", "fd=N", -EINVAL },
 		{ "--port name=x,fd=987", "--port x", -EBADF },
@@ -147,6 +158,56 @@ static void says_what_is_wrong(void **state)
 	}
 }
 
+/* With a name for the tap device there is a descriptor for each pair. */
+static void opens_a_tap_several_times(void **state)
+{
+	struct ifreq request = { .ifr_name = "single", .ifr_flags = IFF_TAP | IFF_NO_PI };
+	AUTO(fd_close) int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	struct options options;
+	struct error err;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETPERSIST, 1) < 0) {
+		print_message("skipped: no tap device can be made\n");
+		skip();
+	}
+	assert_int_equal(parse("--net tap=several,queues=3", &options, &err), 0);
+	assert_int_equal(options.vm.nics[0].more_count, 2);
+	assert_int_equal(ioctl(options.vm.nics[0].more_fds[1], TUNGETIFF, &request), 0);
+	assert_string_equal(request.ifr_name, "several");
+	assert_true(request.ifr_flags & IFF_MULTI_QUEUE);
+	options_done(&options);
+	fd_close(TAKE_FD(fd));
+	assert_int_equal(parse("--net tap=single,queues=2", &options, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "multi_queue"));
+	options_done(&options);
+}
+
+/* Only a port that writes to standard error takes it from us. */
+static void keeps_its_log(void **state)
+{
+	AUTO(fd_close) int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 20);
+	struct stat before, after;
+	struct options options;
+	struct error err;
+	char words[64];
+
+	(void) state;
+	assert_true(fd >= 20 && fd < 30);
+	assert_int_equal(fstat(STDERR_FILENO, &before), 0);
+	snprintf(words, sizeof(words), "--port name=x,fd=%d --port name=y,fd=1", fd);
+	assert_int_equal(parse(words, &options, &err), 0);
+	options_done(&options);
+	assert_int_equal(fstat(STDERR_FILENO, &after), 0);
+	assert_true(before.st_dev == after.st_dev && before.st_ino == after.st_ino);
+	assert_int_equal(parse("--port name=x,fd=2", &options, &err), 0);
+	options_done(&options);
+	assert_int_equal(fstat(STDERR_FILENO, &after), 0);
+	assert_int_equal(after.st_rdev, makedev(1, 3));
+	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+}
+
 static void needs_a_kernel(void **state)
 {
 	char *argv[] = { "brume-vmm", NULL };
@@ -162,11 +223,10 @@ static void needs_a_kernel(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(has_defaults),
-		cmocka_unit_test(takes_everything),
-		cmocka_unit_test(says_what_is_wrong),
-		cmocka_unit_test(needs_a_kernel),
+		cmocka_unit_test(has_defaults),       cmocka_unit_test(takes_everything),
+		cmocka_unit_test(says_what_is_wrong), cmocka_unit_test(opens_a_tap_several_times),
+		cmocka_unit_test(keeps_its_log),      cmocka_unit_test(needs_a_kernel),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, enter_own_netns, NULL);
 }

@@ -67,6 +67,7 @@ static int kernel_new(void)
 
 struct test {
 	int kernel_fd;
+	struct vm_config config;
 	struct loop *loop;
 	struct vm *vm;
 	unsigned int ended, answers;
@@ -101,7 +102,7 @@ static int setup(void **state)
 	if (kvm_fd < 0)
 		return 0;
 	test->kernel_fd = kernel_new();
-	struct vm_config config = {
+	test->config = (struct vm_config){
 		.kvm_fd = -1,
 		.cpus = 1,
 		.baseline = "host",
@@ -116,7 +117,7 @@ static int setup(void **state)
 		.balloon = true,
 	};
 	assert_int_equal(loop_new(&test->loop, &err), 0);
-	if (vm_new(&config, test->loop, on_end, test, &test->vm, &err) < 0)
+	if (vm_new(&test->config, test->loop, on_end, test, &test->vm, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(vm_start(test->vm, true, &err), 0);
 	return 0;
@@ -308,6 +309,50 @@ static void a_card_comes_and_goes(void **state)
 	assert_string_equal(answer_of(test), "");
 	assert_int_equal(recv(pair[1], data, sizeof(data), 0), 0);
 	close(pair[1]);
+}
+
+/* A machine of its own: several queues are for what it begins with, except those of disks. */
+static void several_queues(void **state)
+{
+	struct test *test = need(state);
+	struct vm_config config = test->config;
+	struct vm_nic *nic = &config.nics[0];
+	AUTO(vm_free) struct vm *vm = NULL;
+	AUTO(json_decref) json_t *info = NULL, *result = NULL;
+	struct error err = {};
+	int pairs[3][2];
+	json_t *device;
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pairs[i]),
+				 0);
+	*nic = (struct vm_nic){ .fd = pairs[0][0],
+				.more_fds = { pairs[1][0], pairs[2][0] },
+				.more_count = 2 };
+	config.nic_count = 1;
+	config.disks[0] = (struct vm_disk){ .fd = disk_file("DISK!"), .queues = 4 };
+	config.disk_count = 1;
+	if (vm_new(&config, test->loop, on_end, test, &vm, &err) < 0)
+		fail_msg("%s", err.msg);
+	info = vm_info(vm);
+	json_array_foreach(json_object_get(info, "devices"), i, device)
+	{
+		const char *id = json_string_value(json_object_get(device, "id"));
+		json_int_t queues = json_integer_value(json_object_get(device, "queues"));
+
+		assert_int_equal(queues, strcmp(id, "disk0") == 0  ? 4
+					 : strcmp(id, "net0") == 0 ? 3
+								   : 0);
+	}
+	assert_int_equal(vm_add_nic(test->vm, nic, &result, &err), -EINVAL);
+	assert_string_equal(err.msg, "a card that is added has one queue");
+	vm_free(TAKE_PTR(vm));
+	close(config.disks[0].fd);
+	for (i = 0; i < 3; i++) {
+		close(pairs[i][0]);
+		close(pairs[i][1]);
+	}
 }
 
 static void is_refused_clearly(void **state)
@@ -509,7 +554,7 @@ static void *client_main(void *data)
 	pthread_t thread;
 	char word[128];
 
-	snprintf(word, sizeof(word), "%s,id=data,serial=S1", client->file);
+	snprintf(word, sizeof(word), "%s,id=data,serial=S1,queues=3", client->file);
 	ctl(client, 0, "add_disk", word);
 	ctl(client, 1, "add_disk", word);
 	ctl(client, 2, "info", NULL);
@@ -547,6 +592,7 @@ static void is_done_over_the_socket(void **state)
 	assert_string_equal(client.errors[1].msg, "there is a device data already");
 	assert_int_equal(client.results[2], 0);
 	assert_non_null(strstr(client.said[2], "\"id\": \"data\""));
+	assert_non_null(strstr(client.said[2], "\"queues\": 3"));
 	assert_int_equal(client.results[3], -EIO);
 	assert_non_null(strstr(client.errors[3].msg, "did not let go of data"));
 	assert_int_equal(client.results[4], 0);
@@ -620,6 +666,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(comes_and_goes),
 		TEST(a_card_comes_and_goes),
+		TEST(several_queues),
 		TEST(is_refused_clearly),
 		TEST(ends_at_its_limits),
 		TEST(stays_when_the_guest_holds_it),
