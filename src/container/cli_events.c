@@ -28,21 +28,39 @@ static inline void watch_done_autop(struct watch *watch)
 	cgroup_host_free(watch->host);
 }
 
-/* "5s", "500ms", "1m": as Go writes a duration.  In milliseconds, or -EINVAL. */
-static int64_t read_duration(const char *text)
+static double unit_ms(const char *text, size_t size)
 {
 	static const struct {
 		const char *name;
 		double ms;
 	} units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
-	char *end;
-	double value = strtod(text, &end);
 
-	for (size_t i = 0; end != text && i < ARRAY_COUNT(units); i++)
-		if (strcmp(end, units[i].name) == 0 && value * units[i].ms >= 1 &&
-		    value * units[i].ms <= 24 * 3600000.0)
-			return (int64_t) (value * units[i].ms);
-	return -EINVAL;
+	for (size_t i = 0; i < ARRAY_COUNT(units); i++)
+		if (strlen(units[i].name) == size && strncmp(units[i].name, text, size) == 0)
+			return units[i].ms;
+	return 0;
+}
+
+/* "5s", "500ms", "1m30s": as Go writes a duration.  In milliseconds, or -EINVAL. */
+static int64_t read_duration(const char *text)
+{
+	double total = 0;
+
+	do {
+		size_t size = strspn(text, "0123456789.");
+		char *end;
+		double value = strtod(text, &end), unit;
+
+		if (size == 0 || end != text + size)
+			return -EINVAL;
+		size = strspn(end, "hms");
+		unit = unit_ms(end, size);
+		if (unit == 0)
+			return -EINVAL;
+		total += value * unit;
+		text = end + size;
+	} while (*text);
+	return total >= 1 && total <= 24 * 3600000.0 ? (int64_t) total : -EINVAL;
 }
 
 /* One document on one line; readers at a pipe get it at once.  False: nobody reads any more. */

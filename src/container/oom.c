@@ -50,13 +50,22 @@ int oom_init(struct oom *oom, const struct cgroup *cgroup, struct error *err)
 	return 0;
 }
 
-bool oom_happened(struct oom *oom)
+/* The kernel counts up once more when the group is removed: then its files answer no more. */
+static bool happened_v1(const struct oom *oom)
 {
 	uint64_t count;
+	char c;
+
+	return read(oom->fd, &count, sizeof(count)) == sizeof(count) &&
+	       pread(oom->control_fd, &c, 1, 0) == 1;
+}
+
+bool oom_happened(struct oom *oom)
+{
 	int64_t kills;
 
 	if (oom->events == POLLIN)
-		return read(oom->fd, &count, sizeof(count)) == sizeof(count);
+		return happened_v1(oom);
 	kills = read_kills(oom->fd);
 	if (kills <= oom->kills)
 		return false;

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -44,6 +45,23 @@ static int put_limits(const struct oci_resources *resources, const struct cgroup
 				  &swap, err);
 }
 
+/* Kernels since 5.16 take a limit for their own memory, and it has no effect. */
+static int check_kernel(const struct oci_resources *resources, const struct cgroup *cgroup,
+			struct error *err)
+{
+	const struct oci_opt *wanted = &resources->memory.kernel;
+	AUTO(free) char *text = NULL;
+
+	if (!resources_asked(wanted) || wanted->value < 0 ||
+	    cgroup_read(cgroup, "memory", "memory.kmem.limit_in_bytes", &text) < 0 ||
+	    strtoll(text, NULL, 10) <= wanted->value)
+		return 0;
+	return error_say(
+		err, -EOPNOTSUPP,
+		"linux.resources.memory.kernel: this kernel's control groups have no limit "
+		"for it any more; memory.limit counts it");
+}
+
 int resources_v1_memory(const struct oci_resources *resources, const struct cgroup *cgroup,
 			struct error *err)
 {
@@ -69,6 +87,8 @@ int resources_v1_memory(const struct oci_resources *resources, const struct cgro
 		if (values[i].zero_counts || resources_asked(values[i].value))
 			r = put_number(cgroup, "memory", values[i].file, values[i].property,
 				       values[i].value, err);
+	if (r == 0)
+		r = check_kernel(resources, cgroup, err);
 	if (r == 0 && resources->memory.disable_oom_killer)
 		r = resources_put(cgroup, "memory", "memory.oom_control", "memory.disableOOMKiller",
 				  err, "1");

@@ -28,6 +28,7 @@ struct snapshot {
 	const struct cgroup *cgroup;
 	struct saved list[SAVED_MAX];
 	size_t count;
+	bool oom_killer; /* is on, and the change takes it away */
 };
 
 static inline void snapshot_done_autop(struct snapshot *snapshot)
@@ -89,6 +90,15 @@ static int save_hugepages(struct snapshot *snapshot, const struct oci_resources 
 	return r;
 }
 
+/* Its file tells more than it takes, so it is no text to be written back. */
+static bool has_oom_killer(const struct cgroup *cgroup)
+{
+	AUTO(free) char *text = NULL;
+
+	return cgroup_read(cgroup, "memory", "memory.oom_control", &text) == 0 &&
+	       strstr(text, "oom_kill_disable 0");
+}
+
 static int snapshot_take(struct snapshot *snapshot, const struct oci_resources *change,
 			 struct error *err)
 {
@@ -134,6 +144,8 @@ static int snapshot_take(struct snapshot *snapshot, const struct oci_resources *
 	};
 	int r = 0;
 
+	snapshot->oom_killer =
+		change->memory.disable_oom_killer && has_oom_killer(snapshot->cgroup);
 	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(files); i++)
 		r = save(snapshot, files[i][0], files[i][1], err);
 	for (size_t i = 0; r == 0 && i < change->unified_count; i++)
@@ -194,6 +206,8 @@ static void snapshot_restore(const struct snapshot *snapshot)
 {
 	bool same = false;
 
+	if (snapshot->oom_killer)
+		(void) write_now(snapshot->cgroup, "memory", "memory.oom_control", "0");
 	for (int i = 0; !same && i < RESTORE_TRIES; i++) {
 		same = true;
 		for (size_t j = 0; j < snapshot->count; j++) {

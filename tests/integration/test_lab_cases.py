@@ -1,10 +1,13 @@
 """What the lab reads from its cases, and how it divides them into boots.  Boots nothing."""
 import json
+import os
 import pathlib
 import socket
+import subprocess
 import sys
 import threading
 
+import kernel
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
@@ -118,3 +121,42 @@ def test_a_boot_that_falls_over_is_tried_once_more(monkeypatch, falls, code):
     outcome, = it.run()
     assert outcome.code == code and (outcome.why == session.DOWN) == bool(code)
     assert any("once more" in line and "int3" in line for line in said) == bool(falls)
+
+
+class SilentServer(FakeServer):
+    """One that never comes up."""
+
+    def run(self):
+        pass
+
+    def close(self):
+        self.theirs.close()
+        return super().close()
+
+
+def test_a_server_that_never_comes_up_ends_in_time(monkeypatch):
+    monkeypatch.setattr(session, "Machine", SilentServer)
+    monkeypatch.setattr(session, "BOOT_S", {1: 0.1, 2: 0.1})
+    it = session.Session(cases.Boot("6.12", [cases.Case("a", [])]), None, 1, lambda *_: None)
+    outcome, = it.run()
+    assert outcome.code == 1 and outcome.why == session.LATE
+
+
+def test_no_server_outlives_its_lab(tmp_path):
+    """kill -9 of the lab is the end of what it has started."""
+    (tmp_path / "qemu-system-x86_64").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (tmp_path / "qemu-system-x86_64").chmod(0o755)
+    script = ("import os, sys\n"
+              f"sys.path.insert(0, {str(cases.LAB)!r})\n"
+              "from labkit.machine import Disks, Machine\n"
+              "fd = os.open('/dev/null', os.O_RDONLY)\n"
+              "disks = Disks({'vmlinuz': fd, 'initrd': fd, 'modules.img': fd}, fd, fd)\n"
+              "print(Machine(disks, 1, 256, 0, '').process.pid, flush=True)\n"
+              "os.read(0, 1)\n")
+    lab = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    pid = int(lab.stdout.readline())
+    assert pathlib.Path(f"/proc/{pid}").exists()
+    lab.kill()
+    lab.communicate()
+    assert kernel.wait_for_exit(pid)

@@ -106,6 +106,30 @@ def test_cpu_idle_and_no_quota(bundle):
     assert value(bundle, "cpu.cfs_period_us") == "50000\n"
 
 
+@pytest.mark.skipif(not (ROOT / "cpu/cpu.rt_runtime_us").exists(),
+                    reason="this kernel gives groups no real-time budget")
+def test_real_time(bundle):
+    start(bundle, cpu={"realtimePeriod": 500000, "realtimeRuntime": 7000})
+    assert value(bundle, "cpu.rt_period_us") == "500000\n"
+    assert value(bundle, "cpu.rt_runtime_us") == "7000\n"
+
+
+@pytest.mark.parametrize("name,resources,file", [
+    ("memory.kernel", {"memory": {"kernel": 64 << 20}}, "memory/memory.kmem.limit_in_bytes"),
+    ("blockIO.leafWeight", {"blockIO": {"leafWeight": 300}}, "blkio/blkio.leaf_weight"),
+    ("cpu.realtimeRuntime", {"cpu": {"realtimeRuntime": 1000}}, "cpu/cpu.rt_runtime_us")])
+def test_what_newer_kernels_have_no_more(bundle, name, resources, file):
+    """Its effect, or words that say that it has none, also where the kernel says nothing itself."""
+    bundle.linux["resources"].update(resources)
+    if bundle.run("true").returncode:
+        refused(bundle, f"linux.resources.{name}: this kernel's control groups have no", **resources)
+        return
+    start(bundle, **resources)
+    controller, file = file.split("/")
+    wanted = next(iter(next(iter(resources.values())).values()))
+    assert value(bundle, file, controller) == f"{wanted}\n"
+
+
 def test_values_that_the_kernel_refuses(bundle):
     refused(bundle, "linux.resources.cpu.burst", cpu={"quota": 1000, "burst": 100000})
     refused(bundle, "linux.resources.cpu.cpus", cpu={"cpus": "4095"})

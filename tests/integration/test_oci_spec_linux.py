@@ -6,7 +6,6 @@ import stat
 import subprocess
 import uuid
 
-import oci_bundle
 import pytest
 
 KINDS = {"user": "user", "mount": "mnt", "pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts",

@@ -44,6 +44,13 @@ def test_exec_runs_under_it_too(bundle, profile):
     assert done.stdout == f"{profile} (enforce)\n"
 
 
+def test_exec_has_an_option_for_another(bundle, profile):
+    bundle.start("sleep", "1000")
+    assert bundle.exec(bundle.id, "cat", "/proc/self/attr/current").stdout == "unconfined\n"
+    done = bundle.exec("--apparmor", profile, bundle.id, "cat", "/proc/self/attr/current")
+    assert done.stdout == f"{profile} (enforce)\n", done
+
+
 def test_a_profile_that_is_not_loaded(bundle):
     bundle.process["apparmorProfile"] = "brume-no-such-profile"
     done = bundle.run("true")

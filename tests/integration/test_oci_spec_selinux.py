@@ -67,6 +67,13 @@ def test_exec_runs_under_it_too(bundle):
     assert done.stdout == BOX
 
 
+def test_exec_has_an_option_for_another(bundle):
+    bundle.start("sleep", "1000")
+    for options, label in (([], BASE), (["--process-label", BOX], BOX)):
+        done = bundle.exec(*options, bundle.id, "sh", "-c", "tr -d '\\0' </proc/self/attr/current")
+        assert done.stdout == label, done
+
+
 @pytest.mark.parametrize("label", ["base_u:base_r:no_such_t", "x"])
 def test_a_label_that_the_policy_does_not_know(bundle, label):
     bundle.process["selinuxLabel"] = label

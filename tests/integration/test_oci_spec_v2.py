@@ -136,6 +136,26 @@ def test_io_weight(bundle, disk):
         assert value(bundle, "io.weight") == f"default {1 + (500 - 10) * 9999 // 990}\n"
 
 
+@pytest.fixture
+def bfq(disk):
+    """A disk whose scheduler has weights for devices: its numbers."""
+    subprocess.call(["modprobe", "bfq"], stderr=subprocess.DEVNULL)
+    path = pathlib.Path("/sys/dev/block/{}:{}/queue/scheduler".format(*disk))
+    if "bfq" not in path.read_text():
+        pytest.skip("this kernel has no BFQ")
+    before = path.read_text().split("[")[1].split("]")[0]
+    path.write_text("bfq")
+    yield disk
+    path.write_text(before)
+
+
+def test_io_weight_of_a_device(bundle, bfq):
+    major, minor = bfq
+    start(bundle, blockIO={"weight": 300, "weightDevice": [
+        {"major": major, "minor": minor, "weight": 500}]})
+    assert value(bundle, "io.bfq.weight").splitlines() == ["default 300", f"{major}:{minor} 500"]
+
+
 def test_leaf_weight_cannot_be_converted(bundle):
     refused(bundle, "blockIO.leafWeight", blockIO={"leafWeight": 100})
 
@@ -159,7 +179,8 @@ def test_hugetlb(bundle):
 @pytest.mark.skipif("rdma" not in HAS, reason="no rdma controller")
 def test_rdma(bundle):
     """Without such a device the kernel refuses the line; with rxe there is one to limit."""
-    refused(bundle, "linux.resources.rdma", rdma={"nodevice0": {"hcaHandles": 3}})
+    refused(bundle, 'linux.resources.rdma: writing "nodevice0 hca_handle=3 hca_object=max" to rdma.max',
+            rdma={"nodevice0": {"hcaHandles": 3}})
     made = subprocess.call("modprobe rdma_rxe && modprobe dummy && ip link add rx0 type dummy && "
                            "ip link set rx0 up && rdma link add rxe0 type rxe netdev rx0",
                            shell=True, stderr=subprocess.DEVNULL) == 0

@@ -85,6 +85,19 @@ def test_all_or_nothing(running):
     assert not (running.root / running.id / "resources.json").exists()
 
 
+def test_the_oom_killer_comes_back(running):
+    control = group(running, "memory") / "memory.oom_control"
+    if not control.exists():
+        pytest.skip("only version 1 can do without it")
+    change = {"memory": {"disableOOMKiller": True}, "unified": {"no.such_file": "1"}}
+    done = running.call("update", "-r", "-", running.id, stdin=None, input=json.dumps(change))
+    assert done.returncode == 1 and "no.such_file" in done.stderr
+    assert "oom_kill_disable 0" in control.read_text()
+    del change["unified"]
+    running.call("update", "-r", "-", running.id, check=True, stdin=None, input=json.dumps(change))
+    assert "oom_kill_disable 1" in control.read_text()
+
+
 def test_memory_and_swap_move_together(running):
     memsw = group(running, "memory") / "memory.memsw.limit_in_bytes"
     if not memsw.exists():

@@ -1,5 +1,6 @@
 #!/bin/bash
-# docker and containerd with brume-oci as their runtime: run, limits, exec, logs, pause, stats, kill.
+# docker and containerd with brume-oci as their runtime: run, limits, exec, logs, pause, stats, kill, health checks,
+# a build.
 #
 # lab: time=900 default=6.1 packages=docker.io,containerd,iptables,apparmor
 set -eu
@@ -79,7 +80,31 @@ docker top web | grep -q 'sleep 100000'
 docker kill web >/dev/null
 [ "$(docker wait web)" = 137 ]
 docker rm web >/dev/null
-[ -z "$(docker ps -aq)" ]
+
+step "a health check"
+docker run -d --name well --network none --health-cmd 'test -e /tmp/well' --health-interval 1s --health-timeout 60s \
+	--health-retries 1 box sleep 100000 >/dev/null
+health() { [ "$(docker inspect -f '{{.State.Health.Status}}' well)" = "$1" ]; }
+eventually health unhealthy
+docker exec well touch /tmp/well
+eventually health healthy
+docker rm -f well >/dev/null
+
+step "a build"
+mkdir context
+cat >context/Dockerfile <<'END'
+FROM box
+ENV COLOUR=blue
+RUN echo $COLOUR >/colour && id -u >/who
+CMD ["cat", "/colour", "/who"]
+END
+DOCKER_BUILDKIT=0 docker build --network none -t built context
+[ "$(docker run --rm --network none built | tr '\n' ' ')" = "blue 0 " ]
+code=0
+printf 'FROM box\nRUN exit 5\n' | DOCKER_BUILDKIT=0 docker build --network none - || code=$?
+[ $code = 5 ]
+[ -z "$(docker ps -aq -f status=running)" ]
+docker ps -aq | xargs -r docker rm >/dev/null
 
 step "containerd itself"
 docker save box >box.tar

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A node runs the same image as a container and as a virtual machine, by brume-vmm on a /dev/kvm.
 #
-# lab: kernels=6.12 memory=2560 time=900
+# lab: kernels=6.12 memory=2560 time=900 packages=fio
 set -euE
 . lab-node
 began=$SECONDS
@@ -98,6 +98,18 @@ same "process after the daemons were killed" "$pid" "$(get vm status pid)"
 same page "$(page http://127.0.0.1:8081/)" "$(is_up)"
 in_vm sh -c 'echo kept >/root/kept; sync'
 say "it did not notice that the daemons died"
+
+# What a disk is tested with elsewhere; its program goes in with all that it is linked with.
+libraries=$(ldd /usr/bin/fio | grep -o '/[^ ]*')
+# shellcheck disable=SC2086 # file names without blanks
+tar -chf - /usr/bin/fio $libraries 2>/dev/null | brume cp -a - vm:/
+in_vm fio --name=disk --filename=/root/disk --size=16m --rw=randwrite --bs=4k-64k --direct=1 --ioengine=libaio \
+	--iodepth=8 --verify=crc32c --verify_fatal=1 --output-format=json >fio.json
+python3 -c '
+import json
+job = json.load(open("fio.json"))["jobs"][0]
+assert job["error"] == 0 and job["read"]["io_bytes"] == job["write"]["io_bytes"] > 8 << 20, job'
+say "fio has found what it wrote"
 
 # A card that it was started with, by another agent; then one that comes and goes.
 brume network detach front vm

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Networks of driver ovs on the kernel's Open vSwitch: bridges of brume's own, and what a crash has left of them.
+# Networks of driver ovs on the kernel's Open vSwitch: its own bridges and those that are there, crashes, what is traced.
 #
-# lab: kernels=6.12 time=600 packages=openvswitch-switch
-# What works without the kernel's module is tested wherever the programs are: these are the rest.
+# lab: kernels=6.12 time=900 packages=openvswitch-switch
 set -eu
 modprobe openvswitch
-lab-pytest net_ovs node_ovs -- -k "own or crash"
+lab-pytest net_ovs node_ovs

@@ -14,14 +14,14 @@ from labkit import cache
 from labkit.tool import Broken, make_disk, megabytes, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-FOLDERS = ("tests", "tools", "dist")
+FOLDERS = ("tests", "tools", "dist", "docs")
 STALE_S = 3600
 
 
 def _programs(build):
     """The executables of a build folder that something in the server may run."""
     for path in [*build.glob("brume*"), *(build / "tests").glob("*-driver"),
-                 *(build / "tests").glob("floor-*"), build / "tests/hostile"]:
+                 *(build / "tests").glob("floor-*"), build / "tests/hostile", build / "tests/frames"]:
         if path.is_file() and os.access(path, os.X_OK):
             yield path
 
