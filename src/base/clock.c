@@ -107,9 +107,28 @@ static bool read_part(const char **at, int count, char end, int64_t min, int64_t
 	return value >= min && value <= max;
 }
 
+/* "Z", "+02:00" or "-09:30": the minutes that the time is ahead of UTC. */
+static int parse_zone(const char *text, int64_t *ret_minutes)
+{
+	int64_t sign = *text == '-' ? -1 : 1, hours, minutes;
+
+	if (strcmp(text, "Z") == 0) {
+		*ret_minutes = 0;
+		return 0;
+	}
+	if (*text != '+' && *text != '-')
+		return -EINVAL;
+	text++;
+	if (!read_part(&text, 2, ':', 0, 23, &hours) ||
+	    !read_part(&text, 2, '\0', 0, 59, &minutes) || *text)
+		return -EINVAL;
+	*ret_minutes = sign * (hours * 60 + minutes);
+	return 0;
+}
+
 int clock_parse_rfc3339(const char *text, int64_t *ret_realtime_ms)
 {
-	int64_t year, month, day, hour, minute, second, ms = 0;
+	int64_t year, month, day, hour, minute, second, zone, ms = 0;
 
 	if (!read_part(&text, 4, '-', 0, 9999, &year) || !read_part(&text, 2, '-', 1, 12, &month) ||
 	    !read_part(&text, 2, 'T', 1, 31, &day) || !read_part(&text, 2, ':', 0, 23, &hour) ||
@@ -122,10 +141,12 @@ int clock_parse_rfc3339(const char *text, int64_t *ret_realtime_ms)
 		for (text++; *text >= '0' && *text <= '9'; text++, scale /= 10)
 			ms += (*text - '0') * scale;
 	}
-	if (strcmp(text, "Z") != 0)
+	if (parse_zone(text, &zone) < 0)
 		return -EINVAL;
 	*ret_realtime_ms =
-		(((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms;
+		(((days_of(year, month, day) * 24 + hour) * 60 + minute - zone) * 60 + second) *
+			1000 +
+		ms;
 	return 0;
 }
 

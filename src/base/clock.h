@@ -36,7 +36,7 @@ enum { CLOCK_RFC3339_SIZE = 32, UID_SIZE = 33 };
 /* "2026-11-21T01:30:00.123Z", 0 for a time of 0 gives "". */
 void clock_format_rfc3339(int64_t realtime_ms, char ret[CLOCK_RFC3339_SIZE]);
 
-/* Parses what clock_format_rfc3339() writes, and other RFC 3339 UTC times.  0 or -EINVAL. */
+/* Parses what clock_format_rfc3339() writes, and other RFC 3339 times.  0 or -EINVAL. */
 int clock_parse_rfc3339(const char *text, int64_t *ret_realtime_ms);
 
 /* 128 random bits as 32 lower-case hex digits: the identity of a resource, never used again. */

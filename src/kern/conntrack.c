@@ -1,7 +1,5 @@
 #include "kern/conntrack.h"
 
-#include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -21,33 +19,6 @@ enum {
 };
 
 /* ---- decoding ---- */
-
-static uint16_t get16(const struct nlattr *attribute)
-{
-	uint16_t value = 0;
-
-	if (mnl_attr_get_payload_len(attribute) >= sizeof(value))
-		memcpy(&value, mnl_attr_get_payload(attribute), sizeof(value));
-	return ntohs(value);
-}
-
-static uint32_t get32(const struct nlattr *attribute)
-{
-	uint32_t value = 0;
-
-	if (mnl_attr_get_payload_len(attribute) >= sizeof(value))
-		memcpy(&value, mnl_attr_get_payload(attribute), sizeof(value));
-	return ntohl(value);
-}
-
-static uint64_t get64(const struct nlattr *attribute)
-{
-	uint64_t value = 0;
-
-	if (mnl_attr_get_payload_len(attribute) >= sizeof(value))
-		memcpy(&value, mnl_attr_get_payload(attribute), sizeof(value));
-	return be64toh(value);
-}
 
 static uint8_t get8(const struct nlattr *attribute)
 {
@@ -102,10 +73,10 @@ static void take_protocol(const struct nlattr *nest, struct conntrack_flow *flow
 				flow->protocol = get8(attribute);
 			break;
 		case CTA_PROTO_SRC_PORT:
-			way->source_port = get16(attribute);
+			way->source_port = netlink_be16(attribute);
 			break;
 		case CTA_PROTO_DST_PORT:
-			way->destination_port = get16(attribute);
+			way->destination_port = netlink_be16(attribute);
 			break;
 		case CTA_PROTO_ICMP_TYPE:
 		case CTA_PROTO_ICMPV6_TYPE:
@@ -119,7 +90,7 @@ static void take_protocol(const struct nlattr *nest, struct conntrack_flow *flow
 			break;
 		case CTA_PROTO_ICMP_ID:
 		case CTA_PROTO_ICMPV6_ID:
-			way->icmp_id = get16(attribute);
+			way->icmp_id = netlink_be16(attribute);
 			break;
 		default:
 			break;
@@ -157,10 +128,10 @@ static void take_counters(const struct nlattr *nest, struct conntrack_way *way)
 	{
 		switch (mnl_attr_get_type(attribute)) {
 		case CTA_COUNTERS_PACKETS:
-			way->packets = get64(attribute);
+			way->packets = netlink_be64(attribute);
 			break;
 		case CTA_COUNTERS_BYTES:
-			way->bytes = get64(attribute);
+			way->bytes = netlink_be64(attribute);
 			break;
 		default:
 			break;
@@ -175,9 +146,9 @@ static void take_times(const struct nlattr *nest, struct conntrack_flow *flow)
 	mnl_attr_for_each_nested(attribute, nest)
 	{
 		if (mnl_attr_get_type(attribute) == CTA_TIMESTAMP_START)
-			flow->start_ns = get64(attribute);
+			flow->start_ns = netlink_be64(attribute);
 		else if (mnl_attr_get_type(attribute) == CTA_TIMESTAMP_STOP)
-			flow->stop_ns = get64(attribute);
+			flow->stop_ns = netlink_be64(attribute);
 	}
 }
 
@@ -210,14 +181,14 @@ static int take_attribute(const struct nlattr *attribute, struct conntrack_flow 
 		*tuples |= 2;
 		return take_tuple(attribute, flow, &flow->back);
 	case CTA_ZONE:
-		flow->zone = get16(attribute);
+		flow->zone = netlink_be16(attribute);
 		break;
 	case CTA_STATUS:
-		flow->answered = get32(attribute) & IPS_SEEN_REPLY;
-		flow->assured = get32(attribute) & IPS_ASSURED;
+		flow->answered = netlink_be32(attribute) & IPS_SEEN_REPLY;
+		flow->assured = netlink_be32(attribute) & IPS_ASSURED;
 		break;
 	case CTA_TIMEOUT:
-		flow->left_s = get32(attribute);
+		flow->left_s = netlink_be32(attribute);
 		break;
 	case CTA_COUNTERS_ORIG:
 		take_counters(attribute, &flow->there);
@@ -246,8 +217,9 @@ int conntrack_decode(const void *data, size_t size, struct conntrack_flow *ret)
 	unsigned int tuples = 0;
 	int r = 0;
 
+	/* Attributes are padded: so is the whole. */
 	if (size < sizeof(*message) || message->nlmsg_len < sizeof(*message) ||
-	    message->nlmsg_len > size)
+	    message->nlmsg_len > size || message->nlmsg_len % MNL_ALIGNTO != 0)
 		return -EBADMSG;
 	if (message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) &&
 	    message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE))

@@ -333,6 +333,8 @@ int link_set(struct netlink *nl, int index, const struct link_change *change)
 		mnl_attr_put(message, IFLA_ADDRESS, LINK_MAC_SIZE, change->mac);
 	if (change->mtu)
 		mnl_attr_put_u32(message, IFLA_MTU, change->mtu);
+	if (change->group)
+		mnl_attr_put_u32(message, IFLA_GROUP, change->group);
 	if (change->master)
 		mnl_attr_put_u32(message, IFLA_MASTER, (uint32_t) change->master);
 	if (change->no_link_local) {

@@ -86,6 +86,7 @@ struct link_change {
 	const char *alias;
 	const uint8_t *mac;
 	uint32_t mtu;
+	uint32_t group; /* a number that rules can ask for (iifgroup) */
 	int master;
 	bool hairpin;       /* the bridge may send a frame back to the port it came from */
 	bool no_link_local; /* IPv6 makes no address of its own for it */

@@ -1,5 +1,7 @@
 #include "kern/netlink.h"
 
+#include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -217,4 +219,31 @@ int netlink_send_batch(struct netlink *nl, const void *data, size_t size, uint32
 	if (r == 0)
 		r = receive(nl, &wait);
 	return r;
+}
+
+uint16_t netlink_be16(const struct nlattr *attribute)
+{
+	uint16_t value = 0;
+
+	if (mnl_attr_get_payload_len(attribute) >= sizeof(value))
+		memcpy(&value, mnl_attr_get_payload(attribute), sizeof(value));
+	return ntohs(value);
+}
+
+uint32_t netlink_be32(const struct nlattr *attribute)
+{
+	uint32_t value = 0;
+
+	if (mnl_attr_get_payload_len(attribute) >= sizeof(value))
+		memcpy(&value, mnl_attr_get_payload(attribute), sizeof(value));
+	return ntohl(value);
+}
+
+uint64_t netlink_be64(const struct nlattr *attribute)
+{
+	uint64_t value = 0;
+
+	if (mnl_attr_get_payload_len(attribute) >= sizeof(value))
+		memcpy(&value, mnl_attr_get_payload(attribute), sizeof(value));
+	return be64toh(value);
 }

@@ -59,5 +59,10 @@ int netlink_query(struct netlink *nl, struct nlmsghdr *message, netlink_answer_f
 int netlink_send_batch(struct netlink *nl, const void *data, size_t size, uint32_t first_seq,
 		       uint32_t acknowledged_seq);
 
+/* A number of netfilter's, which sends the high byte first; 0 when the attribute is too short. */
+uint16_t netlink_be16(const struct nlattr *attribute);
+uint32_t netlink_be32(const struct nlattr *attribute);
+uint64_t netlink_be64(const struct nlattr *attribute);
+
 /* What the kernel said about the last error, "" when nothing; borrowed until the next call. */
 const char *netlink_detail(const struct netlink *nl);

@@ -1,6 +1,5 @@
 #include "kern/nft_trace.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -82,6 +81,9 @@ static void take_arp(const uint8_t *header, size_t size, struct nft_trace_packet
 	ret->destination = ret->source;
 	memcpy(ret->source.bytes, header + 14, 4);
 	memcpy(ret->destination.bytes, header + 24, 4);
+	/* On its way out of an interface a frame is told without its own header. */
+	ret->has_mac = true;
+	memcpy(ret->mac, header + 8, LINK_MAC_SIZE);
 }
 
 static uint16_t get_16(const uint8_t *bytes)
@@ -107,24 +109,6 @@ static void take_transport(const uint8_t *header, size_t size, struct nft_trace_
 	}
 }
 
-static uint32_t get_u32(const struct nlattr *attribute)
-{
-	uint32_t value = 0;
-
-	if (mnl_attr_get_payload_len(attribute) >= sizeof(value))
-		memcpy(&value, mnl_attr_get_payload(attribute), sizeof(value));
-	return ntohl(value);
-}
-
-static uint64_t get_u64(const struct nlattr *attribute)
-{
-	uint32_t halves[2] = {};
-
-	if (mnl_attr_get_payload_len(attribute) >= sizeof(halves))
-		memcpy(halves, mnl_attr_get_payload(attribute), sizeof(halves));
-	return (uint64_t) ntohl(halves[0]) << 32 | ntohl(halves[1]);
-}
-
 static void get_name(const struct nlattr *attribute, char ret[NFT_TRACE_NAME_SIZE])
 {
 	const char *text = mnl_attr_get_payload(attribute);
@@ -142,7 +126,7 @@ static void take_verdict(const struct nlattr *nest, struct nft_trace_event *ret)
 	mnl_attr_for_each_nested(attribute, nest)
 	{
 		if (mnl_attr_get_type(attribute) == NFTA_VERDICT_CODE)
-			ret->verdict = (int) get_u32(attribute);
+			ret->verdict = (int) netlink_be32(attribute);
 		else if (mnl_attr_get_type(attribute) == NFTA_VERDICT_CHAIN)
 			get_name(attribute, ret->to);
 	}
@@ -191,27 +175,27 @@ static int take_attribute(const struct nlattr *attribute, struct nft_trace_event
 		get_name(attribute, ret->chain);
 		return 0;
 	case NFTA_TRACE_RULE_HANDLE:
-		ret->handle = get_u64(attribute);
+		ret->handle = netlink_be64(attribute);
 		return 0;
 	case NFTA_TRACE_TYPE:
-		return take_type(get_u32(attribute), &ret->kind);
+		return take_type(netlink_be32(attribute), &ret->kind);
 	case NFTA_TRACE_VERDICT:
 		take_verdict(attribute, ret);
 		return 0;
 	case NFTA_TRACE_POLICY:
-		ret->verdict = (int) (get_u32(attribute) & NF_VERDICT_MASK);
+		ret->verdict = (int) (netlink_be32(attribute) & NF_VERDICT_MASK);
 		return 0;
 	case NFTA_TRACE_ID:
-		ret->id = get_u32(attribute);
+		ret->id = netlink_be32(attribute);
 		return 0;
 	case NFTA_TRACE_MARK:
-		ret->mark = get_u32(attribute);
+		ret->mark = netlink_be32(attribute);
 		return 0;
 	case NFTA_TRACE_IIF:
-		ret->iif = get_u32(attribute);
+		ret->iif = netlink_be32(attribute);
 		return 0;
 	case NFTA_TRACE_OIF:
-		ret->oif = get_u32(attribute);
+		ret->oif = netlink_be32(attribute);
 		return 0;
 	case NFTA_TRACE_LL_HEADER:
 		get_header(attribute, &headers->link, &headers->link_size);
@@ -234,9 +218,10 @@ static void take_headers(const struct headers *headers, struct nft_trace_packet 
 	if (!ret->source.family)
 		take_arp(headers->network, headers->network_size, ret);
 	take_transport(headers->transport, headers->transport_size, ret);
-	ret->has_mac = headers->link_size >= ETHERNET_SIZE;
-	if (ret->has_mac)
-		memcpy(ret->mac, headers->link + LINK_MAC_SIZE, LINK_MAC_SIZE);
+	if (headers->link_size < ETHERNET_SIZE)
+		return;
+	ret->has_mac = true;
+	memcpy(ret->mac, headers->link + LINK_MAC_SIZE, LINK_MAC_SIZE);
 }
 
 int nft_trace_decode(const void *message, size_t size, struct nft_trace_event *ret)
@@ -346,7 +331,7 @@ static bool get_hook(const struct nlattr *nest, uint32_t *ret)
 	{
 		if (mnl_attr_get_type(attribute) != NFTA_HOOK_HOOKNUM)
 			continue;
-		*ret = get_u32(attribute);
+		*ret = netlink_be32(attribute);
 		return true;
 	}
 	return false;

@@ -151,6 +151,9 @@ static int parse_common(const char *key, const char *value, struct instance_moun
 		mount->no_exec = yes;
 		return 0;
 	}
+	/* Every mount is so. */
+	if (!value && (strcmp(key, "nosuid") == 0 || strcmp(key, "nodev") == 0))
+		return 0;
 	return -ENOENT;
 }
 

@@ -245,6 +245,11 @@ static void put_changeable(json_t *object, const struct network_spec *spec)
 		json_object_set_new(object, "flow_log", json_true());
 }
 
+bool network_domain_is_default(const struct network_spec *spec)
+{
+	return strcmp(spec->dns_domain ? spec->dns_domain : "", default_domain) == 0;
+}
+
 void network_spec_put_user(json_t *object, const struct network_spec *spec)
 {
 	char text[SUBNET_TEXT_SIZE];
@@ -262,8 +267,7 @@ void network_spec_put_user(json_t *object, const struct network_spec *spec)
 	if (spec->isolated)
 		json_object_set_new(object, "isolated", json_true());
 	/* One that nobody asked for is no word of those who have no name server. */
-	if (network_can(spec, NETWORK_CAN_NAMES) ||
-	    strcmp(spec->dns_domain ? spec->dns_domain : "", default_domain) != 0)
+	if (network_can(spec, NETWORK_CAN_NAMES) || !network_domain_is_default(spec))
 		json_put_string(object, "dns_domain", spec->dns_domain);
 	if (spec->dhcp)
 		json_object_set_new(object, "dhcp", json_true());

@@ -75,6 +75,9 @@ void network_zone(const struct network *network, char ret[NETWORK_ZONE_SIZE]);
 
 int network_spec_decode(const json_t *object, struct network_spec *spec, struct error *err);
 json_t *network_spec_encode(const struct network_spec *spec);
+/* Whether its instances have the second domain that all have whose network says nothing. */
+bool network_domain_is_default(const struct network_spec *spec);
+
 void network_spec_init(struct network_spec *spec); /* nat, "brume.internal" */
 void network_spec_copy(struct network_spec *to, const struct network_spec *from);
 void network_spec_done(struct network_spec *spec);

@@ -98,6 +98,10 @@ static int parse_member(const char *member, struct port *port, struct error *err
 		return port_limits_parse(member, value, &port->limits, err);
 	if (size == 5 && memcmp(member, "group", size) == 0)
 		return port_groups_parse(value, &port->groups, err);
+	if (strcmp(member, "spoofing") == 0) {
+		port->spoofing = true;
+		return 0;
+	}
 	if (size == 2 && memcmp(member, "ip", size) == 0) {
 		twice = port->ipv4[0];
 		good = set_ip(value, 4, port->ipv4) == 0;
@@ -111,7 +115,7 @@ static int parse_member(const char *member, struct port *port, struct error *err
 		return error_say(err, -EINVAL,
 				 "\"%.64s\" is not known, use NETWORK[,ip=ADDRESS][,ip6=ADDRESS]"
 				 "[,mac=ADDRESS][,group=NAME][,ingress=RATE][,egress=RATE]"
-				 "[,burst=SIZE]",
+				 "[,burst=SIZE][,spoofing]",
 				 member);
 	}
 	if (twice)

@@ -59,8 +59,6 @@ void packet_format(const struct trace_packet *packet, char ret[SECURITY_TEXT_SIZ
 /* ---- trace_look.c */
 
 const struct network *look_network(const struct trace_world *world, const char *uid);
-const struct network *look_network_named(const struct trace_world *world, const char *project,
-					 const char *name);
 const struct instance *look_instance(const struct trace_world *world, const char *project,
 				     const char *name);
 const struct security_group *look_group(const struct trace_world *world, const char *uid);

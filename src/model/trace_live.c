@@ -216,13 +216,11 @@ static const json_t *other_rule(const struct trace *trace, const json_t *steps,
 static bool judge_drop(const struct trace *trace, const json_t *step, struct strbuf *text)
 {
 	bool agrees = is_dropped_there(trace, step);
+	bool was_to_end = trace->verdict == TRACE_DROPPED || trace->verdict == TRACE_UNREACHABLE;
 
-	strbuf_puts(text, agrees ? "the kernel dropped it there, too: "
-				 : "the kernel dropped it elsewhere: ");
-	if (!agrees && trace->verdict != TRACE_DROPPED && trace->verdict != TRACE_UNREACHABLE) {
-		text->size = 0;
-		strbuf_puts(text, "the kernel dropped it: ");
-	}
+	strbuf_puts(text, agrees       ? "the kernel dropped it there, too: "
+			  : was_to_end ? "the kernel dropped it elsewhere: "
+				       : "the kernel dropped it: ");
 	put_place(text, trace, step);
 	return agrees;
 }

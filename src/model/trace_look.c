@@ -12,25 +12,12 @@ const struct network *look_network(const struct trace_world *world, const char *
 	return NULL;
 }
 
-static bool is_named(const struct meta *meta, const char *project, const char *name)
-{
-	return strcmp(meta->project, project) == 0 && strcmp(meta->name, name) == 0;
-}
-
-const struct network *look_network_named(const struct trace_world *world, const char *project,
-					 const char *name)
-{
-	for (size_t i = 0; i < world->network_count; i++)
-		if (is_named(&world->networks[i]->meta, project, name))
-			return world->networks[i];
-	return NULL;
-}
-
 const struct instance *look_instance(const struct trace_world *world, const char *project,
 				     const char *name)
 {
 	for (size_t i = 0; i < world->instance_count; i++)
-		if (is_named(&world->instances[i]->meta, project, name))
+		if (strcmp(world->instances[i]->meta.project, project) == 0 &&
+		    strcmp(world->instances[i]->meta.name, name) == 0)
 			return world->instances[i];
 	return NULL;
 }

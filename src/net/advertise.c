@@ -225,10 +225,13 @@ int advertise_collect(struct net *net, struct error *err)
 int advertise_destroy(struct net *net, struct error *err)
 {
 	AUTO(free) struct found *found = mem_new0(struct found);
-	int r = list_anchors(net, found, err);
+	int r;
 
-	for (size_t i = 0; r == 0 && i < found->count; i++)
-		r = drop(net, &found->list[i], err);
+	do {
+		r = list_anchors(net, found, err);
+		for (size_t i = 0; r == 0 && i < found->count; i++)
+			r = drop(net, &found->list[i], err);
+	} while (r == 0 && found->count == FOUND_MAX);
 	return r;
 }
 

@@ -498,7 +498,10 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	if (r < 0)
 		return r;
 	r = link_set(net->nl, bridge.index,
-		     &(struct link_change){ .alias = spec->uid, .mtu = plan.mtu, .up = true });
+		     &(struct link_change){ .alias = spec->uid,
+					    .mtu = plan.mtu,
+					    .group = RULES_DEVICES_INSIDE,
+					    .up = true });
 	mix_set_stranger(rules_mix(net->rules), spec->uid,
 			 plan.tunnel.vxlan.vni ? bridge.name : NULL);
 	mix_set_logged(rules_mix(net->rules), spec->uid, spec->flow_log ? bridge.name : NULL);
@@ -517,6 +520,7 @@ int network_ensure(struct net *net, const struct bridge_spec *spec, struct bridg
 	if (r < 0)
 		return r;
 	status.mtu = plan.mtu;
+	status.uplink.index = bridge.index;
 	memcpy(status.bridge, bridge.name, sizeof(status.bridge));
 	r = dns_ensure(net, spec->uid, bridge.name, &plan, &status.dns, err);
 	if (r == 0 && plan.dhcp)

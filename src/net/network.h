@@ -87,7 +87,8 @@ struct network_dns {
 	bool restart;
 };
 
-/* The interface that a network of another driver depends on. */
+/* The interface that a network depends on; of driver bridge its bridge, of which the index counts.
+ */
 struct uplink_status {
 	int index;    /* 0 = there is none */
 	uint32_t mtu; /* 0: it does not matter */

@@ -19,13 +19,6 @@
 
 enum { LIST_ATTEMPTS = 20 };
 
-int router_check(const struct router_setup *setup, struct error *err)
-{
-	AUTO(free) struct router_plan *plan = mem_new0(struct router_plan);
-
-	return router_plan(NULL, setup, plan, err);
-}
-
 /* ---- links, seen from the node */
 
 static bool is_wanted(const struct router_plan *plan, const char *name)
@@ -205,9 +198,11 @@ static int ensure_uplink(struct net *net, const struct router_ensure_data *ensur
 		r = set_uplink_sysctls(net, plan->outside, err);
 	if (r < 0)
 		return r;
-	r = link_set(
-		net->nl, link.index,
-		&(struct link_change){ .alias = plan->uid, .mtu = ROUTER_UPLINK_MTU, .up = true });
+	r = link_set(net->nl, link.index,
+		     &(struct link_change){ .alias = plan->uid,
+					    .mtu = ROUTER_UPLINK_MTU,
+					    .group = RULES_DEVICES_INSIDE,
+					    .up = true });
 	if (r < 0)
 		return error_set(err, r, "cannot set up interface %s%s", plan->outside,
 				 net_detail(net->nl));

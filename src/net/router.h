@@ -87,6 +87,3 @@ int router_remove(struct net *net, const char *uid, struct error *err);
  */
 int router_watch(struct net *net, const char *uid, int *ret_rules_fd, int *ret_links_fd,
 		 struct error *err);
-
-/* Only checks: 0 or -EINVAL and a line for the user. */
-int router_check(const struct router_setup *setup, struct error *err);

@@ -60,6 +60,13 @@ enum rules_set {
 	RULES_SET_COUNT,
 };
 
+/*
+ * Groups of interfaces (IFLA_GROUP), which rules ask for where a look into a set is too dear:
+ * tunnels, which no guard stands at; and what leads to instances, bridges and links to routers.
+ */
+#define RULES_DEVICES_TUNNEL 1651666296
+#define RULES_DEVICES_INSIDE 1651666281
+
 enum rules_group { RULES_OF_NETWORK, RULES_OF_PUBLISH, RULES_OF_GUARD };
 
 enum { RULES_KEY_SIZE = 40, RULES_VALUE_SIZE = 20, RULES_OWNER_SIZE = 33 };

@@ -139,6 +139,11 @@ static const struct {
 	{ NFPROTO_BRIDGE, "set loud { type mark; }" },
 };
 
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+#define TUNNEL TEXT(RULES_DEVICES_TUNNEL)
+#define INSIDE TEXT(RULES_DEVICES_INSIDE)
+
 /*
  * A line is printed when the kernel has what it needs.  Why the rules are as they are:
  *
@@ -155,7 +160,8 @@ static const struct {
  *
  * guard: nothing from an instance may claim to be 127.0.0.0/8, for we have route_localnet on the
  * bridge, nor an address that does not live behind its bridge.  A connection's first packet
- * decides.
+ * decides; a tunnel's packet, which belongs to none, each time: who may send with any address on
+ * its own network must not be another's peer.
  *
  * input: a gateway address serves its own bridge only: not a neighbour's instances, and not a host
  * on the wire that found out how to route to it.  What is in a tunnel must come from one of its
@@ -220,6 +226,8 @@ static const struct line inet_lines[] = {
 	{ false, "	ip daddr 127.0.0.0/8 iifname @bridges drop" },
 	{ false, "	ip saddr 127.0.0.0/8 iifname @bridges drop" },
 	{ false, "	ct state new iifname @bridges fib saddr . iif oif missing drop" },
+	{ false, "	iifgroup " INSIDE
+		 " udp dport . @th,96,24 @tunnels fib saddr . iif oif missing drop" },
 	{ false, "}" },
 	{ false, "chain input {" },
 	{ false, "	type filter hook input priority filter; policy accept;" },
@@ -266,7 +274,8 @@ static const struct line inet_lines[] = {
 };
 
 /*
- * What a port may send and what it gets, frame by frame.  Frames of other bridges leave at once.
+ * What a port may send and what it gets, frame by frame.  Frames of other bridges leave at once,
+ * and what comes from a tunnel, or goes there, before anything is looked up: no port is one.
  *
  * prerouting: almost everything has one of the port's own MACs and addresses and is neither UDP nor
  * ICMPv6: that is one look.  For the rest the kind of frame counts, as it stands in the frame: so
@@ -319,6 +328,7 @@ static const struct line bridge_lines[] = {
 	{ true, "}" },
 	{ false, "chain prerouting {" },
 	{ false, "	type filter hook prerouting priority -300; policy accept;" },
+	{ false, "	iifgroup " TUNNEL " accept" },
 	{ false,
 	  "	ether type ip meta l4proto != udp iifname . ether saddr . ip saddr @own4 accept" },
 	{ true,
@@ -332,6 +342,7 @@ static const struct line bridge_lines[] = {
 	{ false, "}" },
 	{ false, "chain forward {" },
 	{ false, "	type filter hook forward priority -300; policy accept;" },
+	{ false, "	oifgroup " TUNNEL " accept" },
 	{ false, "	ether type ip oifname . ether daddr . ip daddr @own4 accept" },
 	{ true, "	ether type ip6 oifname . ether daddr . ip6 daddr @own6 accept" },
 	{ false, "	oifname != @guarded accept" },

@@ -55,6 +55,26 @@ static bool is_somebody(const struct route_ip *ip)
 					       (memcmp(ip->bytes, zeros, 15) || ip->bytes[15] > 1);
 }
 
+/*
+ * Who has the next hop is asked as the guest would; of an interface of Open vSwitch the kernel
+ * tells no frame's own header, and only ARP says it once more.
+ */
+static int refuse_ipv6(const struct trace_plan *plan, struct error *err)
+{
+	const struct trace_spec *spec = plan->spec;
+
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (plan->ends.source.family == AF_INET6 &&
+		    strcmp(spec->ports[i].uid, spec->machine->port_uid) == 0 &&
+		    strcmp(spec->ports[i].driver, "ovs") == 0)
+			return error_say(
+				err, -EOPNOTSUPP,
+				"of a virtual machine on a network of driver ovs only IPv4 "
+				"can be traced by a packet; the trace without --live knows "
+				"IPv6, too");
+	return 0;
+}
+
 static int plan_machine(struct trace_plan *plan, const struct net *net, struct error *err)
 {
 	const struct trace_machine *machine = plan->spec->machine;
@@ -63,6 +83,8 @@ static int plan_machine(struct trace_plan *plan, const struct net *net, struct e
 	if (!name_is_uid(machine->port_uid) || name_parse_mac(machine->mac, plan->mac) < 0)
 		return error_say(err, -EINVAL, "port '%.40s': its MAC is not known",
 				 machine->port_uid ? machine->port_uid : "");
+	if (refuse_ipv6(plan, err) < 0)
+		return -EOPNOTSUPP;
 	name_veth(net->prefix, machine->port_uid, plan->device);
 	plan->next_hop = plan->ends.destination;
 	if (machine->subnet && address_parse_subnet(machine->subnet, &subnet) == 0 &&

@@ -40,10 +40,9 @@ enum {
 	SOLICIT_SIZE = 32,
 	HOPS = 64,
 	SEGMENT_BYTES = 1400,
-
 };
 
-static const char text[] = "brume network trace";
+static const char text[] = TRACE_TEXT;
 
 /* ---- the device ---- */
 
@@ -188,7 +187,9 @@ static void put_sum(uint8_t *payload, size_t size, size_t sum_at, const struct n
 		sum = add_up(sum, ends->destination.bytes, address);
 		sum += ends->protocol + (uint32_t) size;
 	}
-	put_16(payload + sum_at, fold(sum));
+	/* Of UDP a sum of zero says that there is none. */
+	put_16(payload + sum_at,
+	       fold(sum) == 0 && ends->protocol == IPPROTO_UDP ? 0xffff : fold(sum));
 }
 
 static size_t put_tcp(uint8_t *at, const struct nft_flow_ends *ends)
@@ -224,6 +225,17 @@ static size_t put_echo(uint8_t *at, const struct nft_flow_ends *ends)
 	put_16(at + 6, 1);
 	memcpy(at + ECHO_SIZE, text, sizeof(text) - 1);
 	return ECHO_SIZE + sizeof(text) - 1;
+}
+
+size_t trace_frame_echo(const struct nft_flow_ends *ends, uint8_t ret[TRACE_FRAME_MAX])
+{
+	size_t size;
+
+	memset(ret, 0, TRACE_FRAME_MAX);
+	size = put_echo(ret, ends);
+	if (ends->protocol == IPPROTO_ICMP)
+		put_sum(ret, size, 2, ends);
+	return size;
 }
 
 size_t trace_frame_probe(const struct trace_plan *plan, const uint8_t to[LINK_MAC_SIZE],

@@ -5,7 +5,7 @@
  *	trace.c		the order of things, and what is told in the end
  *	trace_places.c	the node and its routers: sockets and the rules in them
  *	trace_probe.c	the probe of a container: a socket
- *	trace_frame.c	the probe of a machine: frames by hand
+ *	trace_frame.c	the probe of a machine, and echoes: frames by hand
  *	trace_path.c	which events are about the probe; pure
  *
  * Private to these files.
@@ -148,6 +148,9 @@ static inline void trace_probe_close_autop(struct trace_probe *probe)
 
 enum { TRACE_FRAME_MAX = 192 };
 
+/* What stands in a probe that carries something. */
+#define TRACE_TEXT "brume network trace"
+
 /* The descriptor of a tap that one of these processes has open; -ENODEV: none has. */
 int trace_tap_borrow(const pid_t *pids, size_t count, const char *interface, int *ret_fd);
 
@@ -157,6 +160,9 @@ size_t trace_frame_ask(const struct trace_plan *plan, uint8_t ret[TRACE_FRAME_MA
 /* The probe itself, sent to this MAC. */
 size_t trace_frame_probe(const struct trace_plan *plan, const uint8_t to[LINK_MAC_SIZE],
 			 uint8_t ret[TRACE_FRAME_MAX]);
+
+/* The echo alone, for a socket of a container; the sum of ICMPv6 is the kernel's business. */
+size_t trace_frame_echo(const struct nft_flow_ends *ends, uint8_t ret[TRACE_FRAME_MAX]);
 
 /* Hands a frame to the node as the machine does. */
 int trace_frame_send(int tap_fd, const uint8_t *frame, size_t size);

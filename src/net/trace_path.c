@@ -115,6 +115,17 @@ static struct nft_flow_ends reversed(const struct nft_flow_ends *ends)
 				       .destination_port = ports ? ends->source_port : 0 };
 }
 
+/* What an event with the packet itself tells of it. */
+static void take_packet(struct trace_bound *bound, bool back, const struct nft_flow_ends *ends,
+			const struct nft_trace_event *event)
+{
+	bound->back = back;
+	bound->ends = *ends;
+	bound->iif = event->iif;
+	bound->oif = event->oif;
+	memcpy(bound->chain, event->chain, sizeof(bound->chain));
+}
+
 /* An answer has the addresses of the probe as it was somewhere, the other way round. */
 static struct trace_bound *recognize_answer(struct trace_path *path, int place,
 					    const struct nft_trace_event *event)
@@ -130,11 +141,7 @@ static struct trace_bound *recognize_answer(struct trace_path *path, int place,
 		return NULL;
 	if (!bound)
 		bound = bind_packet(path, place, event->id);
-	bound->back = true;
-	bound->ends = ends;
-	bound->iif = event->iif;
-	bound->oif = event->oif;
-	memcpy(bound->chain, event->chain, sizeof(bound->chain));
+	take_packet(bound, true, &ends, event);
 	return bound;
 }
 
@@ -157,11 +164,7 @@ static struct trace_bound *recognize(struct trace_path *path, int place,
 	}
 	if (!bound)
 		bound = bind_packet(path, place, event->id);
-	bound->back = false;
-	bound->ends = ends;
-	bound->iif = event->iif;
-	bound->oif = event->oif;
-	memcpy(bound->chain, event->chain, sizeof(bound->chain));
+	take_packet(bound, false, &ends, event);
 	return bound;
 }
 

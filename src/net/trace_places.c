@@ -388,6 +388,30 @@ static void put_gates(const struct trace_places *places, struct nft_batch *batch
 
 /* ---- what comes back to a machine ---- */
 
+/* Where it is seen: bridges tell of what they send by its interface, Open vSwitch does not. */
+static uint8_t answer_family(const struct trace_plan *plan)
+{
+	const struct trace_spec *spec = plan->spec;
+
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (strcmp(spec->ports[i].uid, spec->machine->port_uid) == 0 &&
+		    is_device(&spec->ports[i]))
+			return NFPROTO_NETDEV;
+	return NFPROTO_BRIDGE;
+}
+
+static void put_answer_hook(struct nft *nft, struct nft_batch *batch, const struct trace_plan *plan)
+{
+	uint8_t family = answer_family(plan);
+	bool bridge = family == NFPROTO_BRIDGE;
+
+	nft_batch_add_hook(nft, batch, family, TRACE_ANSWER,
+			   &(struct nft_place){ .hook = bridge ? (uint32_t) NF_INET_POST_ROUTING
+							       : (uint32_t) NF_NETDEV_EGRESS,
+						.priority = LAST + 1,
+						.device = bridge ? NULL : plan->device });
+}
+
 static void begin_answer(const struct trace_plan *plan, struct nft_rule *rule, uint16_t ethertype)
 {
 	nft_rule_init(rule);
@@ -413,7 +437,7 @@ static void put_neighbour(struct nft *nft, struct nft_batch *batch, const struct
 		match_bytes(&rule, NFT_PAYLOAD_TRANSPORT_HEADER, ADVERT_TARGET_AT,
 			    plan->next_hop.bytes, 16);
 	}
-	add_rule(nft, batch, NFPROTO_BRIDGE, TRACE_ANSWER, &rule);
+	add_rule(nft, batch, answer_family(plan), TRACE_ANSWER, &rule);
 }
 
 /* From whom the probe was sent to, to who sent it. */
@@ -436,7 +460,7 @@ static void put_reply(struct nft *nft, struct nft_batch *batch, const struct tra
 		match_bytes(&rule, NFT_PAYLOAD_TRANSPORT_HEADER, 0, &reply, 1);
 		match_port(&rule, ICMP_ID_AT, ends->source_port);
 	}
-	add_rule(nft, batch, NFPROTO_BRIDGE, TRACE_ANSWER, &rule);
+	add_rule(nft, batch, answer_family(plan), TRACE_ANSWER, &rule);
 }
 
 /* An ICMP error of anybody about the probe, whose beginning is in it. */
@@ -457,7 +481,7 @@ static void put_refusal(struct nft *nft, struct nft_batch *batch, const struct t
 	match_bytes(&rule, NFT_PAYLOAD_TRANSPORT_HEADER, at + size, ends->destination.bytes, size);
 	match_bytes(&rule, NFT_PAYLOAD_TRANSPORT_HEADER,
 		    ports + (ends->destination_port ? 0 : ICMP_ID_AT), &port, sizeof(port));
-	add_rule(nft, batch, NFPROTO_BRIDGE, TRACE_ANSWER, &rule);
+	add_rule(nft, batch, answer_family(plan), TRACE_ANSWER, &rule);
 }
 
 /* ---- all of it ---- */
@@ -517,8 +541,7 @@ static int switch_on_node(struct trace_places *places, const struct trace_plan *
 	put_gates(places, &batch, plan);
 	put_return(places, &batch, plan);
 	if (plan->spec->machine) {
-		add_hook(node->nft, &batch, NFPROTO_BRIDGE, TRACE_ANSWER, NF_INET_POST_ROUTING,
-			 LAST + 1);
+		put_answer_hook(node->nft, &batch, plan);
 		put_neighbour(node->nft, &batch, plan);
 		put_reply(node->nft, &batch, plan);
 		put_refusal(node->nft, &batch, plan);

@@ -20,8 +20,6 @@
  * from: so routes, addresses and the sockets of its other end are the instance's own.
  */
 
-static const char text[] = "brume network trace";
-
 enum {
 	ECHO_HEADER = 8,
 	IPV4_HEADER_MIN = 20,
@@ -149,25 +147,10 @@ static void settle(struct trace_probe *probe, enum trace_answer answer)
 
 static ssize_t send_echo(const struct trace_probe *probe)
 {
-	uint8_t packet[ECHO_HEADER + sizeof(text)] = { probe->ends.protocol == IPPROTO_ICMP
-							       ? ICMP_ECHO
-							       : ICMP6_ECHO_REQUEST };
-	uint32_t sum = 0;
+	uint8_t packet[TRACE_FRAME_MAX];
+	size_t size = trace_frame_echo(&probe->ends, packet);
 
-	packet[4] = (uint8_t) (probe->ends.source_port >> 8);
-	packet[5] = (uint8_t) probe->ends.source_port;
-	packet[7] = 1;
-	memcpy(packet + ECHO_HEADER, text, sizeof(text));
-	/* ICMPv6's is the kernel's business. */
-	for (size_t i = 0; probe->ends.protocol == IPPROTO_ICMP && i < sizeof(packet); i++)
-		sum += (uint32_t) packet[i] << (i % 2 ? 0 : 8);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = ~((sum & 0xffff) + (sum >> 16));
-	if (probe->ends.protocol == IPPROTO_ICMP) {
-		packet[2] = (uint8_t) (sum >> 8);
-		packet[3] = (uint8_t) sum;
-	}
-	return send(probe->fd, packet, sizeof(packet), MSG_NOSIGNAL);
+	return send(probe->fd, packet, size, MSG_NOSIGNAL);
 }
 
 int trace_probe_send(struct trace_probe *probe, struct error *err)
@@ -182,11 +165,15 @@ int trace_probe_send(struct trace_probe *probe, struct error *err)
 			settle(probe, TRACE_ANSWER_REFUSED);
 		r = r == -EINPROGRESS || r == -ECONNREFUSED ? 0 : r;
 	} else if (r == 0) {
-		ssize_t n = is_echo(probe) ? send_echo(probe)
-					   : send(probe->fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
+		ssize_t n = is_echo(probe)
+				    ? send_echo(probe)
+				    : send(probe->fd, TRACE_TEXT, strlen(TRACE_TEXT), MSG_NOSIGNAL);
 
 		r = n < 0 ? -errno : 0;
 	}
+	/* Dropped on its way out by somebody that the trace tells of: a rule at an uplink, say. */
+	if (r == -ENOBUFS)
+		r = 0;
 	/* Its own routes have none for this address. */
 	if (r == -ENETUNREACH || r == -EHOSTUNREACH) {
 		settle(probe, TRACE_ANSWER_UNREACHABLE);

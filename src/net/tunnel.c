@@ -9,6 +9,7 @@
 #include "kern/netlink.h"
 #include "net/address.h"
 #include "net/node_internal.h"
+#include "net/rules_internal.h"
 
 /* Ethernet, VXLAN, UDP and IP around each frame; or GRE with its key. */
 enum {
@@ -261,6 +262,7 @@ static int ensure_vxlan(struct net *net, const char *network_uid, int bridge_ind
 	r = link_set(net->nl, index,
 		     &(struct link_change){ .alias = network_uid,
 					    .mtu = mtu,
+					    .group = RULES_DEVICES_TUNNEL,
 					    .master = bridge_index,
 					    .no_link_local = net->ipv6,
 					    .up = true });

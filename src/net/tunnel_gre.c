@@ -7,6 +7,7 @@
 #include "kern/netlink.h"
 #include "net/address.h"
 #include "net/node_internal.h"
+#include "net/rules_internal.h"
 #include "net/tunnel_internal.h"
 
 /* The GRE devices of a network, one for each remote. */
@@ -171,6 +172,7 @@ static int ensure_remote(struct net *net, const char *network_uid, int bridge_in
 	r = link_set(net->nl, index,
 		     &(struct link_change){ .alias = network_uid,
 					    .mtu = mtu,
+					    .group = RULES_DEVICES_TUNNEL,
 					    .master = bridge_index,
 					    .no_link_local = net->ipv6 });
 	if (r == 0)

@@ -53,8 +53,6 @@ void store_request_add_change(struct store_request *request, struct store_change
 
 /* Calls `done` with the answer, unless there is none to call. */
 void store_request_answer(struct store_request *request);
-void store_entry_append(struct store_entry **entries, size_t *count,
-			const struct store_entry *entry);
 
 struct store_backend {
 	/* Takes the request over; answers it by calling its `done`, later and from the loop. */

@@ -21,6 +21,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tools")]
 
 import kernel  # noqa: E402
+import netns  # noqa: E402
 import node as node_module  # noqa: E402
 import oci_bundle  # noqa: E402
 import registry as registry_module  # noqa: E402
@@ -94,6 +95,15 @@ def scratch():
     folder = make_scratch()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def world(build, scratch):
+    """The small world of netns, for tests of net/."""
+    need("nft", "dnsmasq", "tests/net-driver")
+    made = netns.World(build / "tests/net-driver", scratch)
+    yield made
+    made.close()
 
 
 def make_node(build, folder, **more):

@@ -230,14 +230,15 @@ class Network:
 class Instance:
     """A namespace that was attached to a network."""
 
-    def __init__(self, world, network, uid, name, last):
+    def __init__(self, world, network, uid, name, last, words=None):
         self.world, self.network, self.uid, self.name = world, network, uid, name
         self.ipv4, self.ipv6 = network.address(last)
+        self.words = words or network.words
         self.side = world.namespace()
 
     def attach(self):
         self.world.net("attach", self.side.pid, self.uid, self.name, "", self.ipv4, self.ipv6,
-                       *self.network.words)
+                       *self.words)
 
     def publish(self, *specs):
         self.world.net("publish", self.uid, self.ipv4, self.ipv6, *specs)
@@ -280,8 +281,9 @@ class World:
         self.net("network", *network.words)
         return network
 
-    def instance(self, network, uid="1111", name="web", last=5):
-        instance = Instance(self, network, uid, name, last)
+    def instance(self, network, uid="1111", name="web", last=5, words=None):
+        """`words` say another network that has the same subnets."""
+        instance = Instance(self, network, uid, name, last, words)
         instance.attach()
         return instance
 

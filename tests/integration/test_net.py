@@ -7,20 +7,8 @@ import subprocess
 
 import pytest
 
-from conftest import need
-from netns import (HOST4, HOST6, OUT4, OUT6, TCP, UDP, Instance, Refused, World, cannot_reach, resolve,
+from netns import (HOST4, HOST6, OUT4, OUT6, TCP, UDP, Instance, Refused, cannot_reach, resolve,
                    talk_tcp, talk_udp)
-
-
-@pytest.fixture
-def world(build, scratch):
-    need("nft", "dnsmasq")
-    program = build / "tests/net-driver"
-    if not program.exists():
-        pytest.skip(f"{program} is not there")
-    made = World(program, scratch)
-    yield made
-    made.close()
 
 
 def foreign_rules(world):

@@ -6,22 +6,9 @@ import socket
 
 import pytest
 
-from conftest import need
-from netns import (HOST4, HOST6, OUT4, OUT6, TCP, UDP, Refused, World, cannot_reach,
-                   talk_tcp)
+from netns import (HOST4, HOST6, OUT4, OUT6, TCP, UDP, Refused, cannot_reach, talk_tcp)
 
 UID = "ba1a"
-
-
-@pytest.fixture
-def world(build, scratch):
-    need("nft", "dnsmasq")
-    program = build / "tests/net-driver"
-    if not program.exists():
-        pytest.skip(f"{program} is not there")
-    made = World(program, scratch)
-    yield made
-    made.close()
 
 
 class Balanced:

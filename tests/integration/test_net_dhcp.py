@@ -4,21 +4,6 @@ import socket
 import struct
 import subprocess
 
-import pytest
-
-from conftest import need
-from netns import World
-
-
-@pytest.fixture
-def world(build, scratch):
-    need("nft", "dnsmasq")
-    if not (build / "tests/net-driver").exists():
-        pytest.skip("tests/net-driver is not there")
-    made = World(build / "tests/net-driver", scratch)
-    yield made
-    made.close()
-
 
 def option(number, data):
     return struct.pack("!HH", number, len(data)) + data

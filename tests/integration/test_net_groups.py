@@ -6,21 +6,16 @@ import socket
 import pytest
 
 from conftest import need
-from netns import HOST4, HOST6, OUT4, TCP, UDP, Refused, World, cannot_reach, talk_tcp
+from netns import HOST4, HOST6, OUT4, TCP, UDP, Refused, cannot_reach, talk_tcp
 
 ALL, NONE = "all", ""
 OWN = "any,0,0,group:"
 
 
 @pytest.fixture
-def world(build, scratch):
-    need("nft", "dnsmasq", "busybox")
-    program = build / "tests/net-driver"
-    if not program.exists():
-        pytest.skip(f"{program} is not there")
-    made = World(program, scratch)
-    yield made
-    made.close()
+def world(world):
+    need("busybox")
+    return world
 
 
 def guard(world, instance, *groups, spoofing=""):

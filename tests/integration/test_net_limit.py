@@ -2,7 +2,6 @@
 import errno
 import json
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -12,23 +11,12 @@ import pytest
 
 import kernel
 from conftest import need
-from netns import OUT4, Refused, World, talk_tcp
+from netns import OUT4, Refused, talk_tcp
 
 MBIT = 1_000_000
 # Whole frames count: of 1514 bytes 1448 are data of TCP.
 DATA = 1448 / 1514
 TRIES = 5
-
-
-@pytest.fixture
-def world(build, scratch):
-    need("nft", "dnsmasq", "tc")
-    program = build / "tests/net-driver"
-    if not program.exists():
-        pytest.skip(f"{program} is not there")
-    made = World(program, scratch)
-    yield made
-    made.close()
 
 
 def attach(world, instance, ingress=0, egress=0, burst=0):

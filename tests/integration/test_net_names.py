@@ -3,20 +3,7 @@ import os
 import pathlib
 import subprocess
 
-import pytest
-
-from conftest import need
-from netns import OUT4, World, resolve, reverse
-
-
-@pytest.fixture
-def world(build, scratch):
-    need("nft", "dnsmasq")
-    if not (build / "tests/net-driver").exists():
-        pytest.skip("tests/net-driver is not there")
-    made = World(build / "tests/net-driver", scratch)
-    yield made
-    made.close()
+from netns import OUT4, resolve, reverse
 
 
 def serve(world, uid, number, name, project):

@@ -14,6 +14,7 @@ from netns import Refused, World
 from open_vswitch import OpenVSwitch
 
 UID, SUBNET = "aa11", "10.60.0.0/24"
+MAC = "02:62:0a:3c:00:09"
 
 
 class Switch(OpenVSwitch):
@@ -143,6 +144,26 @@ def test_a_switch_that_does_not_run(switch):
     switch.start_switch()
     switch.net.fields("gc", "", "", "")
     assert switch.vsctl("list-ports", "br-ex") == ""
+
+
+def test_a_packet_of_a_machine_is_traced(switch):
+    """What comes back to a machine no bridge tells of: it is seen on its way out by the tap."""
+    switch.add_bridge()
+    switch.network("br-ex")
+    two = Instance(switch, "2222", 6).attach()
+    switch.net("tap", "", "3333", "guest", MAC, "10.60.0.9", "", *switch.words)
+
+    def trace(to, port=0, protocol="icmp"):
+        return json.loads(switch.net("trace", 0, "tap", protocol, "10.60.0.9", to, port, 2000, "3333,ovs,br-ex", MAC,
+                                     SUBNET, "")[0])
+    seen = trace(two.address)
+    assert seen["sent"] and seen["answer"] == "reply", seen
+    assert trace(two.address, 80, "tcp")["answer"] == "refused"
+    with pytest.raises(Refused, match="only IPv4"):
+        switch.net("trace", 0, "tap", "icmp", "fd00::9", "fd00::6", 0, 2000, "3333,ovs,br-ex", MAC, "fd00::/64", "")
+    seen = trace("10.60.0.77")
+    assert not seen["sent"] and seen["answer"] == "unreachable"
+    assert "-t" not in switch.host.run("nft", "list", "tables")
 
 
 def test_a_bridge_of_its_own(switch):

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from conftest import need
-from netns import (HOST4, HOST6, OUT4, OUT6, TCP, UDP, Refused, World, cannot_reach, talk_tcp, talk_udp)
+from netns import (HOST4, HOST6, OUT4, OUT6, TCP, UDP, Refused, cannot_reach, talk_tcp, talk_udp)
 
 ROUTER, TRANSIT = "cc01", "100.64.0.0"
 FLOATING4, FLOATING6 = "192.0.2.77", "2001:db8::77"
@@ -49,17 +48,6 @@ class Member:
 
     def routes(self):
         return self.side.ip("route", "show", "default") + self.side.ip("-6", "route", "show", "default")
-
-
-@pytest.fixture
-def world(build, scratch):
-    need("nft")
-    program = build / "tests/net-driver"
-    if not program.exists():
-        pytest.skip(f"{program} is not there")
-    made = World(program, scratch)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -4,28 +4,16 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 
 import pytest
 
 from conftest import need
-from netns import HOST4, OUT4, OUT6, TCP, UDP, Refused, World
+from netns import HOST4, OUT4, OUT6, TCP, UDP, Refused
 from test_net_drivers import GATEWAY, Lan
 from test_net_router import ROUTER, TRANSIT, Isolated
 
 ALL, NONE = "all", ""
-
-
-@pytest.fixture
-def world(build, scratch):
-    need("nft")
-    program = build / "tests/net-driver"
-    if not program.exists():
-        pytest.skip(f"{program} is not there")
-    made = World(program, scratch)
-    yield made
-    made.close()
 
 
 def guard(world, instance, *groups):

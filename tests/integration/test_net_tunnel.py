@@ -8,6 +8,7 @@ import pytest
 
 from conftest import need
 from netns import TCP, UDP, Namespace, Refused, World, cannot_reach, talk_tcp, talk_udp
+from test_net_router import Isolated
 
 UNDERLAY = {"a": ("198.51.100.1", "2001:db8:5::1"), "b": ("198.51.100.2", "2001:db8:5::2"),
             "c": ("198.51.100.3", "2001:db8:5::3"), "stranger": ("198.51.100.9", "2001:db8:5::9")}
@@ -105,20 +106,40 @@ def test_two_nodes_have_one_network(wires, ipv6, mtu):
     talk_both_ways(wires)
     assert (wires.a.mtu(), wires.b.mtu()) == (mtu, mtu)
     # Packets of full size arrive: nothing in between is smaller than both believe.
-    server = wires.b.world.listen(wires.b.side, "0.0.0.0", 9000)
-    with wires.a.side.open(wires.b.ipv4, TCP) as client:
-        client.connect((wires.b.ipv4, 9000))
+    carry_much(wires.a.side, wires.b.ipv4, wires.b.world.listen(wires.b.side, "0.0.0.0", 9000))
+
+
+def carry_much(side, target, server):
+    with side.open(target, TCP) as client:
+        client.connect((target, 9000))
         connection, _ = server.accept()
         connection.settimeout(10)
-        data = bytes(range(256)) * 4096
-        got = b""
+        data, got, sent = bytes(range(256)) * 4096, b"", 0
         client.settimeout(10)
-        sent = 0
         while len(got) < len(data):
             sent += client.send(data[sent:sent + 65536]) if sent < len(data) else 0
             got += connection.recv(1 << 20)
         assert got == data
         connection.close()
+
+
+def test_two_nodes_are_joined_by_routers(wires):
+    """Layer 3: each node has a network of its own, and a router on the one that both have in common."""
+    ends = []
+    for here, there, number, last in ((wires.a, "b", 2, 1), (wires.b, "a", 3, 2)):
+        own, far, other = Isolated(here.world, f"bb0{number}", number), 5 - number, 3 - last
+        here.stretch(UNDERLAY[there][0])
+        here.world.net("tunnel", 0, 0, "")
+        here.world.net("router", f"cc0{number}", "", "", "", *own.leg(),
+                       "leg", f"{UID},{SUBNETS[0]},{SUBNETS[1]},10.91.0.{last},fd00:91::{last},1450",
+                       "route", f"10.91.{far}.0/24,10.91.0.{other}", "route", f"fd00:91:{far}::/64,fd00:91::{other}")
+        ends.append(own.instance("4444"))
+    for here, there in (ends, ends[::-1]):
+        for ipv6 in (False, True):
+            assert talk_tcp(here.side, there.own(ipv6), 80, there.listen(80, TCP, ipv6)) == here.own(ipv6)
+    # Instances have 1500, the way between 1450: whoever sends too much is told.
+    carry_much(ends[0].side, ends[1].ipv4, ends[1].listen(9000))
+    carry_much(ends[1].side, ends[0].ipv6, ends[0].listen(9000, TCP, True))
 
 
 def test_who_is_no_peer_any_more_is_not_reached(wires):
@@ -187,6 +208,28 @@ def test_forged_frames_of_a_stranger_reach_nobody(wires):
                 sender.sendto(frame_for(mac, wires.b.ipv4, wires.a.ipv4, text), (UNDERLAY["a"][0], PORT))
     seen = [server.recv(100) for _ in range(100)]
     assert set(seen) == {b"true"}, "what a peer sends arrives, and nothing else"
+
+
+def test_a_port_that_may_spoof_is_no_peer(wires):
+    connect(wires)
+    talk_both_ways(wires)
+    world = wires.a.world
+    world.host.run("sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done")
+    world.net("tunnel", 0, 0, "")
+    evil = world.instance(world.network("bb22", 2), "4444", "evil", 5)
+    world.net("guard", "4444", "brumev4444", "brume-bb22", link(evil.side, "eth0")["address"], evil.ipv4, evil.ipv6, "",
+              "spoofing")
+    evil.side.ip("addr", "add", UNDERLAY["b"][0] + "/32", "dev", "eth0")
+    mac = link(wires.a.side, "eth0")["address"]
+    server = world.listen(wires.a.side, "0.0.0.0", 53, UDP)
+    server.settimeout(10)
+    for side, text in ((evil.side, b"forged"), (wires.b.world.host, b"true")):
+        with side.open(UNDERLAY["a"][0], UDP) as sender:
+            sender.bind((UNDERLAY["b"][0], 0))
+            for _ in range(100):
+                sender.sendto(frame_for(mac, wires.b.ipv4, wires.a.ipv4, text), (UNDERLAY["a"][0], PORT))
+    seen = [server.recv(100) for _ in range(100)]
+    assert set(seen) == {b"true"}, "the peer's address alone makes nobody a peer"
 
 
 def test_what_cannot_be(wires):

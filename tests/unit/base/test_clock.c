@@ -65,13 +65,30 @@ static void agrees_with_the_library(void **state)
 	}
 }
 
+static void reads_other_zones(void **state)
+{
+	int64_t ms = -1;
+
+	(void) state;
+	assert_int_equal(clock_parse_rfc3339("2026-11-20T03:30:00.123+02:00", &ms), 0);
+	assert_true(ms == 1795138200123);
+	assert_int_equal(clock_parse_rfc3339("2026-11-19T16:00:00.123-09:30", &ms), 0);
+	assert_true(ms == 1795138200123);
+	assert_int_equal(clock_parse_rfc3339("2026-11-20T01:30:00.123-00:00", &ms), 0);
+	assert_true(ms == 1795138200123);
+}
+
 static void refuses_nonsense(void **state)
 {
 	static const char *const bad[] = { "",
 					   "yesterday",
 					   "2026-11-20",
 					   "2026-11-20T01:30:00",
-					   "2026-11-20T01:30:00+02:00",
+					   "2026-11-20T01:30:00+0200",
+					   "2026-11-20T01:30:00+24:00",
+					   "2026-11-20T01:30:00+02:60",
+					   "2026-11-20T01:30:00+02:00x",
+					   "2026-11-20T01:30:00 02:00",
 					   "2026-11-20T01:30:00Zx",
 					   "2026-13-20T01:30:00Z",
 					   "2026-11-20T24:30:00Z",
@@ -120,11 +137,9 @@ static void real_time_goes_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(writes_and_reads_times),
-		cmocka_unit_test(reads_other_fractions),
-		cmocka_unit_test(agrees_with_the_library),
-		cmocka_unit_test(refuses_nonsense),
-		cmocka_unit_test(identities),
+		cmocka_unit_test(writes_and_reads_times),  cmocka_unit_test(reads_other_fractions),
+		cmocka_unit_test(agrees_with_the_library), cmocka_unit_test(reads_other_zones),
+		cmocka_unit_test(refuses_nonsense),        cmocka_unit_test(identities),
 		cmocka_unit_test(real_time_goes_on),
 	};
 

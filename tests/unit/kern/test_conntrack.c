@@ -173,6 +173,27 @@ static void what_is_cut_is_refused(void **state)
 	}
 }
 
+/* A length that says so itself; one that is not a multiple of four would be read beyond its end. */
+static void what_ends_within_its_padding_is_refused(void **state)
+{
+	_Alignas(8) uint8_t message[MESSAGE_MAX];
+	uint32_t size = (uint32_t) bytes_of(translated_tcp, message);
+	struct conntrack_flow flow;
+
+	(void) state;
+	for (uint32_t n = 20; n <= size; n++) {
+		AUTO(free) uint8_t *copy = malloc(n);
+		int r;
+
+		assert_non_null(copy);
+		memcpy(copy, message, n);
+		memcpy(copy, &n, sizeof(n));
+		r = conntrack_decode(copy, n, &flow);
+		if (n % 4 != 0)
+			assert_int_equal(r, -EBADMSG);
+	}
+}
+
 static void what_is_strange_is_refused(void **state)
 {
 	_Alignas(8) uint8_t message[MESSAGE_MAX], changed[MESSAGE_MAX];
@@ -210,6 +231,7 @@ int main(void)
 		cmocka_unit_test(tcp_that_was_translated),
 		cmocka_unit_test(others),
 		cmocka_unit_test(what_is_cut_is_refused),
+		cmocka_unit_test(what_ends_within_its_padding_is_refused),
 		cmocka_unit_test(what_is_strange_is_refused),
 	};
 

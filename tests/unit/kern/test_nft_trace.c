@@ -106,6 +106,23 @@ static void rules_and_packets(void **state)
 	assert_int_equal(event.packet.mac[5], 5);
 }
 
+/* An answer of ARP, as it is told of on its way out of an interface: without the frame's header. */
+static void arp_says_whose_it_is(void **state)
+{
+	static const uint8_t arp[] = { 0,  1, 8, 0, 6, 4, 0, 2, 2, 0, 0,  0, 0, 9,
+				       10, 0, 0, 6, 2, 0, 0, 0, 0, 5, 10, 0, 0, 5 };
+	struct nft_trace_event event;
+	struct message message = {};
+	struct nlmsghdr *header = begin(&message, NFPROTO_NETDEV, NFT_TRACETYPE_RULE);
+
+	(void) state;
+	mnl_attr_put(header, NFTA_TRACE_NETWORK_HEADER, sizeof(arp), arp);
+	assert_int_equal(decode(header, &event), 0);
+	assert_true(event.packet.arp && event.packet.has_mac);
+	assert_int_equal(event.packet.mac[5], 9);
+	assert_int_equal(event.packet.source.bytes[3], 6);
+}
+
 static void policies_and_reasons(void **state)
 {
 	struct nft_trace_event event;
@@ -415,6 +432,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules_and_packets),
+		cmocka_unit_test(arp_says_whose_it_is),
 		cmocka_unit_test(policies_and_reasons),
 		cmocka_unit_test(other_packets),
 		cmocka_unit_test(broken_messages),

@@ -21,6 +21,7 @@ static void test_text_form(void **state)
 		{ "blue,mac=02-00-00-00-00-01", "is not a unicast address" },
 		{ "blue,ip=10.1.0.5,ip=10.1.0.6", "ip is given twice" },
 		{ "blue,speed=fast", "\"speed=fast\" is not known" },
+		{ "blue,spoofing=no", "\"spoofing=no\" is not known" },
 	};
 	struct port port;
 	struct error err;
@@ -34,6 +35,9 @@ static void test_text_form(void **state)
 	assert_string_equal(port.ipv4, "10.1.0.5");
 	assert_string_equal(port.ipv6, "fd00::5");
 	assert_string_equal(port.mac, "02:ab:00:00:00:01");
+	assert_false(port.spoofing);
+	assert_int_equal(port_parse("blue,spoofing,ip=10.1.0.5", &port, NULL), 0);
+	assert_true(port.spoofing);
 	for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
 		if (port_parse(bad[i].text, &port, &err) != -EINVAL ||
 		    !strstr(err.msg, bad[i].words))

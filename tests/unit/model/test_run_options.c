@@ -146,6 +146,12 @@ static void test_mount_texts(void **state)
 	assert_int_equal(instance_mount_parse_tmpfs("/t", &mount, NULL), 0);
 	assert_int_equal(mount.type, MOUNT_TYPE_TMPFS);
 	instance_mount_done(&mount);
+	assert_int_equal(
+		instance_mount_parse_tmpfs("/t:rw,noexec,nosuid,nodev,size=64k", &mount, NULL), 0);
+	assert_true(mount.no_exec && !mount.read_only && mount.size_bytes == 65536);
+	instance_mount_done(&mount);
+	assert_int_equal(instance_mount_parse_tmpfs("/t:suid", &mount, NULL), -EINVAL);
+	assert_int_equal(instance_mount_parse_tmpfs("/t:nosuid=false", &mount, NULL), -EINVAL);
 	assert_int_equal(instance_mount_parse_tmpfs("/t:mode=9", &mount, NULL), -EINVAL);
 	assert_int_equal(instance_mount_parse_tmpfs("/t:size=", &mount, NULL), -EINVAL);
 	assert_int_equal(instance_mount_parse("type=bind", &mount, NULL), -EINVAL);

@@ -214,6 +214,25 @@ static void what_is_nobodys_goes(void **state)
 	close_world(&world);
 }
 
+static void all_of_many_go(void **state)
+{
+	struct world world;
+
+	(void) state;
+	NEED_OWN_NETNS();
+	open_world(&world);
+	for (unsigned int i = 0; i < 600; i++) {
+		struct route_ip to = { .family = AF_INET,
+				       .prefix = 32,
+				       .bytes = { 10, 81, (uint8_t) (i >> 8), (uint8_t) i } };
+
+		assert_int_equal(route_mark_add(world.nl, &to), 1);
+	}
+	assert_int_equal(net_destroy(world.net, NULL), 0);
+	expect(&world, true, "");
+	close_world(&world);
+}
+
 static bool is_readable(int fd)
 {
 	struct pollfd watch = { .fd = fd, .events = POLLIN };
@@ -262,6 +281,7 @@ int main(void)
 		cmocka_unit_test(announces_and_withdraws),
 		cmocka_unit_test(a_new_agent_finds_what_is_there),
 		cmocka_unit_test(what_is_nobodys_goes),
+		cmocka_unit_test(all_of_many_go),
 		cmocka_unit_test(what_others_take_is_put_back),
 	};
 
