@@ -74,6 +74,14 @@ char *agent_run_path(const struct agent *agent, const char *uid, const char *nam
 	return make_path(agent->options->run, uid, name);
 }
 
+char *agent_policy_path(const struct agent *agent)
+{
+	const struct agent_options *options = agent->options;
+
+	return options->policy ? mem_strdup(options->policy)
+			       : mem_printf("%s/policy.json", options->state);
+}
+
 uint64_t agent_memory_bytes(void)
 {
 	struct sysinfo memory = {};

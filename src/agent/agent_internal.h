@@ -111,3 +111,5 @@ uint64_t agent_memory_bytes(void);
 /* Folders; the caller frees. */
 char *agent_state_path(const struct agent *agent, const char *uid, const char *name);
 char *agent_run_path(const struct agent *agent, const char *uid, const char *name);
+/* The file of what the node gives away (agent/policy.h). */
+char *agent_policy_path(const struct agent *agent);

@@ -483,8 +483,11 @@ static void advance_wanted(struct balancer_actor *actor)
 	if (needs_counts(actor) && !actor->count_due && !retry_waiting(&actor->count_timer))
 		retry_in(&actor->count_timer, actor->base.agent->event, COUNT_MS);
 	if (actor->changed && !retry_waiting(&actor->retry)) {
+		/* People hear of it when it is in force: that it is ready, say. */
 		submit(actor, BALANCER_TASK_ENSURE);
-	} else if (actor->count_due) {
+		return;
+	}
+	if (actor->count_due) {
 		actor->count_due = false;
 		if (needs_counts(actor))
 			submit(actor, BALANCER_TASK_COUNT);

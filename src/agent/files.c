@@ -149,6 +149,12 @@ static bool is_taken(const struct files *files)
 	return false;
 }
 
+static int check_root(struct files *files, struct error *err)
+{
+	return instance_root_check(files->agent, &files->root, files->path,
+				   files->args.action == IMAGE_FILES_PUT, err);
+}
+
 /* It may have been started or deleted while this waited, so its state is asked for now. */
 static void begin(struct files *files)
 {
@@ -156,6 +162,8 @@ static void begin(struct files *files)
 	int r = instance_root_find(files->agent, files->root.uid, &files->root, &err);
 
 	files->waiting = false;
+	if (r == 0)
+		r = check_root(files, &err);
 	if (r < 0) {
 		stream_close_error(files->stream, &err);
 		return;
@@ -295,6 +303,8 @@ int files_open(struct stream *stream, const json_t *arguments, const struct stre
 	r = read_arguments(files, arguments, err);
 	if (r == 0)
 		r = instance_root_find(files->agent, files->root.uid, &files->root, err);
+	if (r == 0)
+		r = check_root(files, err);
 	if (r == 0)
 		r = make_pipe(files, err);
 	if (r < 0) {

@@ -3,19 +3,19 @@
  * now, log or not.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/document_stream.h"
 #include "agent/flow_log.h"
 #include "agent/flow_table.h"
 #include "agent/logfeed.h"
 #include "agent/network_actor.h"
 #include "agent/router_actor.h"
-#include "agent/stream.h"
 #include "base/error.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "model/network.h"
@@ -24,37 +24,31 @@
 
 enum { ANSWER_MAX = 8 << 20 };
 
-struct flows;
-
-/* A look at what is open: the worker's, until it is done. */
+/* A look at what is open. */
 struct flow_look {
-	struct flows *flows; /* NULL: the stream is gone */
 	struct agent *agent;
 	struct flow_table *table;
 	char uid[UID_SIZE]; /* of the network */
 	char **routers;     /* that join it */
 	const char *router; /* that is being looked at; NULL: the node */
 	const struct conntrack_flow *flow;
-	struct strbuf text;
+	struct strbuf *text;
 	uint64_t left_out;
-	int result;
-	struct error err;
 };
 
 struct flows {
 	struct logfeed feed;
 	bool follow;
-	struct flow_look *look; /* NULL: none is under way */
-	struct strbuf text;     /* what it has seen and is not sent yet */
 };
 
 /* ---- what is open */
 
-static void look_free(struct flow_look *look)
+static void look_free(void *data)
 {
+	struct flow_look *look = data;
+
 	flow_table_free(look->table);
 	strv_free(look->routers);
-	strbuf_done(&look->text);
 	free(look);
 }
 
@@ -64,12 +58,12 @@ static void put_open(const struct flow_network *network, void *data)
 
 	if (strcmp(flow_network_uid(network), look->uid) != 0)
 		return;
-	if (look->text.size > ANSWER_MAX) {
+	if (look->text->size > ANSWER_MAX) {
 		look->left_out++;
 		return;
 	}
-	flow_table_line(look->table, network, look->router, look->flow, NULL, &look->text);
-	strbuf_puts(&look->text, "\n");
+	flow_table_line(look->table, network, look->router, look->flow, NULL, look->text);
+	strbuf_puts(look->text, "\n");
 }
 
 static void take_open(const struct conntrack_flow *flow, void *data)
@@ -80,42 +74,20 @@ static void take_open(const struct conntrack_flow *flow, void *data)
 	flow_table_match(look->table, look->router, flow, put_open, look);
 }
 
-static void look_work(void *data)
+static int look_work(void *data, struct strbuf *ret, struct error *err)
 {
 	struct flow_look *look = data;
+	int r;
 
-	look->result = flow_dump(look->agent->net, NULL, take_open, look, &look->err);
-	for (size_t i = 0; look->result == 0 && i < strv_count(look->routers); i++) {
+	look->text = ret;
+	r = flow_dump(look->agent->net, NULL, take_open, look, err);
+	for (size_t i = 0; r == 0 && i < strv_count(look->routers); i++) {
 		look->router = look->routers[i];
-		look->result =
-			flow_dump(look->agent->net, look->router, take_open, look, &look->err);
+		r = flow_dump(look->agent->net, look->router, take_open, look, err);
 	}
 	if (look->left_out)
-		strbuf_printf(&look->text, "{\"left_out\":%llu}\n",
-			      (unsigned long long) look->left_out);
-}
-
-static void send_text(struct flows *flows)
-{
-	if (!flows->look && stream_send_text(flows->feed.stream, FRAME_CHANNEL_OUT, &flows->text))
-		stream_close_code(flows->feed.stream, 0);
-}
-
-static void look_done(void *data)
-{
-	struct flow_look *look = data;
-	struct flows *flows = look->flows;
-
-	if (flows) {
-		flows->look = NULL;
-		flows->text = look->text;
-		look->text = (struct strbuf){};
-		if (look->result < 0)
-			stream_close_error(flows->feed.stream, &look->err);
-		else
-			send_text(flows);
-	}
-	look_free(look);
+		strbuf_printf(ret, "{\"left_out\":%llu}\n", (unsigned long long) look->left_out);
+	return r;
 }
 
 static void add_router(const struct router *router, bool made, void *data)
@@ -126,17 +98,17 @@ static void add_router(const struct router *router, bool made, void *data)
 		strv_append(&look->routers, router->meta.uid);
 }
 
-static void look_begin(struct flows *flows)
+static void look_open(struct stream *stream, const char *network_uid,
+		      const struct stream_ops **ret_ops, void **ret_data)
 {
+	static const struct document_ops ops = { .work = look_work, .free = look_free };
 	struct flow_look *look = mem_new0(struct flow_look);
 
-	flows->look = look;
-	look->flows = flows;
-	look->agent = flows->feed.agent;
+	look->agent = stream_agent(stream);
 	look->table = flow_log_table(look->agent);
-	memcpy(look->uid, flows->feed.uid, sizeof(look->uid));
+	snprintf(look->uid, sizeof(look->uid), "%s", network_uid);
 	router_actors_each(look->agent, add_router, look);
-	pool_submit(look->agent->slow_pool, look_work, look_done, look);
+	document_stream_open(stream, look->agent->slow_pool, &ops, look, ret_ops, ret_data);
 }
 
 /* ---- the log */
@@ -164,7 +136,7 @@ static void at_end(void *data)
 	struct search search = { .uid = flows->feed.uid };
 
 	network_actors_each(flows->feed.agent, look_at_network, &search);
-	if (flows->feed.reader.over || !flows->follow || !search.logged)
+	if (logfeed_is_over(&flows->feed) || !search.logged)
 		stream_close_code(flows->feed.stream, 0);
 }
 
@@ -192,54 +164,45 @@ static void flows_writable(void *data)
 {
 	struct flows *flows = data;
 
-	if (flows->feed.folder)
-		logfeed_pump(&flows->feed);
-	else
-		send_text(flows);
+	logfeed_pump(&flows->feed);
 }
 
 static void flows_free(void *data)
 {
 	struct flows *flows = data;
 
-	if (flows->look)
-		flows->look->flows = NULL;
 	logfeed_done(&flows->feed);
-	strbuf_done(&flows->text);
 	free(flows);
 }
 
 static const struct stream_ops flows_ops = { NULL, flows_writable, flows_free };
 
-static int begin(struct flows *flows, const json_t *arguments, struct error *err)
+static int begin(struct flows *flows, const json_t *arguments, bool *ret_open, struct error *err)
 {
 	struct json_reader in = { .err = err, .where = "flows" };
-	bool open = false;
 	int r;
 
 	logfeed_read_arguments(&flows->feed, &in, arguments);
 	json_read_bool(&in, arguments, "follow", &flows->follow);
-	json_read_bool(&in, arguments, "open", &open);
+	json_read_bool(&in, arguments, "open", ret_open);
 	r = json_reader_finish(&in, arguments);
-	if (r < 0)
-		return r;
-	if (!open)
-		return log_begin(flows, err);
-	look_begin(flows);
-	return 0;
+	return r < 0 || *ret_open ? r : log_begin(flows, err);
 }
 
 int flows_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 	       void **ret_data, struct error *err)
 {
 	struct flows *flows = mem_new0(struct flows);
+	bool open = false;
 	int r;
 
 	flows->feed = (struct logfeed){
 		.stream = stream, .agent = stream_agent(stream), .at_end = at_end, .data = flows
 	};
-	r = begin(flows, arguments, err);
-	if (r < 0) {
+	r = begin(flows, arguments, &open, err);
+	if (r == 0 && open)
+		look_open(stream, flows->feed.uid, ret_ops, ret_data);
+	if (r < 0 || open) {
 		flows_free(flows);
 		return r;
 	}
@@ -253,8 +216,7 @@ static void look_again(void *data, void *argument)
 	struct flows *flows = data;
 
 	(void) argument;
-	if (flows->feed.folder)
-		logfeed_go_on(&flows->feed);
+	logfeed_go_on(&flows->feed);
 }
 
 void flow_streams_look_again(struct agent *agent)

@@ -33,7 +33,7 @@ struct flow_network {
 	char project[NAME_SIZE];
 	struct subnet ipv4, ipv6;
 	uint16_t zone;
-	bool isolated, logged;
+	bool isolated;
 };
 
 struct flow_router {
@@ -121,7 +121,6 @@ void flow_table_add_network(struct flow_table *table, const struct network *netw
 	added->ipv4 = network->spec.ipv4;
 	added->ipv6 = network->spec.ipv6;
 	added->isolated = network->spec.isolated;
-	added->logged = network->spec.flow_log;
 	added->zone = zone;
 	HASH_ADD_STR(table->networks, uid, added);
 }
@@ -334,11 +333,6 @@ bool flow_table_joins(const struct flow_table *table, const char *router_uid,
 const char *flow_network_uid(const struct flow_network *network)
 {
 	return network->uid;
-}
-
-bool flow_network_is_logged(const struct flow_network *network)
-{
-	return network->logged;
 }
 
 /* ---- the line */

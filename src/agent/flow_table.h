@@ -62,7 +62,6 @@ bool flow_table_joins(const struct flow_table *table, const char *router_uid,
 		      const char *network_uid);
 
 const char *flow_network_uid(const struct flow_network *network);
-bool flow_network_is_logged(const struct flow_network *network);
 
 /*
  * Appends an object without a line end.  `timeouts`: of where it was tracked, to say when its last

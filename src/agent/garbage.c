@@ -100,14 +100,6 @@ void agent_scan(struct agent *agent)
 	scan_network(agent);
 }
 
-static bool contains(char *const *list, const char *word)
-{
-	for (; list && *list; list++)
-		if (strcmp(*list, word) == 0)
-			return true;
-	return false;
-}
-
 static int remove_images(struct collection *collection)
 {
 	const struct agent *agent = collection->agent;
@@ -115,7 +107,7 @@ static int remove_images(struct collection *collection)
 	int r = image_store_list(agent->images, &there, &collection->err);
 
 	for (size_t i = 0; r == 0 && there && there[i]; i++) {
-		if (contains(collection->images, there[i]))
+		if (strv_contains(collection->images, there[i]))
 			continue;
 		log_info("image %s: nobody wants it, removing it", there[i]);
 		r = image_store_remove(agent->images, there[i], &collection->err);
@@ -133,7 +125,7 @@ static void remove_numbers(const struct collection *collection)
 	if (!dir)
 		return;
 	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.' && !contains(collection->images, entry->d_name))
+		if (entry->d_name[0] != '.' && !strv_contains(collection->images, entry->d_name))
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	closedir(dir);
 }

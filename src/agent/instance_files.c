@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/strbuf.h"
 #include "base/strv.h"
 #include "image/info.h"
 #include "image/rootfs.h"
@@ -57,6 +58,53 @@ int instance_root_find(struct agent *agent, const char *uid, struct instance_roo
 	ret->is_running = actor->seen.run != PLAN_RUN_NONE;
 	ret->pid = actor->pid;
 	ret->slot = actor->record.slot;
+	return 0;
+}
+
+/* "//a/./b/" -> "/a/b".  A path with ".." is NULL: only the kernel knows where it leads. */
+static char *plain_path(const char *path)
+{
+	AUTO(strbuf_done) struct strbuf plain = {};
+
+	while (*path) {
+		size_t size;
+
+		path += strspn(path, "/");
+		size = strcspn(path, "/");
+		if (size == 2 && strncmp(path, "..", 2) == 0)
+			return NULL;
+		if (size > 1 || (size == 1 && *path != '.'))
+			strbuf_printf(&plain, "/%.*s", (int) size, path);
+		path += size;
+	}
+	return mem_strdup(strbuf_str(&plain));
+}
+
+static bool is_below(const char *path, const char *folder)
+{
+	size_t size = strlen(folder);
+
+	return strncmp(path, folder, size) == 0 && (path[size] == '/' || !path[size]);
+}
+
+int instance_root_check(struct agent *agent, const struct instance_root *root, const char *path,
+			bool write, struct error *err)
+{
+	const struct instance_actor *actor = actor_find(agent, root->uid);
+	AUTO(free) char *plain = plain_path(path);
+	AUTO(strv_free) char **points = NULL;
+
+	if (root->is_running || !actor || !actor->want)
+		return 0;
+	if (write && actor_spec(actor)->run.read_only)
+		return error_say(err, -EROFS, "%.300s: the instance's root is read-only", path);
+	points = plain ? bundle_mount_points(actor_spec(actor)) : NULL;
+	for (char **point = points; point && *point; point++)
+		if (is_below(plain, *point))
+			return error_say(err, -EBUSY,
+					 "%.300s: something else is mounted on %.300s when the "
+					 "instance runs; start it first",
+					 path, *point);
 	return 0;
 }
 

@@ -31,6 +31,13 @@ void instance_root_init(struct instance_root *root);
 int instance_root_find(struct agent *agent, const char *uid, struct instance_root *ret,
 		       struct error *err);
 
+/*
+ * Of one at rest: -EBUSY for a path below something that is mounted when it runs, because what lies
+ * there now is not what it will see; -EROFS when it is to be written and its root is read-only.
+ */
+int instance_root_check(struct agent *agent, const struct instance_root *root, const char *path,
+			bool write, struct error *err);
+
 /* A mount namespace's descriptor when it runs, else a detached mount's. */
 int instance_root_open(const struct agent *agent, const struct instance_root *root, int *ret_fd,
 		       struct error *err);

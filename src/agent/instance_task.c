@@ -88,9 +88,9 @@ static int open_grants(struct instance_task *task)
 {
 	const struct agent_options *options = task->agent->options;
 	const struct run_options *run = &task->instance->spec.run;
-	AUTO(free) char *policy = mem_printf("%s/policy.json", options->state);
+	AUTO(free) char *policy = agent_policy_path(task->agent);
 	AUTO(free) char *devices = agent_state_path(task->agent, task->uid, "devices");
-	struct grants_args args = { .policy_path = options->policy ? options->policy : policy,
+	struct grants_args args = { .policy_path = policy,
 				    .project = task->instance->meta.project,
 				    .run = run,
 				    .devices_dir = devices,

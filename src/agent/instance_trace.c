@@ -1,7 +1,6 @@
 #include "agent/instance_trace.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -7,121 +7,65 @@
 #include <string.h>
 
 #include "agent/agent_internal.h"
-#include "agent/stream.h"
+#include "agent/document_stream.h"
 #include "base/error.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/strbuf.h"
 #include "image/kernel.h"
 
-/* Outlives the stream. */
 struct kernel_work {
-	struct kernels *kernels; /* NULL: the stream is gone */
 	char *dir;
 	char *action, *name, *source, *modules;
 	struct kernel_tools tools;
-	struct strbuf text;
-	int result;
-	struct error err;
 };
 
-struct kernels {
-	struct stream *stream;
-	struct kernel_work *work; /* on a worker */
-	struct strbuf text;       /* what is not sent yet */
-};
-
-static void work_free(struct kernel_work *work)
+static void work_free(void *data)
 {
+	struct kernel_work *work = data;
+
 	free(work->dir);
 	free(work->action);
 	free(work->name);
 	free(work->source);
 	free(work->modules);
-	strbuf_done(&work->text);
 	free(work);
 }
 
-static void kernels_free(void *data)
-{
-	struct kernels *kernels = data;
-
-	if (kernels->work)
-		kernels->work->kernels = NULL;
-	strbuf_done(&kernels->text);
-	free(kernels);
-}
-
-static int import(struct kernel_work *work, json_t **ret)
+static int import(const struct kernel_work *work, json_t **ret, struct error *err)
 {
 	const struct kernel_import args = { .name = work->name,
 					    .source = work->source,
 					    .modules = work->modules,
 					    .tools = &work->tools };
 
-	return kernel_import(work->dir, &args, ret, &work->err);
+	return kernel_import(work->dir, &args, ret, err);
 }
 
-static int carry_out(struct kernel_work *work, json_t **ret)
+static int carry_out(const struct kernel_work *work, json_t **ret, struct error *err)
 {
 	if (strcmp(work->action, "list") == 0)
-		return kernel_list(work->dir, ret, &work->err);
+		return kernel_list(work->dir, ret, err);
 	if (strcmp(work->action, "import") == 0)
-		return import(work, ret);
+		return import(work, ret, err);
 	if (strcmp(work->action, "default") == 0)
-		return kernel_set_default(work->dir, work->name, &work->err);
-	return kernel_delete(work->dir, work->name, &work->err);
+		return kernel_set_default(work->dir, work->name, err);
+	return kernel_delete(work->dir, work->name, err);
 }
 
-/* On a worker thread. */
-static void run(void *data)
+static int run(void *data, struct strbuf *ret, struct error *err)
 {
-	struct kernel_work *work = data;
 	AUTO(json_decref) json_t *answer = NULL;
 	AUTO(free) char *text = NULL;
+	int r = carry_out(data, &answer, err);
 
-	work->result = carry_out(work, &answer);
-	if (work->result < 0)
-		return;
+	if (r < 0)
+		return r;
 	if (!answer)
 		answer = json_object();
 	text = json_text(answer);
-	strbuf_puts(&work->text, text);
+	strbuf_puts(ret, text);
+	return 0;
 }
-
-static void send_answer(struct kernels *kernels)
-{
-	if (stream_send_text(kernels->stream, FRAME_CHANNEL_OUT, &kernels->text))
-		stream_close_code(kernels->stream, 0);
-}
-
-static void done(void *data)
-{
-	struct kernel_work *work = data;
-	struct kernels *kernels = work->kernels;
-
-	if (kernels) {
-		kernels->work = NULL;
-		if (work->result < 0) {
-			stream_close_error(kernels->stream, &work->err);
-		} else {
-			kernels->text = work->text;
-			work->text = (struct strbuf){};
-			send_answer(kernels);
-		}
-	}
-	work_free(work);
-}
-
-static void kernels_writable(void *data)
-{
-	struct kernels *kernels = data;
-
-	if (!kernels->work)
-		send_answer(kernels);
-}
-
-static const struct stream_ops kernels_ops = { NULL, kernels_writable, kernels_free };
 
 static int read_arguments(const json_t *arguments, struct kernel_work *work, struct error *err)
 {
@@ -151,24 +95,18 @@ static int read_arguments(const json_t *arguments, struct kernel_work *work, str
 int kernels_open(struct stream *stream, const json_t *arguments, const struct stream_ops **ret_ops,
 		 void **ret_data, struct error *err)
 {
+	static const struct document_ops ops = { .work = run, .free = work_free };
 	struct agent *agent = stream_agent(stream);
 	struct kernel_work *work = mem_new0(struct kernel_work);
-	struct kernels *kernels;
 	int r = read_arguments(arguments, work, err);
 
 	if (r < 0) {
 		work_free(work);
 		return r;
 	}
-	kernels = mem_new0(struct kernels);
-	kernels->stream = stream;
-	kernels->work = work;
-	work->kernels = kernels;
 	work->dir = mem_printf("%s/kernels", agent->options->state);
 	work->tools =
 		(struct kernel_tools){ agent->options->guest_init, agent->options->image_worker };
-	pool_submit(agent->slow_pool, run, done, work);
-	*ret_ops = &kernels_ops;
-	*ret_data = kernels;
+	document_stream_open(stream, agent->slow_pool, &ops, work, ret_ops, ret_data);
 	return 0;
 }

@@ -13,7 +13,7 @@
 #include "base/pool.h"
 #include "model/member.h"
 
-enum { PIECE_MAX = 64 * 1024, NS_PER_MS = 1000000 };
+enum { PIECE_MAX = 64 * 1024, NS_PER_MS = 1000000, NS_PER_US = 1000, LATE_ACCURACY_US = 1000 };
 
 /* Outlives the stream. */
 struct logsearch {
@@ -154,6 +154,37 @@ void logfeed_go_on(struct logfeed *feed)
 		sd_event_add_defer(feed->agent->event, &feed->defer, on_defer, feed);
 }
 
+/* One more look: what was written until now is still wanted. */
+static int on_late(sd_event_source *source, uint64_t usec, void *data)
+{
+	struct logfeed *feed = data;
+
+	(void) source;
+	(void) usec;
+	feed->late = true;
+	logfeed_go_on(feed);
+	return 0;
+}
+
+/* Without a line behind `until` nothing else would end it. */
+static void watch_clock(struct logfeed *feed)
+{
+	uint64_t until_us = (uint64_t) feed->range.until_ns / NS_PER_US;
+	int r;
+
+	if (!feed->follow || until_us == 0)
+		return;
+	r = sd_event_add_time(feed->agent->event, &feed->clock, CLOCK_REALTIME, until_us + 1,
+			      LATE_ACCURACY_US, on_late, feed);
+	if (r < 0)
+		log_warning("%s: its end is not watched: %s", feed->folder, strerror(-r));
+}
+
+bool logfeed_is_over(const struct logfeed *feed)
+{
+	return feed->reader.over || feed->late || !feed->follow;
+}
+
 static void search(void *data)
 {
 	struct logsearch *search = data;
@@ -186,6 +217,7 @@ void logfeed_start(struct logfeed *feed, char *folder, const char *name, bool fo
 	feed->folder = folder;
 	feed->follow = follow;
 	watch_folder(feed);
+	watch_clock(feed);
 	feed->search = mem_new0(struct logsearch);
 	feed->search->feed = feed;
 	logreader_init(&feed->search->reader, path, &feed->range);
@@ -198,6 +230,7 @@ void logfeed_done(struct logfeed *feed)
 		feed->search->feed = NULL;
 	sd_event_source_disable_unref(feed->watch);
 	sd_event_source_disable_unref(feed->defer);
+	sd_event_source_disable_unref(feed->clock);
 	logreader_done(&feed->reader);
 	free(feed->folder);
 }

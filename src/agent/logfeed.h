@@ -24,11 +24,13 @@ struct logfeed {
 	char uid[UID_SIZE]; /* of the instance, or of what else the log is about */
 	char *folder;       /* where its files are */
 	bool cursors, follow;
+	bool late; /* what is written from now on is not wanted */
 	struct logreader_range range;
 	struct logreader reader;
 	struct logsearch *search; /* the worker that looks for the place */
 	sd_event_source *watch;
 	sd_event_source *defer; /* there is more to do, but others come first */
+	sd_event_source *clock; /* for `until`, while it is followed */
 	/* Everything that is there was sent.  May end the stream. */
 	void (*at_end)(void *data);
 	void *data;
@@ -44,5 +46,8 @@ void logfeed_start(struct logfeed *feed, char *folder, const char *name, bool fo
 /* Soon: sends what there is, then calls at_end(). */
 void logfeed_go_on(struct logfeed *feed);
 void logfeed_pump(struct logfeed *feed);
+
+/* For at_end(): whatever comes later, nothing of it is wanted. */
+bool logfeed_is_over(const struct logfeed *feed);
 
 void logfeed_done(struct logfeed *feed);

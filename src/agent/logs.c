@@ -27,7 +27,7 @@ static void at_end(void *data)
 	struct logs *logs = data;
 	struct logfeed *feed = &logs->feed;
 
-	if (feed->reader.over || !logs->follow || !instance_is_alive(feed->agent, feed->uid))
+	if (logfeed_is_over(feed) || !instance_is_alive(feed->agent, feed->uid))
 		stream_close_code(feed->stream, 0);
 }
 

@@ -1,6 +1,7 @@
 #include "agent/network_actor.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -239,33 +240,38 @@ static int check_prefix(const struct task *task, const struct policy *policy, co
 }
 
 /* What the node gives away is said by its policy: an interface, and what its peers are told. */
-static int check_policy(struct task *task, struct error *err)
+static int check_uplink(const struct task *task, struct error *err)
 {
-	const struct agent_options *options = task->actor->base.agent->options;
-	AUTO(free)
-	char *path = options->policy ? mem_strdup(options->policy)
-				     : mem_printf("%s/policy.json", options->state);
+	AUTO(free) char *path = agent_policy_path(task->actor->base.agent);
 	AUTO(policy_free) struct policy *policy = NULL;
 	int r;
 
-	if (!task->args.uplink[0] && !task->args.advertise)
+	if (!task->args.uplink[0])
 		return 0;
-	r = policy_load(path, &policy, task->args.advertise ? &task->refused : err);
-	if (r == 0 && task->args.advertise)
-		r = check_prefix(task, policy, task->args.ipv4, &task->refused);
-	if (r == 0 && task->args.advertise)
-		r = check_prefix(task, policy, task->args.ipv6, &task->refused);
-	if (task->args.advertise) {
-		/* It goes on as it is, but nobody is told of it any more. */
-		task->args.advertise = r == 0;
-		return 0;
-	}
+	r = policy_load(path, &policy, err);
 	return r < 0 ? r : policy_check_uplink(policy, task->project, task->args.uplink, err);
+}
+
+/* A network that may not be announced goes on as it is; task->refused says why nobody is told. */
+static bool may_advertise(struct task *task)
+{
+	AUTO(free) char *path = agent_policy_path(task->actor->base.agent);
+	AUTO(policy_free) struct policy *policy = NULL;
+	int r = policy_load(path, &policy, &task->refused);
+
+	if (r == 0)
+		r = check_prefix(task, policy, task->args.ipv4, &task->refused);
+	if (r == 0)
+		r = check_prefix(task, policy, task->args.ipv6, &task->refused);
+	return r == 0;
 }
 
 static int make(struct task *task)
 {
-	int r = check_policy(task, &task->err);
+	int r = check_uplink(task, &task->err);
+
+	if (task->args.advertise)
+		task->args.advertise = may_advertise(task);
 	struct bridge_spec spec = { .uid = task->args.uid,
 				    .driver = task->args.driver,
 				    .mode = task->args.mode,
@@ -319,12 +325,29 @@ static void take_server(struct network_server *server, struct network_dns *made)
 	server->old |= made->restart && server->state == NETWORK_SERVER_RUNNING;
 }
 
+/* The bridge is another one: its ports, routers and server of leases were on the one before. */
+static void take_new_bridge(struct network_actor *actor)
+{
+	struct network_server *server = &actor->servers[NETWORK_LEASES];
+
+	log_warning("network %s: its bridge was removed by somebody else, repaired",
+		    actor->base.uid);
+	actor->broken = true;
+	server->old |= server->state == NETWORK_SERVER_RUNNING;
+	router_actors_rejoin(actor->base.agent, actor->base.uid);
+}
+
 static void take_made(struct network_actor *actor, struct task *task)
 {
+	int before = actor->uplink.index;
+
 	actor->made = true;
 	actor->mtu = task->status.mtu;
 	actor->zone = task->status.zone;
 	actor->uplink = task->status.uplink;
+	if (actor->want && actor->want->spec.driver == NETWORK_DRIVER_BRIDGE && before != 0 &&
+	    before != actor->uplink.index)
+		take_new_bridge(actor);
 	if (actor->broken)
 		instance_actors_reattach(actor->base.agent, actor->base.uid);
 	actor->broken = false;
@@ -463,6 +486,23 @@ void network_ports_changed(struct agent *agent, const char *uid)
 		retry_in(&actor->reread, agent->event, REREAD_MS);
 }
 
+/*
+ * Somebody has taken away or turned off our bridge or a tunnel of it, or has unplugged the tunnel.
+ * What we do ourselves comes by here, too: what is just being made has no alias yet, or is up.
+ */
+static bool is_damaged(const struct network_actor *actor, const struct link *link, bool gone)
+{
+	int bridge = actor->uplink.index;
+
+	if (bridge == 0)
+		return false;
+	if (!link)
+		return (int) if_nametoindex(actor->bridge) != bridge;
+	if (strcmp(link->alias, actor->base.uid) != 0)
+		return false;
+	return gone || !(link->flags & IFF_UP) || (link->index != bridge && link->master != bridge);
+}
+
 /* Whether what the network depends on is not any more what it was when it was looked at. */
 static bool is_affected(const struct network_actor *actor, const struct link *link, bool gone)
 {
@@ -471,7 +511,7 @@ static bool is_affected(const struct network_actor *actor, const struct link *li
 	bool same;
 
 	if (actor->want->spec.driver == NETWORK_DRIVER_BRIDGE)
-		return false;
+		return is_damaged(actor, link, gone);
 	if (!link)
 		return true;
 	if (!name)
@@ -494,7 +534,8 @@ void network_actors_link_changed(struct agent *agent, const struct link *link, b
 		retry_stop(&actor->retry);
 		actor->made = false;
 		actor->stale = actor->busy;
-		actor->broken = true;
+		/* Of a bridge of ours it is known afterwards whether it is another one. */
+		actor->broken |= actor->want->spec.driver != NETWORK_DRIVER_BRIDGE;
 		advance(actor);
 	}
 }

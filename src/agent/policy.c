@@ -255,12 +255,7 @@ int policy_load(const char *path, struct policy **ret, struct error *err)
 
 static bool has_project(char *const *projects, const char *project)
 {
-	if (!projects)
-		return true;
-	for (; *projects; projects++)
-		if (strcmp(*projects, project) == 0)
-			return true;
-	return false;
+	return !projects || strv_contains(projects, project);
 }
 
 static bool covers(const char *folder, const char *path)

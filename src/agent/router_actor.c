@@ -185,11 +185,8 @@ static int check_prefix(struct task *task, const struct policy *policy, const ch
 /* Whether the node's peers may be told of all that others reach it by. */
 static bool may_advertise(struct task *task, const struct lists *lists)
 {
-	const struct agent_options *options = task->actor->base.agent->options;
 	const struct router_spec *spec = &task->router->spec;
-	AUTO(free)
-	char *path = options->policy ? mem_strdup(options->policy)
-				     : mem_printf("%s/policy.json", options->state);
+	AUTO(free) char *path = agent_policy_path(task->actor->base.agent);
 	AUTO(policy_free) struct policy *policy = NULL;
 	int r;
 
@@ -497,6 +494,19 @@ void router_actors_wake(struct agent *agent)
 
 	ACTORS_EACH(agent, ACTOR_ROUTER, actor, next)
 	advance(actor);
+}
+
+void router_actors_rejoin(struct agent *agent, const char *network_uid)
+{
+	struct router_actor *actor, *next;
+
+	ACTORS_EACH(agent, ACTOR_ROUTER, actor, next)
+	{
+		if (!wanted(actor) || !router_find_network(&actor->want->spec, network_uid))
+			continue;
+		actor->again = true;
+		advance(actor);
+	}
 }
 
 void router_actors_routes_changed(struct agent *agent)

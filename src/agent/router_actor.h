@@ -15,6 +15,9 @@ extern const struct actor_ops router_actor_ops;
 /* A network may have become ready, or be another now. */
 void router_actors_wake(struct agent *agent);
 
+/* A network has another bridge than before, without the ports of its routers. */
+void router_actors_rejoin(struct agent *agent, const char *network_uid);
+
 /* Of the routes that are announced some may have gone. */
 void router_actors_routes_changed(struct agent *agent);
 

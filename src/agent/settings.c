@@ -52,6 +52,13 @@ int settings_write(const char *path, const struct instance_spec *spec,
 
 	settings_check_of_image(&image->healthcheck, &own);
 	health_check_merge(&spec->health, &own, &merged);
+	/* Whoever asks for it relies on it. */
+	if (merged.type == HEALTH_TYPE_NONE && spec->health.type != HEALTH_TYPE_NONE &&
+	    merged.on_failure != HEALTH_ON_FAILURE_NONE)
+		return error_say(
+			err, -EINVAL,
+			"health.on_failure: there is no check that could fail, neither the "
+			"image's nor one of its own");
 	json_object_set_new(object, "stop_signal", json_integer(stop_signal(spec, image)));
 	json_object_set_new(object, "health", health_check_encode(&merged));
 	AUTO(free) char *text = json_text(object);

@@ -3,8 +3,9 @@
  * agent/stream.h - streams over the link: exec, logs, import, export, stats, top.
  *
  * stream.c keeps the table, the credits and the two closes of the protocol; what a stream does is
- * in changes.c, exec.c, files.c, flow_stream.c, logs.c, transfer.c, stats.c, top.c, trace_stream.c
- * and traffic_stream.c.  Used by agent/ on the loop's thread. When the link breaks all streams end.
+ * in changes.c, exec.c, files.c, flow_stream.c, kernels.c, logs.c, transfer.c, stats.c, top.c,
+ * trace_stream.c and traffic_stream.c.  Used by agent/ on the loop's thread.  When the link breaks
+ * all streams end.
  */
 #include <stdbool.h>
 #include <stddef.h>

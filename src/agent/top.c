@@ -12,13 +12,12 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/document_stream.h"
 #include "agent/guest_stream.h"
 #include "agent/instance_actor.h"
-#include "agent/stream.h"
 #include "agent/users.h"
 #include "base/error.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/strbuf.h"
 #include "image/rootfs.h"
 #include "kern/cgroup.h"
@@ -27,32 +26,11 @@
 
 enum { GUEST_TOP_MAX = 1 << 20, PROCESSES_MAX = 1024, USER_SIZE = 64 };
 
-/* Outlives the stream. */
 struct listing {
-	struct top *top; /* NULL: the stream is gone */
 	const struct agent *agent;
 	char uid[UID_SIZE];
 	pid_t init;
-	struct strbuf text;
-	int result;
-	struct error err;
 };
-
-struct top {
-	struct stream *stream;
-	struct listing *listing; /* on a worker */
-	struct strbuf text;      /* what is not sent yet */
-};
-
-static void top_free(void *data)
-{
-	struct top *top = data;
-
-	if (top->listing)
-		top->listing->top = NULL;
-	strbuf_done(&top->text);
-	free(top);
-}
 
 static json_t *encode(const struct proc *proc, uint32_t first_uid, const char *passwd)
 {
@@ -86,8 +64,10 @@ static char *passwd_of(int proc_fd, pid_t init)
 	return root_fd < 0 ? NULL : users_read_passwd(root_fd);
 }
 
-static int list_processes(struct listing *listing)
+/* On a worker. */
+static int list_processes(void *data, struct strbuf *ret, struct error *err)
 {
+	const struct listing *listing = data;
 	AUTO(free) char *path = mem_printf("/%s/%s", listing->agent->options->prefix, listing->uid);
 	AUTO(fd_close) int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO(json_decref) json_t *processes = json_array();
@@ -102,7 +82,7 @@ static int list_processes(struct listing *listing)
 	if (r == 0)
 		r = cgroup_pids(cgroup, &pids, &count);
 	if (r < 0)
-		return error_set(&listing->err, r, "list the processes");
+		return error_set(err, r, "list the processes");
 	passwd = passwd_of(proc_fd, listing->init);
 	for (size_t i = 0; i < count && i < PROCESSES_MAX; i++)
 		if (proc_read(proc_fd, pids[i], &proc) == 0)
@@ -112,51 +92,9 @@ static int list_processes(struct listing *listing)
 		json_pack("{s:O, s:I}", "processes", processes, "count", (json_int_t) count);
 	text = json_text(answer);
 	json_decref(answer);
-	strbuf_puts(&listing->text, text);
+	strbuf_puts(ret, text);
 	return 0;
 }
-
-static void work(void *data)
-{
-	struct listing *listing = data;
-
-	listing->result = list_processes(listing);
-}
-
-static void send_answer(struct top *top)
-{
-	if (stream_send_text(top->stream, FRAME_CHANNEL_OUT, &top->text))
-		stream_close_code(top->stream, 0);
-}
-
-static void done(void *data)
-{
-	struct listing *listing = data;
-	struct top *top = listing->top;
-
-	if (top) {
-		top->listing = NULL;
-		if (listing->result < 0) {
-			stream_close_error(top->stream, &listing->err);
-		} else {
-			top->text = listing->text;
-			listing->text = (struct strbuf){};
-			send_answer(top);
-		}
-	}
-	strbuf_done(&listing->text);
-	free(listing);
-}
-
-static void top_writable(void *data)
-{
-	struct top *top = data;
-
-	if (!top->listing)
-		send_answer(top);
-}
-
-static const struct stream_ops top_ops = { NULL, top_writable, top_free };
 
 /* A guest's own list, of which only what is expected is handed on. */
 static json_t *rebuild(const json_t *answer)
@@ -201,12 +139,12 @@ int top_open(struct stream *stream, const json_t *arguments, const struct stream
 	     void **ret_data, struct error *err)
 {
 	static const struct guest_stream_kind guest_kind = { GUEST_TOP_MAX, rebuild };
+	static const struct document_ops ops = { .work = list_processes, .free = free };
 	struct json_reader in = { .err = err, .where = "top" };
 	struct guest *guest = NULL;
 	struct agent *agent = stream_agent(stream);
 	char uid[UID_SIZE] = "";
 	struct listing *listing;
-	struct top *top;
 	pid_t init = 0;
 	int r;
 
@@ -222,16 +160,10 @@ int top_open(struct stream *stream, const json_t *arguments, const struct stream
 		return r < 0 ? r : 0;
 	if (instance_pid(agent, uid, &init) < 0)
 		return error_say(err, -EBUSY, "the instance does not run");
-	top = mem_new0(struct top);
-	top->stream = stream;
 	listing = mem_new0(struct listing);
-	listing->top = top;
 	listing->agent = agent;
 	listing->init = init;
 	memcpy(listing->uid, uid, sizeof(uid));
-	top->listing = listing;
-	pool_submit(agent->pool, work, done, listing);
-	*ret_ops = &top_ops;
-	*ret_data = top;
+	document_stream_open(stream, agent->pool, &ops, listing, ret_ops, ret_data);
 	return 0;
 }

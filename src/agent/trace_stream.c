@@ -14,11 +14,10 @@
 #include <unistd.h>
 
 #include "agent/agent_internal.h"
+#include "agent/document_stream.h"
 #include "agent/instance_trace.h"
-#include "agent/stream.h"
 #include "base/error.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/strbuf.h"
 #include "model/member.h"
 #include "net/trace.h"
@@ -26,38 +25,32 @@
 enum { PORT_MAX = 65535, WORD_MAX = 64, EXPRESSION_MAX = 200 };
 
 struct trace_stream {
-	struct stream *stream; /* NULL: the client has gone */
 	struct agent *agent;
 	struct instance_trace from;
 	char *protocol, *source, *destination;
 	uint32_t port, timeout_ms;
-	unsigned int slot;
+	unsigned int slot; /* TRACE_SLOTS: none yet */
 	int cancel_fd;
-	bool working;
-	int result;
-	struct error err;
-	struct strbuf text; /* the answer, or what of it is not sent yet */
 };
-
-static void trace_stream_destroy(struct trace_stream *trace)
-{
-	fd_close(trace->cancel_fd);
-	free(trace->protocol);
-	free(trace->source);
-	free(trace->destination);
-	strbuf_done(&trace->text);
-	free(trace);
-}
 
 static void trace_stream_free(void *data)
 {
 	struct trace_stream *trace = data;
 
-	trace->stream = NULL;
-	if (trace->working)
-		eventfd_write(trace->cancel_fd, 1);
-	else
-		trace_stream_destroy(trace);
+	if (trace->slot < TRACE_SLOTS)
+		trace->agent->trace_slots &= ~(1U << trace->slot);
+	fd_close(trace->cancel_fd);
+	free(trace->protocol);
+	free(trace->source);
+	free(trace->destination);
+	free(trace);
+}
+
+static void trace_stream_cancel(void *data)
+{
+	struct trace_stream *trace = data;
+
+	eventfd_write(trace->cancel_fd, 1);
 }
 
 /* ---- the document ---- */
@@ -197,7 +190,7 @@ static json_t *encode(const struct trace_result *result)
 
 /* ---- on a worker ---- */
 
-static int run(struct trace_stream *trace, struct trace_result *ret)
+static int run(const struct trace_stream *trace, struct trace_result *ret, struct error *err)
 {
 	const struct instance_trace *from = &trace->from;
 	const struct network_args *network = &from->ports[from->port].network;
@@ -225,63 +218,32 @@ static int run(struct trace_stream *trace, struct trace_result *ret)
 						.driver = from->ports[i].network.driver,
 						.uplink = from->ports[i].network.uplink };
 	if (from->machine) {
-		r = instance_trace_pids(trace->agent, from, &pids, &machine.pid_count, &trace->err);
+		r = instance_trace_pids(trace->agent, from, &pids, &machine.pid_count, err);
 		machine.pids = pids;
 		spec.machine = &machine;
 	} else {
-		r = netns_fd = instance_trace_open(from, &trace->err);
+		r = netns_fd = instance_trace_open(from, err);
 	}
 	spec.netns_fd = netns_fd;
-	return r < 0 ? r : trace_run(trace->agent->net, &spec, ret, &trace->err);
+	return r < 0 ? r : trace_run(trace->agent->net, &spec, ret, err);
 }
 
-static void work(void *data)
+static int work(void *data, struct strbuf *ret, struct error *err)
 {
-	struct trace_stream *trace = data;
 	AUTO(trace_result_done) struct trace_result result = { .dropped_by = -1 };
 	AUTO(json_decref) json_t *document = NULL;
 	AUTO(free) char *text = NULL;
+	int r = run(data, &result, err);
 
-	trace->result = run(trace, &result);
-	if (trace->result < 0)
-		return;
+	if (r < 0)
+		return r;
 	document = encode(&result);
 	text = json_text(document);
-	strbuf_puts(&trace->text, text);
+	strbuf_puts(ret, text);
+	return 0;
 }
 
 /* ---- on the loop ---- */
-
-static void send_answer(struct trace_stream *trace)
-{
-	if (stream_send_text(trace->stream, FRAME_CHANNEL_OUT, &trace->text))
-		stream_close_code(trace->stream, 0);
-}
-
-static void done(void *data)
-{
-	struct trace_stream *trace = data;
-	struct error err = trace->err;
-
-	trace->working = false;
-	trace->agent->trace_slots &= ~(1U << trace->slot);
-	if (!trace->stream)
-		trace_stream_destroy(trace);
-	else if (trace->result < 0)
-		stream_close_error(trace->stream, &err);
-	else
-		send_answer(trace);
-}
-
-static void trace_writable(void *data)
-{
-	struct trace_stream *trace = data;
-
-	if (!trace->working)
-		send_answer(trace);
-}
-
-static const struct stream_ops trace_ops = { NULL, trace_writable, trace_stream_free };
 
 static int read_arguments(struct trace_stream *trace, const json_t *arguments, struct error *err)
 {
@@ -337,21 +299,19 @@ int trace_open(struct stream *stream, const json_t *arguments, const struct stre
 	       void **ret_data, struct error *err)
 {
 	enum { TIMEOUT_MS = 2000 };
+	static const struct document_ops ops = { work, trace_stream_cancel, trace_stream_free };
 	struct trace_stream *trace = mem_new0(struct trace_stream);
 	int r;
 
-	trace->stream = stream;
 	trace->agent = stream_agent(stream);
+	trace->slot = TRACE_SLOTS;
 	trace->cancel_fd = -1;
 	trace->timeout_ms = TIMEOUT_MS;
 	r = begin(trace, arguments, err);
 	if (r < 0) {
-		trace_stream_destroy(trace);
+		trace_stream_free(trace);
 		return r;
 	}
-	trace->working = true;
-	pool_submit(trace->agent->files_pool, work, done, trace);
-	*ret_ops = &trace_ops;
-	*ret_data = trace;
+	document_stream_open(stream, trace->agent->files_pool, &ops, trace, ret_ops, ret_data);
 	return 0;
 }

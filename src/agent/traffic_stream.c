@@ -9,12 +9,11 @@
 #include <string.h>
 
 #include "agent/agent_internal.h"
+#include "agent/document_stream.h"
 #include "agent/instance_actor.h"
-#include "agent/stream.h"
 #include "agent/traffic.h"
 #include "base/error.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "model/instance.h"
@@ -26,35 +25,23 @@ enum { ANSWER_MAX = 4 << 20 };
 struct subject {
 	char uid[UID_SIZE];
 	char *name;
-	bool runs;
 	struct port *ports;
 	size_t port_count;
 };
 
-struct usage_stream;
-
-/* The worker's, until it is done. */
 struct inquiry {
-	struct usage_stream *usage; /* NULL: the stream is gone */
 	struct agent *agent;
 	char *project;
 	char **uids;                /* NULL: all of the project */
 	char network_uid[UID_SIZE]; /* "": all networks */
 	struct subject *list;
 	size_t count, size;
-	struct strbuf answer;
-	int result;
-	struct error err;
 };
 
-struct usage_stream {
-	struct stream *stream;
-	struct inquiry *inquiry; /* NULL: it has answered */
-	struct strbuf text;      /* what is not sent yet */
-};
-
-static void inquiry_free(struct inquiry *inquiry)
+static void inquiry_free(void *data)
 {
+	struct inquiry *inquiry = data;
+
 	for (size_t i = 0; i < inquiry->count; i++) {
 		free(inquiry->list[i].name);
 		ports_free(inquiry->list[i].ports, inquiry->list[i].port_count);
@@ -62,7 +49,6 @@ static void inquiry_free(struct inquiry *inquiry)
 	free(inquiry->list);
 	free(inquiry->project);
 	strv_free(inquiry->uids);
-	strbuf_done(&inquiry->answer);
 	free(inquiry);
 }
 
@@ -81,6 +67,7 @@ static void add_subject(const struct instance *instance, bool runs, void *data)
 	struct inquiry *inquiry = data;
 	struct subject *subject;
 
+	(void) runs;
 	if (!is_asked_for(inquiry, instance))
 		return;
 	if (inquiry->count == inquiry->size) {
@@ -89,7 +76,6 @@ static void add_subject(const struct instance *instance, bool runs, void *data)
 	}
 	subject = &inquiry->list[inquiry->count++];
 	*subject = (struct subject){ .name = mem_strdup(instance->meta.name),
-				     .runs = runs,
 				     .port_count = instance->spec.port_count,
 				     .ports = ports_copy(instance->spec.ports,
 							 instance->spec.port_count) };
@@ -98,8 +84,10 @@ static void add_subject(const struct instance *instance, bool runs, void *data)
 
 /* ---- on a worker ---- */
 
-static void put(struct inquiry *inquiry, const struct subject *subject, const char *network,
-		const char *network_uid, const struct port *port, const struct traffic_port *sum)
+/* `out` ends in a '[' or another port. */
+static void put(struct strbuf *out, const struct inquiry *inquiry, const struct subject *subject,
+		const char *network, const char *network_uid, const struct port *port,
+		const struct traffic_port *sum)
 {
 	AUTO(json_decref)
 	json_t *object = traffic_encode(sum ? &sum->sum : &(struct traffic){});
@@ -116,14 +104,15 @@ static void put(struct inquiry *inquiry, const struct subject *subject, const ch
 		json_put_string(object, "port_uid", port->uid);
 	}
 	text = json_text(object);
-	strbuf_printf(&inquiry->answer, "%s%s", inquiry->answer.size > 0 ? "," : "", text);
+	strbuf_printf(out, "%s%s", out->data[out->size - 1] == '[' ? "" : ",", text);
 }
 
-static int tell(struct inquiry *inquiry, const struct subject *subject)
+static int tell(struct strbuf *out, const struct inquiry *inquiry, const struct subject *subject,
+		struct error *err)
 {
 	AUTO(traffic_record_done) struct traffic_record record = {};
 	int r = traffic_save(inquiry->agent, subject->uid, subject->ports, subject->port_count,
-			     &record, &inquiry->err);
+			     &record, err);
 
 	if (r < 0)
 		return r;
@@ -131,7 +120,7 @@ static int tell(struct inquiry *inquiry, const struct subject *subject)
 		const struct port *port = &subject->ports[i];
 
 		if (!port->leaving)
-			put(inquiry, subject, port->network, port->network_uid, port,
+			put(out, inquiry, subject, port->network, port->network_uid, port,
 			    traffic_record_find(&record, port->network_uid));
 	}
 	/* Those that it was on. */
@@ -143,69 +132,27 @@ static int tell(struct inquiry *inquiry, const struct subject *subject)
 			present |= !subject->ports[n].leaving &&
 				   strcmp(subject->ports[n].network_uid, sum->network_uid) == 0;
 		if (!present)
-			put(inquiry, subject, sum->network, sum->network_uid, NULL, sum);
+			put(out, inquiry, subject, sum->network, sum->network_uid, NULL, sum);
 	}
-	return inquiry->answer.size <= ANSWER_MAX
+	return out->size <= ANSWER_MAX
 		       ? 0
-		       : error_say(&inquiry->err, -E2BIG, "usage: too many ports for one answer");
+		       : error_say(err, -E2BIG, "usage: too many ports for one answer");
 }
 
-static void work(void *data)
+static int work(void *data, struct strbuf *ret, struct error *err)
 {
-	struct inquiry *inquiry = data;
+	const struct inquiry *inquiry = data;
+	int r = 0;
 
-	for (size_t i = 0; i < inquiry->count && inquiry->result == 0; i++)
-		inquiry->result = tell(inquiry, &inquiry->list[i]);
+	strbuf_puts(ret, "{\"ports\":[");
+	for (size_t i = 0; i < inquiry->count && r == 0; i++)
+		r = tell(ret, inquiry, &inquiry->list[i], err);
+	strbuf_printf(ret, "],\"counts\":%s}",
+		      count_refused(inquiry->agent->net) ? "false" : "true");
+	return r;
 }
 
 /* ---- on the loop ---- */
-
-static void send_answer(struct usage_stream *usage)
-{
-	if (stream_send_text(usage->stream, FRAME_CHANNEL_OUT, &usage->text))
-		stream_close_code(usage->stream, 0);
-}
-
-static void done(void *data)
-{
-	struct inquiry *inquiry = data;
-	struct usage_stream *usage = inquiry->usage;
-
-	if (!usage) {
-		inquiry_free(inquiry);
-		return;
-	}
-	usage->inquiry = NULL;
-	if (inquiry->result < 0) {
-		stream_close_error(usage->stream, &inquiry->err);
-	} else {
-		strbuf_printf(&usage->text, "{\"counts\":%s,\"ports\":[%s]}",
-			      count_refused(inquiry->agent->net) ? "false" : "true",
-			      strbuf_str(&inquiry->answer));
-		send_answer(usage);
-	}
-	inquiry_free(inquiry);
-}
-
-static void usage_writable(void *data)
-{
-	struct usage_stream *usage = data;
-
-	if (!usage->inquiry)
-		send_answer(usage);
-}
-
-static void usage_free(void *data)
-{
-	struct usage_stream *usage = data;
-
-	if (usage->inquiry)
-		usage->inquiry->usage = NULL;
-	strbuf_done(&usage->text);
-	free(usage);
-}
-
-static const struct stream_ops usage_ops = { NULL, usage_writable, usage_free };
 
 static int read_arguments(struct inquiry *inquiry, const json_t *arguments, struct error *err)
 {
@@ -224,8 +171,8 @@ static int read_arguments(struct inquiry *inquiry, const json_t *arguments, stru
 int usage_open_stream(struct stream *stream, const json_t *arguments,
 		      const struct stream_ops **ret_ops, void **ret_data, struct error *err)
 {
+	static const struct document_ops ops = { .work = work, .free = inquiry_free };
 	struct inquiry *inquiry = mem_new0(struct inquiry);
-	struct usage_stream *usage;
 	int r;
 
 	inquiry->agent = stream_agent(stream);
@@ -235,12 +182,6 @@ int usage_open_stream(struct stream *stream, const json_t *arguments,
 		return r;
 	}
 	instance_actors_each(inquiry->agent, add_subject, inquiry);
-	usage = mem_new0(struct usage_stream);
-	usage->stream = stream;
-	usage->inquiry = inquiry;
-	inquiry->usage = usage;
-	pool_submit(inquiry->agent->slow_pool, work, done, inquiry);
-	*ret_ops = &usage_ops;
-	*ret_data = usage;
+	document_stream_open(stream, inquiry->agent->slow_pool, &ops, inquiry, ret_ops, ret_data);
 	return 0;
 }

@@ -36,7 +36,7 @@ static const struct error_kind error_kinds[] = {
 	{ -EPERM, 403, "ask an administrator for access" },
 	{ -ENOENT, 404, "list what there is with GET on the collection" },
 	{ -EEXIST, 409, "choose another name, or delete the other one first" },
-	{ -EBUSY, 409, "wait until it is not in use, or stop what uses it" },
+	{ -EBUSY, 409, "bring it into the state that this needs, or wait until nothing uses it" },
 	{ -EADDRINUSE, 409, "choose another one, or free it first" },
 	{ -EALREADY, 409, "wait for the operation that is under way" },
 	{ -ESTALE, 412, "read it again and repeat the change on what you find" },

@@ -143,6 +143,9 @@ static int read_arguments(struct session *session, const json_t *body, struct er
 	r = json_reader_finish(&in, body);
 	if (r == 0 && (!command || !command[0] || !command[0][0]))
 		r = error_say(err, -EINVAL, "exec.command: must be a list with at least one word");
+	if (r == 0 && workdir && workdir[0] && workdir[0] != '/')
+		r = error_say(err, -EINVAL, "exec.workdir: \"%.64s\" must be an absolute path",
+			      workdir);
 	if (r == 0)
 		r = check_env(env, err);
 	if (r == 0)

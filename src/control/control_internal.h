@@ -423,21 +423,10 @@ struct item *network_overlapping(struct control *control, const struct subnet *s
 /* Whoever chooses subnets writes one key, so that two at once cannot choose the same. */
 void networks_lock(struct draft *draft);
 
-/* ---- router.c */
+/* ---- router.c, router_claim.c */
 
 /* Does a router lead to the addresses of this network from outside as they are? */
 bool router_exposes(struct control *control, const struct item *network);
-
-/* The instance's port by which a router reaches the target; NULL: by none. */
-const struct port *router_target_port(const struct router_spec *spec, const struct item *instance,
-				      const struct router_target *target);
-
-/*
- * router_answer.c: refuses what leads to an instance that would not answer through this router.
- * What was there `before` (NULL: nothing) stays.
- */
-int router_check_answers(struct control *control, const struct router *router,
-			 const struct router *before, struct error *err);
 
 /* The router that joins a network, or has an address there still; NULL: none. */
 struct item *router_of_network(struct control *control, const struct item *network);

@@ -93,15 +93,50 @@ static int refuse_taken_vni(struct control *control, const struct network *netwo
 		    other->spec.tunnel.gre == tunnel->gre &&
 		    strcmp(other->meta.uid, network->meta.uid) != 0)
 			return error_say(
-				err, -EEXIST, "tunnel.%s: %u belongs to network \"%s\" already",
+				err, -EEXIST,
+				"tunnel.%s: %u belongs to network \"%s\" already: choose another",
 				tunnel->gre ? "key" : "vni", tunnel->vni, other->meta.name);
 	}
 	return 0;
 }
 
-static int complete_spec(struct control *control, struct network_spec *spec, struct error *err)
+static int refuse_overlapping(struct control *control, const char *project, const char *member,
+			      const struct subnet *subnet, struct error *err)
 {
-	struct item *other;
+	const struct item *other =
+		subnet->base.family ? network_overlapping(control, subnet, NULL) : NULL;
+	bool own = other && strcmp(other->meta->project, project) == 0;
+	char text[SUBNET_TEXT_SIZE];
+
+	if (!other)
+		return 0;
+	subnet_format(subnet, text);
+	return error_say(err, -EEXIST,
+			 "%s: %s overlaps with %s%s%s: choose another, or an isolated network, "
+			 "which may have it, with a router as its gateway",
+			 member, text, own ? "network \"" : "a network of another project",
+			 own ? other->meta->name : "", own ? "\"" : "");
+}
+
+/* Nobody but the node is the gateway, and where it is said by the subnet. */
+static int set_gateways(struct network_spec *spec, struct error *err)
+{
+	const struct ip given4 = spec->gateway4, given6 = spec->gateway6;
+
+	if (spec->driver != NETWORK_DRIVER_BRIDGE)
+		return 0;
+	network_default_gateways(spec);
+	if ((!given4.family || ip_equal(&given4, &spec->gateway4)) &&
+	    (!given6.family || ip_equal(&given6, &spec->gateway6)))
+		return 0;
+	return error_say(err, -EINVAL,
+			 "gateway%d: with driver bridge it is the first address of the subnet",
+			 given4.family && !ip_equal(&given4, &spec->gateway4) ? 4 : 6);
+}
+
+static int complete_spec(struct control *control, const char *project, struct network_spec *spec,
+			 struct error *err)
+{
 	int r;
 
 	if (!spec->ipv4.base.family && !spec->ipv6.base.family) {
@@ -110,21 +145,21 @@ static int complete_spec(struct control *control, struct network_spec *spec, str
 			return r;
 		subnet_random6(control, &spec->ipv6);
 	}
-	other = spec->ipv4.base.family && is_gateway(spec)
-			? network_overlapping(control, &spec->ipv4, NULL)
-			: NULL;
-	if (other)
-		return error_say(err, -EEXIST, "ipv4: overlaps with network \"%s\"",
-				 other->meta->name);
-	other = spec->ipv6.base.family && is_gateway(spec)
-			? network_overlapping(control, &spec->ipv6, NULL)
-			: NULL;
-	if (other)
-		return error_say(err, -EEXIST, "ipv6: overlaps with network \"%s\"",
-				 other->meta->name);
-	if (spec->driver == NETWORK_DRIVER_BRIDGE)
-		network_default_gateways(spec);
-	return 0;
+	if (spec->isolated && spec->dns_domain && !network_domain_is_default(spec))
+		return error_say(
+			err, -EINVAL,
+			"dns_domain: an isolated network has no name server; others of the "
+			"project know the full names of its instances");
+	if (spec->dhcp && !spec->ipv4.base.family && spec->ipv6.prefix != 64)
+		return error_say(
+			err, -EINVAL,
+			"dhcp: guests are sent to DHCPv6 by router advertisements, which need "
+			"a subnet with a prefix of 64");
+	r = set_gateways(spec, err);
+	if (r < 0 || !is_gateway(spec))
+		return r;
+	r = refuse_overlapping(control, project, "ipv4", &spec->ipv4, err);
+	return r < 0 ? r : refuse_overlapping(control, project, "ipv6", &spec->ipv6, err);
 }
 
 static int prepare_create(struct work *work, struct draft *draft, struct error *err)
@@ -150,7 +185,7 @@ static int prepare_create(struct work *work, struct draft *draft, struct error *
 	network = network_copy(&wrapped);
 	meta_new(control, &network->meta, request->project, body->name, body->labels);
 	mem_replace(&network->spec.node, control->node);
-	r = complete_spec(control, &network->spec, err);
+	r = complete_spec(control, request->project, &network->spec, err);
 	if (r == 0)
 		r = refuse_taken_vni(control, network, err);
 	if (r < 0)
@@ -224,8 +259,11 @@ static int refuse_used(struct control *control, const struct item *network, stru
 	DL_FOREACH2(control->balancers, item, balancer_next)
 	{
 		if (strcmp(item_balancer(item)->spec.network_uid, network->meta->uid) == 0)
-			return error_say(err, -EBUSY, "network \"%s\" is used by balancer \"%s\"",
-					 network->meta->name, item->meta->name);
+			return error_say(
+				err, -EBUSY,
+				"network \"%s\" is used by balancer \"%s\": brume balancer "
+				"delete %s first",
+				network->meta->name, item->meta->name, item->meta->name);
 	}
 	if (router)
 		return error_say(
@@ -246,8 +284,9 @@ static int refuse_used(struct control *control, const struct item *network, stru
 		return 0;
 	if (count > USERS_SHOWN)
 		strbuf_printf(&names, " and %u more", count - USERS_SHOWN);
-	return error_say(err, -EBUSY, "network \"%s\" is used by %s %s", network->meta->name,
-			 count == 1 ? "instance" : "instances", strbuf_str(&names));
+	return error_say(err, -EBUSY, "network \"%s\" is used by %s %s: detach or delete %s first",
+			 network->meta->name, count == 1 ? "instance" : "instances",
+			 strbuf_str(&names), count == 1 ? "it" : "them");
 }
 
 static int prepare_delete(struct work *work, struct draft *draft, struct error *err)

@@ -388,17 +388,36 @@ static bool can_publish(struct control *control, const struct instance_spec *spe
 	return outlet && network_can(&item_network(outlet)->spec, NETWORK_CAN_PUBLISH);
 }
 
-static int check_publish(struct control *control, const struct instance_spec *spec,
+/* With the words that do it by the network's router, when it has one that leads outside. */
+static int refuse_isolated(struct control *control, const struct instance *instance,
+			   struct error *err)
+{
+	const struct port *port = &instance->spec.ports[0];
+	const struct publish *publish = &instance->spec.publish[0];
+	const struct item *network = mirror_find_uid(control, port->network_uid);
+	const struct item *router = network ? router_of_network(control, network) : NULL;
+
+	if (!router || !item_router(router)->spec.uplink)
+		return error_say(err, -EINVAL,
+				 "publish: network \"%s\" is isolated, nothing outside reaches it; "
+				 "through a router it can: brume router forward add",
+				 port->network);
+	return error_say(err, -EINVAL,
+			 "publish: network \"%s\" is isolated, its router leads there: launch it "
+			 "without, then brume router forward add %s %u:%s:%u%s",
+			 port->network, router->meta->name, publish->host_port, instance->meta.name,
+			 publish->port, publish->protocol == PROTOCOL_UDP ? "/udp" : "");
+}
+
+static int check_publish(struct control *control, const struct instance *instance,
 			 struct error *err)
 {
+	const struct instance_spec *spec = &instance->spec;
 	const struct item *outlet = find_outlet(control, spec, NULL);
 	int r;
 
 	if (!outlet)
-		return error_say(err, -EINVAL,
-				 "publish: network \"%s\" is isolated, nothing outside reaches it; "
-				 "through a router it can: brume router forward add",
-				 spec->ports[0].network);
+		return refuse_isolated(control, instance, err);
 	r = network_require(&item_network(outlet)->spec, outlet->meta->name, NETWORK_CAN_PUBLISH,
 			    err);
 	return r < 0 ? error_wrap(err, r, "publish") : 0;
@@ -420,7 +439,7 @@ int ports_take(struct draft *draft, struct instance *instance, struct error *err
 	for (size_t i = 0; r == 0 && i < spec->port_count; i++)
 		r = complete(draft, instance, &spec->ports[i], err);
 	if (r == 0 && spec->publish_count > 0)
-		r = check_publish(draft->control, spec, err);
+		r = check_publish(draft->control, instance, err);
 	return r;
 }
 

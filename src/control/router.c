@@ -7,282 +7,13 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
-#include "control/control_internal.h"
+#include "control/router_internal.h"
 
 /*
- * Routers: which networks they join with which addresses, and what leads through them.  A network's
- * gateway address belongs to the router that has it; it, and every other address of a router, is
- * reserved like an instance's.  What is reserved is given back when the node has carried out a spec
- * that does not need it.
+ * Routers: what leads through them, and what is asked of them.  A network's gateway address belongs
+ * to the router that has it; it, and every other address of a router, is reserved like an
+ * instance's (router_claim.c).  Which networks one joins: router_network.c.
  */
-
-/* One router has a /31 of 100.64.0.0/16. */
-enum { TRANSIT_COUNT = 32768 };
-
-/* ---- reservations */
-
-static void address_key(char key[CLAIM_KEY_SIZE], const char *network_uid, const char *address)
-{
-	snprintf(key, CLAIM_KEY_SIZE, "/address/%s/%s", network_uid, address);
-}
-
-static void floating_key(struct control *control, char key[CLAIM_KEY_SIZE], const struct ip *ip)
-{
-	char text[IP_TEXT_SIZE];
-
-	ip_format(ip, text);
-	snprintf(key, CLAIM_KEY_SIZE, "/floating/%.63s/%s", control->node, text);
-}
-
-static void transit_key(struct control *control, char key[CLAIM_KEY_SIZE], const struct ip *ip)
-{
-	char text[IP_TEXT_SIZE];
-
-	ip_format(ip, text);
-	snprintf(key, CLAIM_KEY_SIZE, "/transit/%.63s/%s", control->node, text);
-}
-
-static struct publish forward_publish(const struct router_forward *forward)
-{
-	return (struct publish){ .host_port = forward->port, .protocol = forward->protocol };
-}
-
-static const char *claimant(struct control *control, const struct claim *claim)
-{
-	const struct item *item = mirror_find_uid(control, claim->uid);
-
-	return item ? item->meta->name : claim->uid;
-}
-
-/* True when it is the router's already; -EADDRINUSE when it is another's. */
-static int take(struct draft *draft, const struct router *router, const char *key, const char *what,
-		struct error *err)
-{
-	struct claim *claim = mirror_find_claim(draft->control, key);
-
-	if (claim && strcmp(claim->uid, router->meta.uid) == 0)
-		return 0;
-	if (claim)
-		return error_say(err, -EADDRINUSE, "%s is taken by \"%s\"", what,
-				 claimant(draft->control, claim));
-	draft_claim_port(draft, key, router->meta.uid, router->meta.uid);
-	return 0;
-}
-
-/* ---- networks */
-
-/* The address in one family: what was asked for, else the place `n` of the subnet. */
-static int complete_address(const struct item *network, const struct subnet *subnet, uint64_t n,
-			    char text[IP_TEXT_SIZE], struct error *err)
-{
-	char range[SUBNET_TEXT_SIZE];
-	struct ip ip;
-
-	if (!subnet->base.family && text[0])
-		return error_say(err, -EINVAL, "address %s: network \"%s\" has no such subnet",
-				 text, network->meta->name);
-	if (!subnet->base.family)
-		return 0;
-	if (!text[0] && n <= subnet_host_count(subnet)) {
-		subnet_nth(subnet, n, &ip);
-		ip_format(&ip, text);
-	}
-	if (!text[0])
-		return 0;
-	subnet_format(subnet, range);
-	if (ip_parse(text, &ip) < 0 || subnet_index(subnet, &ip) == 0)
-		return error_say(err, -EINVAL, "address %s is not one of %s, network \"%s\"", text,
-				 range, network->meta->name);
-	return 0;
-}
-
-/* Where in the subnet an address of either family is that was asked for; else the gateway's. */
-static uint64_t place_of(const struct router_network *joined, const struct network_spec *spec)
-{
-	struct ip ip;
-	uint64_t n = 0;
-
-	if (joined->ipv4[0] && ip_parse(joined->ipv4, &ip) == 0)
-		n = subnet_index(&spec->ipv4, &ip);
-	else if (joined->ipv6[0] && ip_parse(joined->ipv6, &ip) == 0)
-		n = subnet_index(&spec->ipv6, &ip);
-	return n > 0 ? n : 1;
-}
-
-static int complete_network(struct draft *draft, const struct router *router,
-			    struct router_network *joined, struct error *err)
-{
-	struct item *item =
-		mirror_find(draft->control, KIND_NETWORK, router->meta.project, joined->network);
-	const struct network_spec *spec;
-	uint64_t n;
-	int r;
-
-	if (!item)
-		return error_say(err, -ENOENT, "network \"%s\" does not exist", joined->network);
-	if (item->meta->deleted_ms)
-		return error_say(err, -EBUSY, "network \"%s\" is being deleted", joined->network);
-	spec = &item_network(item)->spec;
-	if (spec->driver != NETWORK_DRIVER_BRIDGE)
-		return error_say(err, -EINVAL,
-				 "network \"%s\" has driver %s: a router joins networks of driver "
-				 "bridge only",
-				 joined->network, network_driver_names[spec->driver]);
-	if (!spec->isolated)
-		return error_say(err, -EINVAL,
-				 "network \"%s\" has a gateway already, the node: a router joins "
-				 "isolated networks only (brume network create --isolated NAME)",
-				 joined->network);
-	memcpy(joined->uid, item->meta->uid, UID_SIZE);
-	n = place_of(joined, spec);
-	r = complete_address(item, &spec->ipv4, n, joined->ipv4, err);
-	if (r == 0)
-		r = complete_address(item, &spec->ipv6, n, joined->ipv6, err);
-	if (r == 0)
-		draft_require(draft, item);
-	return r;
-}
-
-static const struct network_spec *network_of(struct control *control,
-					     const struct router_network *joined)
-{
-	const struct item *item = mirror_find_uid(control, joined->uid);
-
-	return item && item->kind == KIND_NETWORK ? &item_network(item)->spec : NULL;
-}
-
-static int take_address(struct draft *draft, const struct router *router,
-			const struct router_network *joined, const char *address, struct error *err)
-{
-	char key[CLAIM_KEY_SIZE], what[2 * IP_TEXT_SIZE + PORT_NETWORK_SIZE];
-
-	if (!address[0])
-		return 0;
-	address_key(key, joined->uid, address);
-	snprintf(what, sizeof(what), "address %s of network \"%s\"", address, joined->network);
-	return take(draft, router, key, what, err);
-}
-
-/* No two of its networks have an address in common, nor one with what the node routes itself. */
-static int check_subnet(struct control *control, const struct router *router, size_t at,
-			const struct subnet *subnet, struct error *err)
-{
-	const struct router_spec *spec = &router->spec;
-	char text[SUBNET_TEXT_SIZE];
-	struct subnet transit;
-	const struct item *other;
-
-	if (!subnet->base.family)
-		return 0;
-	subnet_format(subnet, text);
-	for (size_t i = 0; i < at; i++) {
-		const struct network_spec *network = network_of(control, &spec->networks[i]);
-
-		if (network && (subnet_overlaps(&network->ipv4, subnet) ||
-				subnet_overlaps(&network->ipv6, subnet)))
-			return error_say(
-				err, -EEXIST,
-				"networks \"%s\" and \"%s\" have addresses in common (%s): "
-				"no router can join both",
-				spec->networks[i].network, spec->networks[at].network, text);
-	}
-	if (!spec->uplink)
-		return 0;
-	if (subnet_parse("100.64.0.0/16", 4, "", &transit, NULL) == 0 &&
-	    subnet_overlaps(&transit, subnet))
-		return error_say(err, -EEXIST,
-				 "network \"%s\": %s meets 100.64.0.0/16, which routers with an "
-				 "uplink need",
-				 spec->networks[at].network, text);
-	other = spec->nat ? NULL
-			  : network_overlapping(control, subnet,
-						mirror_find_uid(control, spec->networks[at].uid));
-	return other ? error_say(err, -EEXIST,
-				 "network \"%s\": %s overlaps with network \"%s\", which a router "
-				 "without NAT cannot be told apart from",
-				 spec->networks[at].network, text, other->meta->name)
-		     : 0;
-}
-
-static int complete_networks(struct draft *draft, struct router *router, struct error *err)
-{
-	struct router_spec *spec = &router->spec;
-	struct control *control = draft->control;
-	int r = 0;
-
-	for (size_t i = 0; i < spec->network_count && r == 0; i++) {
-		struct router_network *joined = &spec->networks[i];
-		const struct network_spec *network;
-
-		r = complete_network(draft, router, joined, err);
-		if (r < 0)
-			return r;
-		network = network_of(control, joined);
-		r = check_subnet(control, router, i, &network->ipv4, err);
-		if (r == 0)
-			r = check_subnet(control, router, i, &network->ipv6, err);
-		if (r == 0)
-			r = take_address(draft, router, joined, joined->ipv4, err);
-		if (r == 0)
-			r = take_address(draft, router, joined, joined->ipv6, err);
-	}
-	return r;
-}
-
-/* The joined network that an address is in; NULL: none. */
-static const struct router_network *joined_with(struct control *control,
-						const struct router_spec *spec, const struct ip *ip)
-{
-	for (size_t i = 0; i < spec->network_count; i++) {
-		const struct network_spec *network = network_of(control, &spec->networks[i]);
-
-		if (network &&
-		    subnet_contains(ip->family == 4 ? &network->ipv4 : &network->ipv6, ip))
-			return &spec->networks[i];
-	}
-	return NULL;
-}
-
-static bool is_own(const struct router_network *joined, const struct ip *ip)
-{
-	char text[IP_TEXT_SIZE];
-
-	ip_format(ip, text);
-	return strcmp(joined->ipv4, text) == 0 || strcmp(joined->ipv6, text) == 0;
-}
-
-static int check_routes(struct control *control, const struct router_spec *spec, struct error *err)
-{
-	for (size_t i = 0; i < spec->route_count; i++) {
-		const struct router_route *route = &spec->routes[i];
-		const struct router_network *joined = joined_with(control, spec, &route->via);
-		char to[SUBNET_TEXT_SIZE], via[IP_TEXT_SIZE];
-
-		subnet_format(&route->to, to);
-		ip_format(&route->via, via);
-		if (!joined)
-			return error_say(err, -EINVAL,
-					 "route %s: %s is on none of the router's networks", to,
-					 via);
-		if (is_own(joined, &route->via))
-			return error_say(err, -EINVAL, "route %s: %s is the router itself", to,
-					 via);
-		if (spec->uplink && route->to.prefix == 0)
-			return error_say(err, -EINVAL,
-					 "route %s: a router with an uplink has that one already",
-					 to);
-		joined = joined_with(control, spec, &route->to.base);
-		if (joined && route->to.prefix > 0 &&
-		    route->to.prefix >= (route->to.base.family == 4
-						 ? network_of(control, joined)->ipv4.prefix
-						 : network_of(control, joined)->ipv6.prefix))
-			return error_say(err, -EINVAL,
-					 "route %s: that is network \"%s\", which the router joins "
-					 "itself",
-					 to, joined->network);
-	}
-	return 0;
-}
 
 /* ---- targets */
 
@@ -326,7 +57,7 @@ static void resolve(struct control *control, const struct router *router,
 			target->ipv4 = target->address;
 		else
 			target->ipv6 = target->address;
-		if (target->address.family && !joined_with(control, spec, &target->address))
+		if (target->address.family && !router_joined_with(control, spec, &target->address))
 			*ret_why = "is on none of the router's networks";
 		return;
 	}
@@ -376,7 +107,7 @@ static int check_floating_range(struct control *control, const struct router_spe
 					      "100.64.0.0/16", "224.0.0.0/3", "::/127",
 					      "fe80::/10",     "ff00::/8" };
 	struct subnet subnet = { .base = *ip, .prefix = ip->family == 4 ? 32 : 128 }, range;
-	const struct router_network *joined = joined_with(control, spec, ip);
+	const struct router_network *joined = router_joined_with(control, spec, ip);
 	const struct item *network = network_overlapping(control, &subnet, NULL);
 
 	for (size_t i = 0; i < ARRAY_COUNT(others); i++)
@@ -427,11 +158,11 @@ static int take_floating(struct draft *draft, struct router *router, bool root, 
 			r = error_say(err, -EINVAL,
 				      "%s: instance \"%s\" has no IPv%d address there", what,
 				      floating->target.instance, floating->address.family);
-		floating_key(control, key, &floating->address);
+		router_floating_key(control, key, &floating->address);
 		if (r == 0)
 			r = check_leave(control, key, what, root, err);
 		if (r == 0)
-			r = take(draft, router, key, what, err);
+			r = router_claim(draft, router, key, what, err);
 		if (r < 0)
 			return r;
 	}
@@ -451,7 +182,7 @@ static int take_forwards(struct draft *draft, struct router *router, struct erro
 	for (size_t i = 0; i < router->spec.forward_count; i++) {
 		struct router_forward *forward = &router->spec.forwards[i];
 		char text[ROUTER_KEY_SIZE], what[ROUTER_KEY_SIZE + 16], key[CLAIM_KEY_SIZE];
-		struct publish publish = forward_publish(forward);
+		struct publish publish = router_forward_publish(forward);
 		const struct claim *claim;
 		int r;
 
@@ -480,35 +211,16 @@ static int take_forwards(struct draft *draft, struct router *router, struct erro
 
 /* ---- the whole */
 
-static int take_transit(struct draft *draft, struct router *router, struct error *err)
-{
-	char key[CLAIM_KEY_SIZE];
-
-	if (router->spec.transit.family)
-		return 0;
-	for (unsigned int n = 0; n < TRANSIT_COUNT; n++) {
-		struct ip ip = { 4, { 100, 64, (uint8_t) (n >> 7), (uint8_t) (n << 1) } };
-
-		transit_key(draft->control, key, &ip);
-		if (mirror_find_claim(draft->control, key))
-			continue;
-		draft_claim_port(draft, key, router->meta.uid, router->meta.uid);
-		router->spec.transit = ip;
-		return 0;
-	}
-	return error_say(err, -EDQUOT, "there are %d routers already, no more fit", TRANSIT_COUNT);
-}
-
 /* What a user has said becomes the whole, and what it needs is reserved. */
 static int complete(struct draft *draft, struct router *router, bool root, struct error *err)
 {
-	int r = take_transit(draft, router, err);
+	int r = router_claim_transit(draft, router, err);
 
 	networks_lock(draft);
 	if (r == 0)
-		r = complete_networks(draft, router, err);
+		r = router_complete_networks(draft, router, err);
 	if (r == 0)
-		r = check_routes(draft->control, &router->spec, err);
+		r = router_check_routes(draft->control, &router->spec, err);
 	if (r == 0)
 		r = take_floating(draft, router, root, err);
 	return r < 0 ? r : take_forwards(draft, router, err);
@@ -528,31 +240,6 @@ bool router_exposes(struct control *control, const struct item *network)
 	return false;
 }
 
-struct item *router_of_network(struct control *control, const struct item *network)
-{
-	char prefix[CLAIM_KEY_SIZE];
-	struct claim *claim, *next;
-	struct item *item;
-
-	DL_FOREACH2(control->routers, item, routers_next)
-	{
-		if (router_find_network(&item_router(item)->spec, network->meta->uid))
-			return item;
-	}
-	if (!control->routers)
-		return NULL;
-	address_key(prefix, network->meta->uid, "");
-	HASH_ITER(by_key, control->claims, claim, next)
-	{
-		if (strncmp(claim->key, prefix, strlen(prefix)) != 0)
-			continue;
-		item = mirror_find_uid(control, claim->uid);
-		if (item && item->kind == KIND_ROUTER)
-			return item;
-	}
-	return NULL;
-}
-
 /* ---- what follows */
 
 static bool resolve_again(struct draft *draft, const struct router *router,
@@ -567,54 +254,6 @@ static bool resolve_again(struct draft *draft, const struct router *router,
 	       strcmp(before.uid, target->uid) != 0;
 }
 
-/* The keys that a router needs, as a strv. */
-static char **needed_keys(struct control *control, const struct router *router)
-{
-	const struct router_spec *spec = &router->spec;
-	char **keys = NULL, key[CLAIM_KEY_SIZE];
-
-	transit_key(control, key, &spec->transit);
-	strv_append(&keys, key);
-	for (size_t i = 0; i < spec->network_count; i++) {
-		address_key(key, spec->networks[i].uid, spec->networks[i].ipv4);
-		strv_append(&keys, key);
-		address_key(key, spec->networks[i].uid, spec->networks[i].ipv6);
-		strv_append(&keys, key);
-	}
-	for (size_t i = 0; i < spec->floating_count; i++) {
-		floating_key(control, key, &spec->floating[i].address);
-		strv_append(&keys, key);
-	}
-	for (size_t i = 0; i < spec->forward_count; i++) {
-		struct publish publish = forward_publish(&spec->forwards[i]);
-
-		host_port_key(control, &publish, key);
-		if (!spec->forwards[i].address.family)
-			strv_append(&keys, key);
-	}
-	return keys;
-}
-
-static bool has_key(char *const *keys, const char *key)
-{
-	for (; keys && *keys; keys++)
-		if (strcmp(*keys, key) == 0)
-			return true;
-	return false;
-}
-
-static void release_unused(struct draft *draft, const struct router *router)
-{
-	AUTO(strv_free) char **keys = needed_keys(draft->control, router);
-	struct claim *claim, *next;
-
-	HASH_ITER(by_key, draft->control->claims, claim, next)
-	{
-		if (strcmp(claim->uid, router->meta.uid) == 0 && !has_key(keys, claim->key))
-			store_ops_delete(&draft->txn.then, claim->key);
-	}
-}
-
 bool router_settle(struct draft *draft, struct router *router)
 {
 	struct router_spec *spec = &router->spec;
@@ -622,7 +261,7 @@ bool router_settle(struct draft *draft, struct router *router)
 
 	if (router->status.generation >= router->meta.generation &&
 	    router->status.state == ROUTER_READY)
-		release_unused(draft, router);
+		router_release_unused(draft, router);
 	for (size_t i = 0; i < spec->floating_count; i++)
 		changed |= resolve_again(draft, router, &spec->floating[i].target);
 	for (size_t i = 0; i < spec->forward_count; i++)

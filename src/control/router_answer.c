@@ -4,7 +4,7 @@
 #include <utlist.h>
 
 #include "base/error.h"
-#include "control/control_internal.h"
+#include "control/router_internal.h"
 
 /*
  * Whether who is reached through a router answers through it.  Callers come with their own

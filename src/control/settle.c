@@ -439,9 +439,28 @@ static void settle_image(struct draft *draft, struct item *item, struct image *i
 		draft_mark_deleted(draft, &image->meta);
 }
 
-/* ---- networks */
+/* ---- what else a node carries out */
 
-static void settle_network(struct draft *draft, struct item *item, const struct network *network)
+static void judge(enum kind kind, const struct operation *operation, const void *resource,
+		  struct verdict *ret)
+{
+	switch (kind) {
+	case KIND_BALANCER:
+		judge_balancer(operation, resource, ret);
+		break;
+	case KIND_GROUP:
+		judge_group(operation, resource, ret);
+		break;
+	case KIND_ROUTER:
+		judge_router(operation, resource, ret);
+		break;
+	default:
+		judge_network(operation, resource, ret);
+		break;
+	}
+}
+
+static void settle_operations(struct draft *draft, const struct item *item, const void *resource)
 {
 	struct item *running;
 
@@ -453,72 +472,23 @@ static void settle_network(struct draft *draft, struct item *item, const struct 
 		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
 		    now->ending != OPERATION_RUNNING)
 			continue;
-		judge_network(now, network, &verdict);
+		judge(item->kind, now, resource, &verdict);
 		if (verdict.state != OPERATION_RUNNING)
 			apply_verdict(draft, draft_edit(draft, running), &verdict);
 	}
 }
-
-/* ---- security groups */
-
-static void settle_group(struct draft *draft, struct item *item, const struct security_group *group)
-{
-	struct item *running;
-
-	DL_FOREACH2(draft->control->running, running, running_next)
-	{
-		const struct operation *now = item_operation(running);
-		struct verdict verdict;
-
-		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
-		    now->ending != OPERATION_RUNNING)
-			continue;
-		judge_group(now, group, &verdict);
-		if (verdict.state != OPERATION_RUNNING)
-			apply_verdict(draft, draft_edit(draft, running), &verdict);
-	}
-}
-
-/* ---- balancers */
 
 static void settle_balancer(struct draft *draft, struct item *item, struct balancer *balancer)
 {
 	bool carried_out = balancer->status.generation >= balancer->meta.generation;
-	struct item *running;
 
-	DL_FOREACH2(draft->control->running, running, running_next)
-	{
-		const struct operation *now = item_operation(running);
-		struct verdict verdict;
-
-		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
-		    now->ending != OPERATION_RUNNING)
-			continue;
-		judge_balancer(now, balancer, &verdict);
-		if (verdict.state != OPERATION_RUNNING)
-			apply_verdict(draft, draft_edit(draft, running), &verdict);
-	}
+	settle_operations(draft, item, balancer);
 	balancer_settle(draft, item, balancer, carried_out);
 }
 
-/* ---- routers */
-
-static void settle_router(struct draft *draft, struct item *item, struct router *router)
+static void settle_router(struct draft *draft, const struct item *item, struct router *router)
 {
-	struct item *running;
-
-	DL_FOREACH2(draft->control->running, running, running_next)
-	{
-		const struct operation *now = item_operation(running);
-		struct verdict verdict;
-
-		if (strcmp(now->target_uid, item->meta->uid) != 0 ||
-		    now->ending != OPERATION_RUNNING)
-			continue;
-		judge_router(now, router, &verdict);
-		if (verdict.state != OPERATION_RUNNING)
-			apply_verdict(draft, draft_edit(draft, running), &verdict);
-	}
+	settle_operations(draft, item, router);
 	if (!router->meta.deleted_ms && router_settle(draft, router))
 		router->meta.generation++;
 }
@@ -558,12 +528,10 @@ static int settle_resource(struct draft *draft, struct item *item, const json_t 
 		settle_image(draft, item, resource, news);
 	else if (item->kind == KIND_BALANCER)
 		settle_balancer(draft, item, resource);
-	else if (item->kind == KIND_GROUP)
-		settle_group(draft, item, resource);
 	else if (item->kind == KIND_ROUTER)
 		settle_router(draft, item, resource);
 	else
-		settle_network(draft, item, resource);
+		settle_operations(draft, item, resource);
 	return r < 0 ? r : WORK_COMMIT;
 }
 

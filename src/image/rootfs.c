@@ -19,14 +19,6 @@
 
 enum { META_MAX = 4096, SLOT_MAX = (LAYER_UID_BASE - SLOT_UID_BASE) / LAYER_UID_COUNT };
 
-static bool contains(char *const *strv, const char *s)
-{
-	for (; strv && *strv; strv++)
-		if (strcmp(*strv, s) == 0)
-			return true;
-	return false;
-}
-
 /*
  * The layers' trees below the folder of layers, topmost first.  One that occurs twice counts once,
  * at its highest place: overlayfs refuses it twice, and the lower one is hidden anyway.
@@ -44,7 +36,7 @@ static int lower_names(int layers_fd, char *const *layers, char ***ret, struct e
 			return r;
 		digest_hex(&digest, hex);
 		AUTO(free) char *name = mem_printf("%s/fs", hex);
-		if (contains(names, name))
+		if (strv_contains(names, name))
 			continue;
 		if (faccessat(layers_fd, name, F_OK, 0) < 0)
 			return error_say(err, -errno,

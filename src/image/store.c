@@ -434,18 +434,10 @@ int store_find_known(struct image_store *store, const char *reference, const cha
 	return 0;
 }
 
-static bool contains(char *const *strv, const char *s)
-{
-	for (; strv && *strv; strv++)
-		if (strcmp(*strv, s) == 0)
-			return true;
-	return false;
-}
-
 static bool is_made_elsewhere(struct image_store *store, const struct claim *claim, const char *hex)
 {
 	for (const struct claim *other = store->claims; other; other = other->next)
-		if (other != claim && contains(other->making, hex))
+		if (other != claim && strv_contains(other->making, hex))
 			return true;
 	return false;
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "agent/settings.h"
+#include "base/error.h"
 #include "base/mem.h"
 #include "base/strv.h"
 #include "codec/oci_image.h"
@@ -99,6 +100,16 @@ static void test_the_spec_goes_before_the_image(void **state)
 	assert_int_equal(settings.health.type, HEALTH_TYPE_NONE);
 }
 
+static void test_an_action_without_a_check_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = {};
+
+	f->spec.health.on_failure = HEALTH_ON_FAILURE_RESTART;
+	assert_int_equal(settings_write(f->path, &f->spec, &f->image, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "health.on_failure"));
+}
+
 static void test_an_image_that_says_nonsense_can_be_stopped(void **state)
 {
 	struct fixture *f = *state;
@@ -117,6 +128,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_without_anything_there_are_defaults, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_the_spec_goes_before_the_image, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_an_action_without_a_check_is_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_an_image_that_says_nonsense_can_be_stopped,
 						setup, teardown),

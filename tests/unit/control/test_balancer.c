@@ -181,7 +181,9 @@ static void test_another_network(void **state)
 	control_network_delete(world.control, "default", "back", 0, world_answer, &world);
 	world_await(&world);
 	assert_int_equal(world.result, -EBUSY);
-	assert_string_equal(world.err.msg, "network \"back\" is used by balancer \"web\"");
+	assert_string_equal(
+		world.err.msg,
+		"network \"back\" is used by balancer \"web\": brume balancer delete web first");
 	assert_int_equal(delete (&world, "web"), 0);
 	world_settle(&world);
 	control_network_delete(world.control, "default", "back", 0, world_answer, &world);
