@@ -45,12 +45,13 @@ static int show(void *userdata, char channel, const char *data, size_t size, str
 	bool *broken = is_err ? &attachment->broken_err : &attachment->broken_out;
 	int r = *broken ? 0 : terminal_write(is_err ? STDERR_FILENO : STDOUT_FILENO, data, size);
 
-	attachment->retry.tries = 0;
+	stream_retry_progress(&attachment->retry);
 	/* Like a pipe in a shell: the instance goes on. */
 	if (r == -EPIPE) {
 		*broken = true;
 		return 0;
 	}
+	attachment->unshown = r < 0;
 	return r < 0 ? error_set(err, r, "cannot write the instance's output") : 0;
 }
 
@@ -328,7 +329,9 @@ static int connect_again(struct attachment *attachment, int r, struct error *err
 	/* Its node knows that the run is over; how it ended is told by others in a moment. */
 	if (r == -ESRCH && attachment->pieces.cursor)
 		r = -ECONNRESET;
-	while (r < 0 && stream_retry(&attachment->retry, client, r)) {
+	/* What cannot be shown would be passed over. */
+	while (r < 0 && !attachment->unshown &&
+	       stream_retry(&attachment->retry, client, r) == STREAM_AGAIN) {
 		stream_pieces_drop(&attachment->pieces);
 		r = look_after_it(attachment, err);
 		if (r < 0 || attachment->end != ATTACHMENT_OPEN)

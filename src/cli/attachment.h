@@ -35,6 +35,7 @@ struct attachment {
 	struct stream_retry retry;
 	enum attachment_end end;
 	bool holding, input_open, raw, broken_out, broken_err;
+	bool unshown; /* some output could not be written here */
 	int exit_code;
 	unsigned int interrupts;
 };

@@ -172,7 +172,7 @@ static int show_run(struct cli *cli, const void *userdata, const struct argument
 	listing_fact(&out, "drain", drain);
 	put_members(&out, balancer);
 	listing_fact_map(&out, "labels", resource_at(balancer, "meta.labels"));
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	return 0;
 }
 

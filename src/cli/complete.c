@@ -75,90 +75,55 @@ static void complete_offer_place(struct cli *cli, const char *begin)
 		complete_offer_resources(cli, "/instances?recursion=1", ":", begin);
 }
 
+static const char *const formats[] = { "table", "json", "csv", "plain", NULL };
+static const char *const policies[] = { "no", "on-failure", "always", "unless-stopped", NULL };
+static const char *const pulls[] = { "missing", "always", "never", NULL };
+static const char *const kinds[] = { "instance", "network",  "image", "operation", "project",
+				     "node",     "balancer", "group", "router",    NULL };
+static const char *const tunnels[] = { "vxlan", "gre", NULL };
+static const char *const conditions[] = { "stopped", "running", "healthy", "deleted", NULL };
+
+/* What can only be one of a few words. */
+static const char *const *const complete_words[] = {
+	[COMPLETE_ALGORITHM] = balancer_algorithm_names,
+	[COMPLETE_CONDITION] = conditions,
+	[COMPLETE_DRIVER] = network_driver_names,
+	[COMPLETE_FORMAT] = formats,
+	[COMPLETE_HEALTH] = health_on_failure_names,
+	[COMPLETE_KIND] = kinds,
+	[COMPLETE_MODE] = macvlan_mode_names,
+	[COMPLETE_PROTOCOL] = trace_protocol_names,
+	[COMPLETE_PULL] = pulls,
+	[COMPLETE_RESTART] = policies,
+	[COMPLETE_SECCOMP] = seccomp_mode_names,
+	[COMPLETE_TUNNEL] = tunnels,
+};
+
+/* What is the name of something. */
+static const char *const complete_collections[] = {
+	[COMPLETE_BALANCER] = "/balancers?recursion=1",
+	[COMPLETE_GROUP] = "/groups?recursion=1",
+	[COMPLETE_IMAGE] = "/images?recursion=1",
+	[COMPLETE_INSTANCE] = "/instances?recursion=1",
+	[COMPLETE_NETWORK] = "/networks?recursion=1",
+	[COMPLETE_OPERATION] = "/operations?recursion=1",
+	[COMPLETE_ROUTER] = "/routers?recursion=1",
+};
+
 static void complete_offer_kind(struct cli *cli, enum completion completion, const char *begin)
 {
-	static const char *const formats[] = { "table", "json", "csv", "plain", NULL };
-	static const char *const policies[] = { "no", "on-failure", "always", "unless-stopped",
-						NULL };
-	static const char *const pulls[] = { "missing", "always", "never", NULL };
-	static const char *const kinds[] = { "instance", "network", "image",    "operation",
-					     "project",  "node",    "balancer", "group",
-					     "router",   NULL };
+	const size_t number = completion;
 
-	static const char *const tunnels[] = { "vxlan", "gre", NULL };
-	static const char *const conditions[] = { "stopped", "running", "healthy", "deleted",
-						  NULL };
-
-	switch (completion) {
-	case COMPLETE_CONDITION:
-		complete_offer_list(cli, conditions, begin);
-		break;
-	case COMPLETE_NOTHING:
-		break;
-	case COMPLETE_INSTANCE:
-		complete_offer_resources(cli, "/instances?recursion=1", "", begin);
-		break;
-	case COMPLETE_INSTANCE_FILE:
+	if (number < ARRAY_COUNT(complete_words) && complete_words[number])
+		complete_offer_list(cli, complete_words[number], begin);
+	else if (number < ARRAY_COUNT(complete_collections) && complete_collections[number])
+		complete_offer_resources(cli, complete_collections[number], "", begin);
+	else if (completion == COMPLETE_INSTANCE_FILE)
 		complete_offer_place(cli, begin);
-		break;
-	case COMPLETE_IMAGE:
-		complete_offer_resources(cli, "/images?recursion=1", "", begin);
-		break;
-	case COMPLETE_NETWORK:
-		complete_offer_resources(cli, "/networks?recursion=1", "", begin);
-		break;
-	case COMPLETE_BALANCER:
-		complete_offer_resources(cli, "/balancers?recursion=1", "", begin);
-		break;
-	case COMPLETE_ALGORITHM:
-		complete_offer_list(cli, balancer_algorithm_names, begin);
-		break;
-	case COMPLETE_GROUP:
-		complete_offer_resources(cli, "/groups?recursion=1", "", begin);
-		break;
-	case COMPLETE_ROUTER:
-		complete_offer_resources(cli, "/routers?recursion=1", "", begin);
-		break;
-	case COMPLETE_OPERATION:
-		complete_offer_resources(cli, "/operations?recursion=1", "", begin);
-		break;
-	case COMPLETE_FORMAT:
-		complete_offer_list(cli, formats, begin);
-		break;
-	case COMPLETE_RESTART:
-		complete_offer_list(cli, policies, begin);
-		break;
-	case COMPLETE_PULL:
-		complete_offer_list(cli, pulls, begin);
-		break;
-	case COMPLETE_CAPABILITY:
+	else if (completion == COMPLETE_CAPABILITY)
 		complete_offer_capabilities(cli, begin);
-		break;
-	case COMPLETE_SECCOMP:
-		complete_offer_list(cli, seccomp_mode_names, begin);
-		break;
-	case COMPLETE_HEALTH:
-		complete_offer_list(cli, health_on_failure_names, begin);
-		break;
-	case COMPLETE_TUNNEL:
-		complete_offer_list(cli, tunnels, begin);
-		break;
-	case COMPLETE_KIND:
-		complete_offer_list(cli, kinds, begin);
-		break;
-	case COMPLETE_DRIVER:
-		complete_offer_list(cli, network_driver_names, begin);
-		break;
-	case COMPLETE_MODE:
-		complete_offer_list(cli, macvlan_mode_names, begin);
-		break;
-	case COMPLETE_PROTOCOL:
-		complete_offer_list(cli, trace_protocol_names, begin);
-		break;
-	case COMPLETE_FILE:
+	else if (completion == COMPLETE_FILE)
 		fputs("@files\n", cli->out);
-		break;
-	}
 }
 
 static const struct option_def *complete_find_option(const struct option_def *options,

@@ -41,6 +41,15 @@ static char *cp_url(const struct cp_place *place, const char *path, const char *
 	return mem_printf("/instances/%s/files?path=%s%s", name, encoded, more);
 }
 
+/* An answer 404 is about a file as often as about the instance, whose name is in the words then. */
+static int cp_failed(struct cli *cli, const struct error *err, int r)
+{
+	cli_failed(cli, "/instances", r);
+	if (client_status(cli->client) == 404 && strncmp(err->msg, "instance ", 9) != 0)
+		cli->hint[0] = '\0';
+	return r;
+}
+
 /* What the path is: *ret_kind stays CP_NOTHING when there is nothing. */
 static int cp_stat(struct cli *cli, const struct cp_place *place, bool follow,
 		   enum cp_kind *ret_kind, struct error *err)
@@ -72,7 +81,7 @@ static int cp_stat_target(struct cli *cli, const struct cp_place *place, enum cp
 
 		r = cli_request(cli, "GET", url, NULL, NULL, err);
 	}
-	return r < 0 ? cli_failed(cli, "/instances", r) : 0;
+	return r < 0 ? cp_failed(cli, err, r) : 0;
 }
 
 static enum cp_kind cp_local_kind(const char *path, bool follow)
@@ -128,7 +137,7 @@ static int cp_receive(struct cli *cli, const struct cp_place *from, bool follow,
 	if (r < 0 && err->code == 0)
 		return error_set(err, r, "cannot write");
 	if (r < 0)
-		return cli_failed(cli, url, r);
+		return cp_failed(cli, err, r);
 	return out->untar ? untar_end(out->untar, err) : 0;
 }
 
@@ -141,7 +150,7 @@ static int cp_out_unpack(struct cli *cli, const struct cp_place *from, const cha
 	int r = cp_stat(cli, from, options->follow, &kind, err);
 
 	if (r < 0)
-		return cli_failed(cli, "/instances", r);
+		return cp_failed(cli, err, r);
 	r = cp_plan(from->path, kind, dest, cp_local_kind(dest, true), &target, err);
 	if (r < 0)
 		return r;
@@ -198,7 +207,7 @@ static int cp_send(struct cli *cli, const struct cp_place *to, const char *folde
 		return r;
 	r = client_upload(client, "PUT", url, transfer_source, transfer, NULL, err);
 	transfer_clear(transfer);
-	return r < 0 ? cli_failed(cli, url, r) : 0;
+	return r < 0 ? cp_failed(cli, err, r) : 0;
 }
 
 static int cp_in_stream(struct cli *cli, const struct cp_place *to,
@@ -282,7 +291,8 @@ const struct verb verb_cp = {
 	.summary = "Copy files into an instance or out of it, whether it runs or not",
 	.help = "A folder goes into an existing DEST under its own name; SRC/. means only what is "
 		"in it.\nFiles arrive as the instance's root (or yours), with their modes.  A tar "
-		"is read from or\nwritten to -.\n\n"
+		"is read from or\nwritten to -.  What is mounted in an instance is there while it "
+		"runs only.\n\n"
 		"Examples:\n  brume cp web:/etc/nginx/nginx.conf .\n  brume cp ./site web:/srv\n"
 		"  brume cp ./site/. web:/srv/www\n  brume cp web:/var/log - | tar -t\n"
 		"  tar -c site | brume cp -a - web:/srv\n",

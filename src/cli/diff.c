@@ -20,6 +20,22 @@ static void diff_line(struct cli *cli, const json_t *change)
 		fprintf(cli->out, "%.1s %s\n", kind ? kind : "?", strbuf_str(&shown));
 }
 
+static const struct column diff_columns[] = { { .title = "KIND" }, { .title = "PATH" }, {} };
+
+static void diff_cells(struct cli *cli, const json_t *changes)
+{
+	AUTO(table_free) struct table *table = table_new(diff_columns);
+	const json_t *change;
+	size_t i;
+
+	json_array_foreach((json_t *) changes, i, change)
+	{
+		table_cell(table, json_string_value(json_object_get(change, "kind")));
+		table_cell(table, json_string_value(json_object_get(change, "path")));
+	}
+	table_print(table, cli->out, &cli->style);
+}
+
 static int diff_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		    struct error *err)
 {
@@ -35,6 +51,10 @@ static int diff_run(struct cli *cli, const void *userdata, const struct argument
 		return r;
 	if (cli->style.format == FORMAT_JSON) {
 		cli_print_json(cli, changes);
+		return 0;
+	}
+	if (cli->style.format != FORMAT_TABLE && !cli->options.quiet) {
+		diff_cells(cli, changes);
 		return 0;
 	}
 	json_array_foreach(changes, i, change) diff_line(cli, change);

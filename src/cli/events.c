@@ -14,9 +14,6 @@
 #include "client/client.h"
 #include "codec/uri.h"
 
-/* A server that restarts is back within this time; the pause grows from the first to the last. */
-enum { EVENTS_RETRY_FIRST_MS = 50, EVENTS_RETRY_LAST_MS = 2000, EVENTS_RETRY_MAX = 40 };
-
 struct events_options {
 	const char *cursor, *kind, *name;
 };
@@ -35,7 +32,7 @@ static const struct option_def events_options[] = {
 struct events {
 	struct cli *cli;
 	int64_t cursor; /* last revision seen, -1 = none */
-	bool refused;   /* the server ended the stream with an error of its own */
+	bool refused;   /* the server has said no, or what it says cannot be shown */
 };
 
 /* "REVISION  KIND  ACTION  NAME  what it is now" */
@@ -99,8 +96,10 @@ static int events_message(void *userdata, bool text, const char *data, size_t si
 	} else {
 		events_print(events->cli, event);
 	}
-	fflush(events->cli->out);
-	return 0;
+	if (fflush(events->cli->out) == 0)
+		return 0;
+	events->refused = true;
+	return error_set(err, -errno, "cannot write the events");
 }
 
 static char *events_path(const struct events_options *options, int64_t cursor)
@@ -148,8 +147,10 @@ static int events_run(struct cli *cli, const void *userdata, const struct argume
 	const struct events_options *options = userdata;
 	struct events events = { .cli = cli, .cursor = -1 };
 	struct client *client = NULL;
+	struct stream_retry retry = {};
+	enum stream_again again;
 	bool ever = false;
-	int pause_ms = EVENTS_RETRY_FIRST_MS, r = 0;
+	int r = 0;
 
 	(void) arguments;
 	if (options->cursor)
@@ -160,7 +161,7 @@ static int events_run(struct cli *cli, const void *userdata, const struct argume
 		return r;
 	}
 	r = cli_connect(cli, &client, err);
-	for (int tries = 0; r == 0; tries++) {
+	while (r == 0) {
 		bool connected = false;
 
 		r = events_follow(&events, options, client, &connected, err);
@@ -168,19 +169,18 @@ static int events_run(struct cli *cli, const void *userdata, const struct argume
 			return 0;
 		ever |= connected;
 		/* A server that is gone may come back; one that has said no will say it again. */
-		if (!ever || events.refused || (!connected && client_status(client) != 0) ||
-		    tries >= EVENTS_RETRY_MAX)
+		if (!ever || events.refused || (!connected && client_status(client) != 0))
 			break;
 		if (connected) {
-			tries = 0;
-			pause_ms = EVENTS_RETRY_FIRST_MS;
+			stream_retry_progress(&retry);
 			cli_note(cli,
 				 "the server has closed the stream, waiting for it to come back");
 		}
-		if (stream_pause(pause_ms) > 0)
+		again = stream_retry_pause(&retry);
+		if (again == STREAM_INTERRUPTED)
 			return 0;
-		pause_ms =
-			pause_ms * 2 < EVENTS_RETRY_LAST_MS ? pause_ms * 2 : EVENTS_RETRY_LAST_MS;
+		if (again == STREAM_GIVE_UP)
+			break;
 		r = 0;
 	}
 	if (r < 0 && client) {

@@ -65,6 +65,19 @@ static int exec_send_json(struct exec *exec, json_t *message, struct error *err)
 	return websocket_send(exec->websocket, true, text, strlen(text), err);
 }
 
+/* What the server could only say in its own words. */
+static int exec_check(struct cli *cli, const struct exec_options *options, struct error *err)
+{
+	for (char **p = options->env; p && *p; p++)
+		if (!**p || **p == '=')
+			return cli_usage(cli, err, "--env \"%s\": it should look like NAME=VALUE",
+					 *p);
+	if (options->workdir && options->workdir[0] && options->workdir[0] != '/')
+		return cli_usage(cli, err, "--workdir \"%s\": must be an absolute path",
+				 options->workdir);
+	return 0;
+}
+
 static int exec_send_arguments(struct exec *exec, const struct exec_options *options,
 			       char *const *command, struct error *err)
 {
@@ -257,7 +270,9 @@ static int exec_run(struct cli *cli, const void *userdata, const struct argument
 		cli_set_hint(cli, "leave -t out when the input is a file or a pipe");
 		return cli_usage(cli, err, "exec: -it needs a terminal, and the input is none");
 	}
-	r = cli_connect(cli, &client, err);
+	r = exec_check(cli, options, err);
+	if (r == 0)
+		r = cli_connect(cli, &client, err);
 	if (r < 0)
 		return r;
 	r = client_open_websocket(client, path, &websocket, err);

@@ -228,7 +228,7 @@ static int show_run(struct cli *cli, const void *userdata, const struct argument
 		     : json_array_size(resource_at(group, "spec.egress")) > 0
 			     ? "what these rules say"
 			     : "nothing");
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	if (json_array_size(resource_at(group, "spec.ingress")) +
 		    json_array_size(resource_at(group, "spec.egress")) >
 	    0) {
@@ -254,7 +254,8 @@ static int delete_run(struct cli *cli, const void *userdata, const struct argume
 }
 
 /* The rule that the options describe, as the server takes it. */
-static int build_rule(const struct allow_options *options, json_t **ret, struct error *err)
+static int build_rule(const char *name, const struct allow_options *options, json_t **ret,
+		      struct error *err)
 {
 	bool ingress = options->in != NULL;
 	const char *cidr = ingress ? options->from : options->to;
@@ -285,6 +286,12 @@ static int build_rule(const struct allow_options *options, json_t **ret, struct 
 		subnet_format(&subnet, rule.cidr);
 	if (r == 0 && group)
 		r = name_check(group, ingress ? "--from-group" : "--to-group", err);
+	/* As likely as not another one was meant. */
+	if (r == 0 && group && strcmp(group, name) == 0)
+		r = error_say(
+			err, -EINVAL,
+			"--%s-group %s: a group refers to itself as \"self\": --%s-group self",
+			ingress ? "from" : "to", group, ingress ? "from" : "to");
 	if (r < 0)
 		return r;
 	object = security_rule_encode(&rule, ingress);
@@ -329,7 +336,7 @@ static int allow_run(struct cli *cli, const void *userdata, const struct argumen
 	AUTO(free) char *path = mem_printf("/groups/%s/rules", escaped);
 	AUTO(strbuf_done) struct strbuf did = {};
 	AUTO(json_decref) json_t *rule = NULL;
-	int r = build_rule(options, &rule, err);
+	int r = build_rule(name, options, &rule, err);
 
 	if (r < 0) {
 		cli->usage = true;

@@ -253,7 +253,7 @@ static int image_info_run(struct cli *cli, const void *userdata, const struct ar
 	listing_fact_bytes(&out, "size", image, "status.size_bytes");
 	image_info_config(&out, image);
 	image_info_layers(&out, image);
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	return 0;
 }
 

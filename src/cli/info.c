@@ -247,6 +247,8 @@ static void info_networks(struct strbuf *out, const json_t *instance)
 		info_limit(&text, port, "limits.ingress_bps", "receives");
 		info_limit(&text, port, "limits.egress_bps", "sends");
 		put_groups(&text, resource_at(port, "groups"));
+		if (json_is_true(resource_at(port, "spoofing")))
+			strbuf_puts(&text, "  may send with any address");
 		if (json_is_true(resource_at(port, "leaving")))
 			strbuf_puts(&text, "  (is being detached)");
 		listing_fact(out, i == 0 ? "networks" : "", strbuf_str(&text));
@@ -288,7 +290,7 @@ static void info_print_instance(struct cli *cli, const json_t *instance)
 		listing_fact(&out, "when it ends", "it is deleted");
 	listing_fact(&out, "stop signal", resource_text(instance, "spec.stop_signal"));
 	info_fact_int(&out, "stop time-out", instance, "spec.stop_timeout_s", " s");
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 }
 
 static void info_virtualization(struct strbuf *out, const json_t *node)
@@ -368,7 +370,7 @@ static int info_server(struct cli *cli, struct error *err)
 	}
 	info_print_scalars(&out, server);
 	json_array_foreach(nodes, i, node) info_print_node(&out, node);
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	return 0;
 }
 

@@ -40,7 +40,7 @@ static const struct option_def launch_options[] = {
 	{ 0, "hostname", "NAME", OPTION_STRING, LAUNCH(hostname), "its own name for itself" },
 	{ 0, "network", "NAME[,ip=...]", OPTION_LIST, LAUNCH(networks),
 	  "a network it joins; NAME[,ip=ADDRESS][,ip6=ADDRESS][,mac=ADDRESS][,group=NAME]"
-	  "[,ingress=RATE][,egress=RATE][,burst=SIZE], or none",
+	  "[,ingress=RATE][,egress=RATE][,burst=SIZE][,spoofing], or none",
 	  COMPLETE_NETWORK },
 	{ 0, "group", "NAME[,NAME...]", OPTION_LIST, LAUNCH(groups),
 	  "its security groups, where --network says none; else default", COMPLETE_GROUP },

@@ -1,6 +1,7 @@
 #include "cli/listing.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -10,6 +11,9 @@
 #include "cli/human.h"
 #include "cli/resource.h"
 #include "codec/uri.h"
+
+/* Between title and text: nothing that human_text() writes. */
+enum { FACT_END = '\x1f' };
 
 static void listing_print_names(struct cli *cli, const json_t *list)
 {
@@ -57,9 +61,37 @@ void listing_fact(struct strbuf *out, const char *title, const char *text)
 {
 	if (!text || !*text)
 		return;
-	strbuf_printf(out, "%-14s ", title);
+	strbuf_printf(out, "%s%c", title, FACT_END);
 	human_text(out, text);
 	strbuf_puts(out, "\n");
+}
+
+void listing_print_facts(struct cli *cli, const struct strbuf *facts)
+{
+	static const struct column columns[] = { { .title = "FACT" }, { .title = "VALUE" }, {} };
+	AUTO(table_free) struct table *table = table_new(columns);
+	AUTO(free) char *text = mem_strdup(strbuf_str(facts));
+	bool people = cli->style.format == FORMAT_TABLE;
+	const char *title = "";
+	char *rest = text, *line;
+
+	while ((line = strsep(&rest, "\n")) && rest) {
+		char *value = strchr(line, FACT_END);
+
+		if (value)
+			*value++ = '\0';
+		if (people && value)
+			fprintf(cli->out, "%-14s %s\n", line, value);
+		else if (people)
+			fprintf(cli->out, "%s\n", line);
+		if (!value)
+			continue;
+		title = line[0] ? line : title;
+		table_cell(table, title);
+		table_cell(table, value);
+	}
+	if (!people)
+		table_print(table, cli->out, &cli->style);
 }
 
 void listing_fact_time(struct strbuf *out, const char *title, const json_t *resource,

@@ -20,7 +20,7 @@ typedef void (*listing_row_fn)(struct cli *cli, struct table *table, const json_
 int listing_print(struct cli *cli, const char *path, const struct column *columns,
 		  listing_row_fn row, bool wide, struct error *err);
 
-/* "title   text" for info verbs; nothing when the text is empty or NULL. */
+/* One fact for listing_print_facts(); nothing when the text is empty or NULL. */
 void listing_fact(struct strbuf *out, const char *title, const char *text);
 void listing_fact_time(struct strbuf *out, const char *title, const json_t *resource,
 		       const char *path);
@@ -29,6 +29,10 @@ void listing_fact_bytes(struct strbuf *out, const char *title, const json_t *res
 
 /* "key=value" pairs of an object, one fact each. */
 void listing_fact_map(struct strbuf *out, const char *title, const json_t *map);
+
+/* "title   text" for people; else two columns, in which a title that is left out is the one above.
+ */
+void listing_print_facts(struct cli *cli, const struct strbuf *facts);
 
 /* What the node's peers are told of a network or a router; nothing when nobody wants that. */
 void listing_advertised(struct strbuf *out, const json_t *resource);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/mem.h"
 #include "base/strbuf.h"
 #include "cli/number.h"
 #include "cli/when.h"
@@ -31,4 +32,11 @@ int log_range_query(const struct log_range *range, struct clock *clock, char **r
 	if (r == 0)
 		*ret = strbuf_take(&query);
 	return r;
+}
+
+char *log_range_rest(const char *query, const char *cursor)
+{
+	const char *until = strstr(query, "&until_ms=");
+
+	return cursor ? mem_printf("&cursor=%s%s", cursor, until ? until : "") : mem_strdup(query);
 }

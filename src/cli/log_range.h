@@ -12,3 +12,7 @@ struct log_range {
 /* "&tail=-1&since_ms=...": for the query.  The caller frees. */
 int log_range_query(const struct log_range *range, struct clock *clock, char **ret,
 		    struct error *err);
+
+/* The same for who has read up to `cursor` (NULL: nothing yet): its end stays.  The caller frees.
+ */
+char *log_range_rest(const char *query, const char *cursor);

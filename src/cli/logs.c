@@ -1,17 +1,13 @@
-#include <errno.h>
-#include <string.h>
-#include <unistd.h>
+#include <stdio.h>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/log_follow.h"
 #include "cli/log_range.h"
 #include "cli/logline.h"
-#include "cli/stream.h"
 #include "cli/terminal.h"
 #include "cli/verb.h"
-#include "client/client.h"
 #include "codec/uri.h"
 
 struct logs_options {
@@ -35,110 +31,52 @@ static const struct option_def logs_options[] = {
 
 struct logs {
 	struct cli *cli;
-	struct stream_pieces pieces;
 	struct logline_printer printer;
-	struct stream_retry retry;
-	bool json;
-	int exit_code;
 };
 
-static int logs_piece(void *userdata, char channel, const char *data, size_t size,
-		      struct error *err)
+static int show(void *userdata, char channel, const char *data, size_t size, struct error *err)
 {
 	struct logs *logs = userdata;
+	bool is_err = channel == STREAM_ERR;
 	int r;
 
-	logs->retry.tries = 0;
-	if (logs->json)
-		return logline_print(&logs->printer, logs->cli->out, channel == STREAM_ERR, data,
-				     size);
-	r = terminal_write(fileno(channel == STREAM_ERR ? logs->cli->err : logs->cli->out), data,
-			   size);
+	if (logs->cli->style.format == FORMAT_JSON)
+		r = logline_print(&logs->printer, logs->cli->out, is_err, data, size);
+	else
+		r = terminal_write(fileno(is_err ? logs->cli->err : logs->cli->out), data, size);
 	return r < 0 ? error_set(err, r, "cannot write the lines") : 0;
 }
 
-static int logs_message(void *userdata, bool text, const char *data, size_t size, struct error *err)
+static char *path_of(const struct cli *cli, const struct logs_options *options,
+		     const char *instance)
 {
-	struct logs *logs = userdata;
-	int r;
-
-	if (!text) {
-		stream_pieces_add(&logs->pieces, data, size);
-		return 0;
-	}
-	r = stream_pieces_control(&logs->pieces, logs->cli, data, size, logs_piece, logs, err);
-	return r < 0 ? r : stream_control(data, size, &logs->exit_code, err);
-}
-
-static char *logs_path(const struct logs *logs, const struct logs_options *options,
-		       const char *name, const char *range)
-{
+	AUTO(free) char *name = uri_encode(instance);
 	bool both = options->out_only == options->err_only;
 
-	return mem_printf("/instances/%s/logs?follow=%d&timestamps=%d&stdout=%d&stderr=%d&cursors=1"
-			  "%s%s",
-			  name, options->follow, options->timestamps || logs->json,
-			  both || options->out_only, both || options->err_only,
-			  logs->pieces.cursor ? "&cursor=" : range,
-			  logs->pieces.cursor ? logs->pieces.cursor : "");
-}
-
-/* One connection's worth.  1 after Ctrl-C, 0 when the server has ended it, -errno. */
-static int logs_connect(struct logs *logs, struct client *client, const char *path,
-			struct error *err)
-{
-	AUTO(websocket_free) struct websocket *websocket = NULL;
-	int r = client_open_websocket(client, path, &websocket, err);
-
-	if (r < 0)
-		return r;
-	logs->retry.connected = true;
-	logs->cli->hint[0] = '\0';
-	websocket_set_handler(websocket, logs_message, logs);
-	r = stream_follow(websocket, err);
-	if (r == 0 && logs->exit_code < 0)
-		return error_say(err, -ECONNRESET, "the server closed the stream before its end");
-	return r < 0 ? r : stream_pieces_flush(&logs->pieces, logs_piece, logs, err);
+	return mem_printf("/instances/%s/logs?follow=%d&timestamps=%d&stdout=%d&stderr=%d", name,
+			  options->follow, options->timestamps || cli->style.format == FORMAT_JSON,
+			  both || options->out_only, both || options->err_only);
 }
 
 static int logs_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		    struct error *err)
 {
 	const struct logs_options *options = userdata;
-	AUTO(free) char *name = uri_encode(arguments->words[0]);
-	AUTO(free) char *range = NULL;
-	struct logs logs = { .cli = cli,
-			     .exit_code = -1,
-			     .json = cli->style.format == FORMAT_JSON };
-	struct client *client = NULL;
-	/* Said once, afterwards the cursor goes on. */
-	int r = log_range_query(
-		&(struct log_range){ options->tail, options->since, options->until }, cli->clock,
-		&range, err);
+	const struct log_range range = { options->tail, options->since, options->until };
+	struct logs logs = { .cli = cli };
+	AUTO(free) char *path = path_of(cli, options, arguments->words[0]);
+	AUTO(free) char *query = NULL;
+	int r = log_range_query(&range, cli->clock, &query, err);
 
+	if (r == 0 && (cli->style.format == FORMAT_CSV || cli->style.format == FORMAT_PLAIN))
+		return cli_usage(cli, err, "lines are shown as they are, or with --format json");
 	if (r < 0) {
 		cli->usage = true;
 		return r;
 	}
-	r = cli_connect(cli, &client, err);
-	while (r == 0) {
-		AUTO(free) char *path = logs_path(&logs, options, name, range);
-
-		r = logs_connect(&logs, client, path, err);
-		/* A server that was never there is an error at once. */
-		if (r < 0 && (logs.pieces.cursor || logs.retry.connected) &&
-		    stream_retry(&logs.retry, client, r)) {
-			stream_pieces_drop(&logs.pieces);
-			r = 0;
-			continue;
-		}
-		if (r < 0)
-			cli_failed(cli, path, r);
-		break;
-	}
-	stream_pieces_done(&logs.pieces);
+	r = log_follow(cli, &(struct log_source){ path, query, show, &logs }, err);
 	logline_printer_done(&logs.printer);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 const struct verb verb_logs = {

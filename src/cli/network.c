@@ -16,7 +16,7 @@
 #include "cli/wait.h"
 #include "model/request.h"
 
-enum { NETWORK_MTU_MIN = 576, NETWORK_MTU_MAX = 65535 };
+enum { NETWORK_MTU_MIN = 1280, NETWORK_MTU_MAX = 65535 };
 
 struct network_options {
 	const char *subnet, *ipv4, *ipv6, *dns_domain, *mtu, *driver, *mode, *uplink;
@@ -28,10 +28,10 @@ struct network_options {
 
 static const struct option_def network_options[] = {
 	{ 0, "subnet", "SUBNET", OPTION_STRING, NETWORK(subnet),
-	  "like 10.91.0.0/24; else one is chosen" },
+	  "like 10.91.0.0/24; without any, one of each family is chosen" },
 	{ 0, "ipv4", "SUBNET", OPTION_STRING, NETWORK(ipv4), "the same" },
 	{ 0, "ipv6", "SUBNET", OPTION_STRING, NETWORK(ipv6),
-	  "like fd12:3456::/64; else one is chosen" },
+	  "like fd12:3456::/64; alone: a network without IPv4" },
 	{ 0, "nat", NULL, OPTION_FLAG, NETWORK(nat),
 	  "out to the world with the node's addresses (default)" },
 	{ 0, "routed", NULL, OPTION_FLAG, NETWORK(routed),
@@ -57,7 +57,8 @@ static const struct option_def network_options[] = {
 	  "of a routed one: the node's BGP daemon tells its peers the way to it" },
 	{ 0, "flow-log", NULL, OPTION_FLAG, NETWORK(flow_log),
 	  "put down who talks with whom: brume network flows" },
-	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu), "largest packet" },
+	{ 0, "mtu", "BYTES", OPTION_STRING, NETWORK(mtu),
+	  "largest packet, from 1280 on; else 1500, or what a tunnel or the uplink leaves" },
 	{ 'l', "label", "KEY=VALUE", OPTION_LIST, NETWORK(labels), "a label" },
 	{},
 };
@@ -165,6 +166,11 @@ static int network_build(const struct network_options *options, const char *name
 				 "only one of --nat, --routed and --isolated can be given");
 	if (options->dns_domain && !options->dns_domain[0])
 		return error_say(err, -EINVAL, "--dns-domain: must not be empty");
+	if (options->dns_domain && options->isolated)
+		return error_say(
+			err, -EINVAL,
+			"--dns-domain: an isolated network has no name server; the full names "
+			"NAME.NETWORK.PROJECT.internal are known on the project's others");
 	if (options->dhcp && options->isolated)
 		return error_say(err, -EINVAL,
 				 "--dhcp: the node has no address on an isolated network to "
@@ -308,12 +314,34 @@ static void network_names(struct strbuf *out, const json_t *network)
 	listing_fact(out, "dhcp", json_is_true(resource_at(network, "spec.dhcp")) ? "yes" : "no");
 }
 
+/* "vxlan 77 to 192.0.2.11, 192.0.2.12" */
+static void network_tunnel_fact(struct strbuf *out, const json_t *network)
+{
+	const json_t *tunnel = resource_at(network, "spec.tunnel");
+	const char *kind = resource_text(tunnel, "kind"), *peer, *between = " to ";
+	AUTO(strbuf_done) struct strbuf text = {};
+	json_t *value;
+
+	if (!tunnel)
+		return;
+	strbuf_printf(&text, "%s %lld", kind ? kind : "vxlan",
+		      (long long) resource_int(tunnel, "vni", resource_int(tunnel, "key", 0)));
+	json_object_foreach((json_t *) resource_at(tunnel, "peers"), peer, value)
+	{
+		strbuf_printf(&text, "%s%s", between, peer);
+		between = ", ";
+	}
+	listing_fact(out, "tunnel", strbuf_str(&text));
+}
+
 static int network_info_run(struct cli *cli, const void *userdata,
 			    const struct arguments *arguments, struct error *err)
 {
 	const struct show_options *options = userdata;
 	AUTO(json_decref) json_t *network = NULL;
 	AUTO(strbuf_done) struct strbuf out = {};
+	char mtu_text[24] = "";
+	int64_t mtu;
 	int r;
 
 	if (options->graph || options->svg)
@@ -327,6 +355,7 @@ static int network_info_run(struct cli *cli, const void *userdata,
 		cli_print_json(cli, network);
 		return 0;
 	}
+	mtu = resource_int(network, "status.mtu", resource_int(network, "spec.mtu", 0));
 	listing_fact(&out, "name", resource_name(network));
 	listing_fact(&out, "uid", resource_text(network, "meta.uid"));
 	listing_fact(&out, "project", resource_text(network, "meta.project"));
@@ -343,6 +372,10 @@ static int network_info_run(struct cli *cli, const void *userdata,
 	listing_fact(&out, "mode", resource_text(network, "spec.mode"));
 	listing_fact(&out, "uplink", resource_text(network, "spec.uplink"));
 	listing_fact(&out, "kind", network_kind(network));
+	if (mtu > 0)
+		snprintf(mtu_text, sizeof(mtu_text), "%lld", (long long) mtu);
+	listing_fact(&out, "mtu", mtu_text);
+	network_tunnel_fact(&out, network);
 	listing_advertised(&out, network);
 	network_names(&out, network);
 	if (json_is_true(resource_at(network, "spec.flow_log")))
@@ -350,7 +383,7 @@ static int network_info_run(struct cli *cli, const void *userdata,
 	listing_fact(&out, "bridge", resource_text(network, "status.bridge"));
 	listing_fact(&out, "node", resource_text(network, "spec.node"));
 	listing_fact_map(&out, "labels", resource_at(network, "meta.labels"));
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	return 0;
 }
 

@@ -10,10 +10,9 @@
 #include "base/strbuf.h"
 #include "cli/cli.h"
 #include "cli/flow_text.h"
+#include "cli/log_follow.h"
 #include "cli/log_range.h"
-#include "cli/stream.h"
 #include "cli/verb.h"
-#include "client/client.h"
 #include "codec/uri.h"
 
 enum { LINE_MAX_BYTES = 64 * 1024 };
@@ -40,11 +39,8 @@ static const struct option_def flows_options[] = {
 
 struct flows {
 	struct cli *cli;
-	const struct flows_options *options;
-	struct stream_pieces pieces;
-	struct stream_retry retry;
-	struct strbuf line; /* begun and not ended */
-	int exit_code;
+	const char *instance; /* NULL: all */
+	struct strbuf line;   /* begun and not ended */
 };
 
 static int print_line(struct flows *flows, struct error *err)
@@ -55,26 +51,23 @@ static int print_line(struct flows *flows, struct error *err)
 
 	if (r < 0)
 		return error_wrap(err, r, "a line of the flow log is not understood");
-	if (!flow_concerns(line, flows->options->instance))
+	if (!flow_concerns(line, flows->instance))
 		return 0;
 	if (flows->cli->style.format == FORMAT_JSON)
 		strbuf_printf(&text, "%s\n", strbuf_str(&flows->line));
 	else
 		flow_text(&text, line);
-	return fputs(strbuf_str(&text), flows->cli->out) < 0
-		       ? error_set(err, -EIO, "cannot write the lines")
-		       : 0;
+	fputs(strbuf_str(&text), flows->cli->out);
+	return 0;
 }
 
-static int take_piece(void *userdata, char channel, const char *data, size_t size,
-		      struct error *err)
+static int show(void *userdata, char channel, const char *data, size_t size, struct error *err)
 {
 	struct flows *flows = userdata;
 	const char *end;
 	int r = 0;
 
 	(void) channel;
-	flows->retry.tries = 0;
 	for (; r == 0 && (end = memchr(data, '\n', size));
 	     size -= (size_t) (end + 1 - data), data = end + 1) {
 		strbuf_append(&flows->line, data, (size_t) (end - data));
@@ -84,76 +77,22 @@ static int take_piece(void *userdata, char channel, const char *data, size_t siz
 	if (r == 0 && flows->line.size + size > LINE_MAX_BYTES)
 		return error_say(err, -EBADMSG, "a line of the flow log has no end");
 	strbuf_append(&flows->line, data, size);
-	fflush(flows->cli->out);
+	if (r == 0 && fflush(flows->cli->out) != 0)
+		r = error_set(err, -errno, "cannot write the lines");
 	return r;
-}
-
-static int take_message(void *userdata, bool text, const char *data, size_t size, struct error *err)
-{
-	struct flows *flows = userdata;
-	int r;
-
-	if (!text) {
-		stream_pieces_add(&flows->pieces, data, size);
-		return 0;
-	}
-	r = stream_pieces_control(&flows->pieces, flows->cli, data, size, take_piece, flows, err);
-	return r < 0 ? r : stream_control(data, size, &flows->exit_code, err);
-}
-
-/* One connection's worth.  1 after Ctrl-C, 0 when the server has ended it, -errno. */
-static int follow(struct flows *flows, struct client *client, const char *path, struct error *err)
-{
-	AUTO(websocket_free) struct websocket *websocket = NULL;
-	int r = client_open_websocket(client, path, &websocket, err);
-
-	if (r < 0)
-		return r;
-	flows->retry.connected = true;
-	flows->cli->hint[0] = '\0';
-	websocket_set_handler(websocket, take_message, flows);
-	r = stream_follow(websocket, err);
-	if (r == 0 && flows->exit_code < 0)
-		return error_say(err, -ECONNRESET, "the server closed the stream before its end");
-	return r < 0 ? r : stream_pieces_flush(&flows->pieces, take_piece, flows, err);
-}
-
-static int run(struct flows *flows, const char *name, const char *range, struct error *err)
-{
-	const struct flows_options *options = flows->options;
-	struct client *client = NULL;
-	int r = cli_connect(flows->cli, &client, err);
-
-	while (r == 0) {
-		AUTO(free)
-		char *path = mem_printf("/networks/%s/flows?follow=%d&open=%d&cursors=1%s%s", name,
-					options->follow, options->open,
-					flows->pieces.cursor ? "&cursor=" : range,
-					flows->pieces.cursor ? flows->pieces.cursor : "");
-
-		r = follow(flows, client, path, err);
-		/* A server that was never there is an error at once. */
-		if (r < 0 && (flows->pieces.cursor || flows->retry.connected) &&
-		    stream_retry(&flows->retry, client, r)) {
-			stream_pieces_drop(&flows->pieces);
-			r = 0;
-			continue;
-		}
-		if (r < 0)
-			cli_failed(flows->cli, path, r);
-		break;
-	}
-	return r < 0 ? r : 0;
 }
 
 static int flows_run(struct cli *cli, const void *userdata, const struct arguments *arguments,
 		     struct error *err)
 {
 	const struct flows_options *options = userdata;
-	struct log_range range = { options->tail, options->since, options->until };
+	const struct log_range range = { options->tail, options->since, options->until };
 	AUTO(free) char *name = uri_encode(arguments->words[0]);
+	AUTO(free)
+	char *path = mem_printf("/networks/%s/flows?follow=%d&open=%d", name, options->follow,
+				options->open);
 	AUTO(free) char *query = NULL;
-	struct flows flows = { .cli = cli, .options = options, .exit_code = -1 };
+	struct flows flows = { .cli = cli, .instance = options->instance };
 	int r = log_range_query(&range, cli->clock, &query, err);
 
 	if (r < 0) {
@@ -165,8 +104,7 @@ static int flows_run(struct cli *cli, const void *userdata, const struct argumen
 				 "--open: shows what there is now, and goes with --instance only");
 	if (cli->style.format == FORMAT_CSV)
 		return cli_usage(cli, err, "flows are shown as --format table or json");
-	r = run(&flows, name, query, err);
-	stream_pieces_done(&flows.pieces);
+	r = log_follow(cli, &(struct log_source){ path, query, show, &flows }, err);
 	strbuf_done(&flows.line);
 	return r;
 }
@@ -176,7 +114,7 @@ const struct verb verb_network_flows = {
 	.synopsis = "[--follow|--open] [--instance NAME] [-n COUNT] [--since TIME] [--until TIME] "
 		    "NETWORK",
 	.summary = "Show who talked with whom on a network",
-	.help = "A network has a log of it from brume network update --flow-log on: a line for "
+	.help = "A network has a log of it from brume network update --flow-log: a line for "
 		"each\nconnection that has ended, with who began it, what addresses were "
 		"translated into, how\nmuch went each way, and why it ended.  With --format json "
 		"one object a line.\n\n"

@@ -16,6 +16,7 @@
 struct attach_options {
 	const char *ip, *ip6, *mac;
 	char **groups;
+	bool spoofing;
 };
 
 #define ATTACH(member) offsetof(struct attach_options, member)
@@ -27,6 +28,8 @@ static const struct option_def attach_options[] = {
 	  "hardware address, like 02:00:5e:10:00:01; else one is made" },
 	{ 0, "group", "NAME[,NAME...]", OPTION_LIST, ATTACH(groups),
 	  "security groups; else default", COMPLETE_GROUP },
+	{ 0, "spoofing", NULL, OPTION_FLAG, ATTACH(spoofing),
+	  "it may send with any address: a router of your own, say" },
 	{},
 };
 
@@ -34,10 +37,11 @@ static int build(const struct attach_options *options, const char *network, stru
 		 struct error *err)
 {
 	AUTO(free)
-	char *text = mem_printf("%s%s%s%s%s%s%s", network, options->ip ? ",ip=" : "",
-				options->ip ? options->ip : "", options->ip6 ? ",ip6=" : "",
-				options->ip6 ? options->ip6 : "", options->mac ? ",mac=" : "",
-				options->mac ? options->mac : "");
+	char *text =
+		mem_printf("%s%s%s%s%s%s%s%s", network, options->ip ? ",ip=" : "",
+			   options->ip ? options->ip : "", options->ip6 ? ",ip6=" : "",
+			   options->ip6 ? options->ip6 : "", options->mac ? ",mac=" : "",
+			   options->mac ? options->mac : "", options->spoofing ? ",spoofing" : "");
 
 	int r = port_parse(text, ret, err);
 
@@ -110,11 +114,13 @@ const struct verb verb_network_attach = {
 	.name = "attach",
 	.synopsis = "[OPTIONS] NETWORK INSTANCE",
 	.summary = "Join an instance to one more network",
-	.help = "A container that runs has the new interface at once.  A virtual machine must be "
-		"stopped.\n\n"
+	.help = "One that runs has the new interface when this is done, a virtual machine too; a "
+		"machine\nthat is paused is refused.  What booted a disk of its own gets the card "
+		"and sets it up itself,\nby DHCP for one.\n\n"
 		"Examples:\n  brume network attach backend web\n"
 		"  brume network attach backend web --ip 10.1.0.5\n"
-		"  brume network attach backend web --group web,monitored\n",
+		"  brume network attach backend web --group web,monitored\n"
+		"  brume network attach backend gate --spoofing\n",
 	.options = attach_options,
 	.options_size = sizeof(struct attach_options),
 	.words_min = 2,
@@ -128,8 +134,9 @@ const struct verb verb_network_detach = {
 	.name = "detach",
 	.synopsis = "NETWORK INSTANCE",
 	.summary = "Take an instance off a network",
-	.help = "Its interface there goes, and its addresses are free again.  A virtual machine "
-		"must be\nstopped.\n\nExample:\n  brume network detach backend web\n",
+	.help = "Its interface there goes, and its addresses are free again.  A virtual machine's "
+		"guest\nmust let go of the card: it is asked until it does; one that is paused is "
+		"refused.\n\nExample:\n  brume network detach backend web\n",
 	.words_min = 2,
 	.words_max = 2,
 	.completion = COMPLETE_NETWORK,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "cli/choice.h"
 #include "cli/cli.h"
 #include "cli/network_change.h"
 #include "cli/verb.h"
@@ -30,15 +31,13 @@ static const struct option_def update_options[] = {
 static int build(struct cli *cli, const struct update_options *options, json_t *patch,
 		 struct error *err)
 {
-	if (options->advertise && options->no_advertise)
-		return cli_usage(cli, err,
-				 "only one of --advertise and --no-advertise can be given");
-	if (options->flow_log && options->no_flow_log)
-		return cli_usage(cli, err, "only one of --flow-log and --no-flow-log can be given");
-	if (options->advertise || options->no_advertise)
-		json_object_set_new(patch, "advertise", json_boolean(options->advertise));
-	if (options->flow_log || options->no_flow_log)
-		json_object_set_new(patch, "flow_log", json_boolean(options->flow_log));
+	int r = choice_put(cli, patch, "advertise", options->advertise, options->no_advertise, err);
+
+	if (r == 0)
+		r = choice_put(cli, patch, "flow-log", options->flow_log, options->no_flow_log,
+			       err);
+	if (r < 0)
+		return r;
 	if (json_object_size(patch) == 0)
 		return cli_usage(cli, err, "say --[no-]advertise or --[no-]flow-log");
 	return 0;

@@ -74,7 +74,7 @@ static int operation_info_run(struct cli *cli, const void *userdata,
 	listing_fact_bytes(&out, "total", operation, "status.progress.total_bytes");
 	listing_fact_time(&out, "created", operation, "meta.created");
 	listing_fact_time(&out, "finished", operation, "status.finished");
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	return 0;
 }
 

@@ -61,7 +61,7 @@ static int project_info_run(struct cli *cli, const void *userdata,
 	listing_fact_time(&out, "created", project, "meta.created");
 	listing_fact(&out, "description", resource_text(project, "spec.description"));
 	listing_fact(&out, "privileged", project_privileged(project));
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	return 0;
 }
 

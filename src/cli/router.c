@@ -244,7 +244,7 @@ static int show_run(struct cli *cli, const void *userdata, const struct argument
 	show_entries(&out, router, "spec.forwards", "forwards");
 	listing_fact(&out, "node", resource_text(router, "spec.node"));
 	listing_fact_map(&out, "labels", resource_at(router, "meta.labels"));
-	fputs(strbuf_str(&out), cli->out);
+	listing_print_facts(cli, &out);
 	return 0;
 }
 

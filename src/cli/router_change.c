@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "cli/choice.h"
 #include "cli/cli.h"
 #include "cli/listing.h"
 #include "cli/resource.h"
@@ -78,14 +79,21 @@ static int change(struct cli *cli, const char *name, const struct list *list, co
 /* ---- the router itself */
 
 struct update_options {
-	bool advertise, no_advertise;
+	bool advertise, no_advertise, nat, no_nat, uplink, no_uplink;
 };
 
+#define UPDATE(member) offsetof(struct update_options, member)
+
 static const struct option_def update_options[] = {
-	{ 0, "advertise", NULL, OPTION_FLAG, offsetof(struct update_options, advertise),
+	{ 0, "uplink", NULL, OPTION_FLAG, UPDATE(uplink), "it leads outside" },
+	{ 0, "no-uplink", NULL, OPTION_FLAG, UPDATE(no_uplink),
+	  "it joins networks with each other only" },
+	{ 0, "nat", NULL, OPTION_FLAG, UPDATE(nat), "outside with its own address" },
+	{ 0, "no-nat", NULL, OPTION_FLAG, UPDATE(no_nat),
+	  "outside with the networks' own addresses, for those who have a route" },
+	{ 0, "advertise", NULL, OPTION_FLAG, UPDATE(advertise),
 	  "the node's BGP daemon tells its peers of what others reach it by" },
-	{ 0, "no-advertise", NULL, OPTION_FLAG, offsetof(struct update_options, no_advertise),
-	  "it tells them no more" },
+	{ 0, "no-advertise", NULL, OPTION_FLAG, UPDATE(no_advertise), "it tells them no more" },
 	{},
 };
 
@@ -94,21 +102,38 @@ static int update_run(struct cli *cli, const void *userdata, const struct argume
 {
 	const struct update_options *options = userdata;
 	AUTO(json_decref) json_t *patch = json_object();
+	int r = choice_put(cli, patch, "uplink", options->uplink, options->no_uplink, err);
 
-	if (options->advertise == options->no_advertise)
-		return cli_usage(cli, err, "say --advertise or --no-advertise");
-	json_object_set_new(patch, "advertise", json_boolean(options->advertise));
-	return send_patch(cli, arguments->words[0], patch, options->advertise ? "is" : "is not",
-			  "announced", err);
+	if (r == 0)
+		r = choice_put(cli, patch, "nat", options->nat, options->no_nat, err);
+	if (r == 0)
+		r = choice_put(cli, patch, "advertise", options->advertise, options->no_advertise,
+			       err);
+	if (r < 0)
+		return r;
+	if (json_object_size(patch) == 0)
+		return cli_usage(cli, err, "say --[no-]uplink, --[no-]nat or --[no-]advertise");
+	if (options->advertise || options->no_advertise)
+		return send_patch(cli, arguments->words[0], patch,
+				  options->advertise ? "is" : "is not", "announced", err);
+	return send_patch(cli, arguments->words[0], patch, "leads outside:",
+			  options->no_uplink ? "no"
+			  : options->no_nat  ? "routed"
+			  : options->nat     ? "nat"
+					     : "yes",
+			  err);
 }
 
 const struct verb verb_router_update = {
 	.name = "update",
 	.synopsis = "OPTIONS NAME",
-	.summary = "Say whether others are told of what leads to a router",
-	.help = "Of its floating addresses and, without nat, of its networks.  Which ones may be "
-		"announced\nis said by the node's policy.\n\n"
-		"Examples:\n  brume router update border --advertise\n"
+	.summary =
+		"Say how a router leads outside, and whether others are told of what leads to it",
+	.help = "Announced are its floating addresses and, without nat, its networks.  Which ones "
+		"may "
+		"be\nannounced is said by the node's policy.\n\n"
+		"Examples:\n  brume router update border --no-nat\n"
+		"  brume router update border --advertise\n"
 		"  brume router update border --no-advertise\n",
 	.options = update_options,
 	.options_size = sizeof(struct update_options),
@@ -133,15 +158,18 @@ static const struct option_def attach_options[] = {
 	{},
 };
 
-static int put_address(json_t *value, const char *option, const char *text, struct error *err)
+/* The first option may be of either family. */
+static int put_address(json_t *value, const char *option, const char *text, bool ipv4,
+		       struct error *err)
 {
 	char canonical[IP_TEXT_SIZE];
 	struct ip ip;
 
 	if (!text)
 		return 0;
-	if (ip_parse(text, &ip) < 0)
-		return error_say(err, -EINVAL, "%s: \"%.64s\" is not an IP address", option, text);
+	if (ip_parse(text, &ip) < 0 || (ip.family == 4 && !ipv4))
+		return error_say(err, -EINVAL, "%s: \"%.64s\" is not an %s address", option, text,
+				 ipv4 ? "IP" : "IPv6");
 	ip_format(&ip, canonical);
 	json_put_string(value, ip.family == 4 ? "ipv4" : "ipv6", canonical);
 	return 0;
@@ -152,10 +180,10 @@ static int attach_run(struct cli *cli, const void *userdata, const struct argume
 {
 	const struct attach_options *options = userdata;
 	json_t *value = json_object();
-	int r = put_address(value, "--address", options->address, err);
+	int r = put_address(value, "--address", options->address, true, err);
 
 	if (r == 0)
-		r = put_address(value, "--address6", options->address6, err);
+		r = put_address(value, "--address6", options->address6, false, err);
 	if (r < 0) {
 		json_decref(value);
 		cli->usage = true;
@@ -288,19 +316,27 @@ static const struct option_def target_options[] = {
 	{},
 };
 
-/* An instance, or an address. */
-static void put_target(json_t *value, const char *text, const char *network)
+/* An instance, or an address; NULL: nobody. */
+static int put_target(struct cli *cli, json_t *value, const char *text, const char *network,
+		      struct error *err)
 {
 	char address[IP_TEXT_SIZE];
+	bool given = false;
 	struct ip ip;
 
-	if (ip_parse(text, &ip) == 0) {
+	if (text && ip_parse(text, &ip) == 0) {
 		ip_format(&ip, address);
 		json_put_string(value, "target", address);
-	} else {
+	} else if (text) {
 		json_put_string(value, "instance", text);
+		given = true;
 	}
+	if (network && !given)
+		return cli_usage(cli, err,
+				 "--network: says which of an instance's networks, and "
+				 "none is named");
 	json_put_string(value, "network", network);
+	return 0;
 }
 
 static int address_key(struct cli *cli, const char *text, char ret[IP_TEXT_SIZE], struct error *err)
@@ -325,8 +361,12 @@ static int floating_add_run(struct cli *cli, const void *userdata,
 	if (r < 0)
 		return r;
 	value = json_object();
-	if (arguments->word_count > 2)
-		put_target(value, arguments->words[2], options->network);
+	r = put_target(cli, value, arguments->word_count > 2 ? arguments->words[2] : NULL,
+		       options->network, err);
+	if (r < 0) {
+		json_decref(value);
+		return r;
+	}
 	return change(cli, arguments->words[0], &floating, key, value, "has floating address", err);
 }
 
@@ -396,8 +436,12 @@ static int forward_add_run(struct cli *cli, const void *userdata, const struct a
 	router_forward_key(&forward, key);
 	ip_format(&forward.target.address, address);
 	value = json_pack("{s:i}", "port", (int) forward.target_port);
-	put_target(value, forward.target.instance[0] ? forward.target.instance : address,
-		   options->network);
+	r = put_target(cli, value, forward.target.instance[0] ? forward.target.instance : address,
+		       options->network, err);
+	if (r < 0) {
+		json_decref(value);
+		return r;
+	}
 	return change(cli, arguments->words[0], &forwards, key, value, "forwards", err);
 }
 

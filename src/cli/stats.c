@@ -20,9 +20,6 @@
 
 enum {
 	STATS_ONCE_INTERVAL_MS = 500,
-	STATS_RETRY_FIRST_MS = 50,
-	STATS_RETRY_LAST_MS = 2000,
-	STATS_RETRY_MAX = 40,
 	HTTP_REFUSED = 400,
 	HTTP_TROUBLE = 500,
 };
@@ -275,26 +272,28 @@ static int stats_follow(struct stats *stats, struct client *client, const char *
 static int stats_watch(struct stats *stats, struct client *client, const char *path,
 		       struct error *err)
 {
-	int pause_ms = STATS_RETRY_FIRST_MS, status, r;
+	struct stream_retry retry = {};
+	enum stream_again again;
 	unsigned int seen = 0;
 
-	for (int tries = 0;; tries++) {
-		r = stats_follow(stats, client, path, err);
+	for (;;) {
+		int r = stats_follow(stats, client, path, err), status;
+		bool refused;
+
 		if (r > 0 || r == -ECANCELED)
 			return 0;
-		if (stats->rounds > seen) {
-			tries = 0;
-			pause_ms = STATS_RETRY_FIRST_MS;
-		}
+		if (stats->rounds > seen)
+			stream_retry_progress(&retry);
 		seen = stats->rounds;
 		status = r < 0 ? client_status(client) : 0;
-		if (stats->once || seen == 0 || tries >= STATS_RETRY_MAX ||
-		    (status >= HTTP_REFUSED && status < HTTP_TROUBLE))
+		refused = status >= HTTP_REFUSED && status < HTTP_TROUBLE;
+		again = stats->once || seen == 0 || refused ? STREAM_GIVE_UP
+							    : stream_retry_pause(&retry);
+		if (again == STREAM_INTERRUPTED)
+			return 0;
+		if (again == STREAM_GIVE_UP)
 			return r < 0 ? r : error_say(err, -EIO, "the server ended the stream");
 		stats->cli->hint[0] = '\0';
-		if (stream_pause(pause_ms) > 0)
-			return 0;
-		pause_ms = pause_ms * 2 < STATS_RETRY_LAST_MS ? pause_ms * 2 : STATS_RETRY_LAST_MS;
 	}
 }
 

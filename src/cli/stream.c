@@ -14,7 +14,7 @@
 #include "client/client.h"
 
 /* A server that restarts is back within this time; the pause grows from the first to the last. */
-enum { RETRY_FIRST_MS = 50, RETRY_LAST_MS = 2000, RETRY_MAX = 40 };
+enum { RETRY_FIRST_MS = 50, RETRY_LAST_MS = 2000, RETRY_MAX = 40, HTTP_UNAVAILABLE = 503 };
 
 int stream_follow(struct websocket *websocket, struct error *err)
 {
@@ -60,18 +60,6 @@ int stream_follow_for(struct websocket *websocket, int64_t *timeout_ms, struct e
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
-}
-
-int stream_pause(int pause_ms)
-{
-	AUTO(signals_end) struct signals signals = { .fd = -1 };
-	struct pollfd pollfd = { .events = POLLIN };
-
-	if (signals_begin(&signals, (const int[]){ SIGINT, SIGTERM, 0 }, NULL) < 0)
-		return 1;
-	pollfd.fd = signals.fd;
-	poll(&pollfd, 1, pause_ms);
-	return signals_take(&signals) != 0;
 }
 
 static int error_of(int64_t code)
@@ -169,23 +157,47 @@ void stream_pieces_done(struct stream_pieces *pieces)
 	pieces->cursor = NULL;
 }
 
-bool stream_retry(struct stream_retry *retry, const struct client *client, int r)
+/* 1 when Ctrl-C came. */
+static int pause_for(int pause_ms)
 {
-	int status = retry->connected ? 0 : client_status(client);
-	/* -EIO and -ESRCH are the server's own words about this stream, or a broken disk of ours.
-	 */
-	bool hopeless = r == -EIO || r == -ESRCH || r == -EPROTO;
+	AUTO(signals_end) struct signals signals = { .fd = -1 };
+	struct pollfd pollfd = { .events = POLLIN };
 
-	/* Unavailable: the node is offline, which may pass. */
-	if (status != 0)
-		hopeless = status != 503;
-	if (hopeless || retry->tries++ >= RETRY_MAX)
-		return false;
-	if (retry->connected && r != -EHOSTDOWN)
-		retry->tries = retry->pause_ms = 0;
-	retry->connected = false;
+	if (signals_begin(&signals, (const int[]){ SIGINT, SIGTERM, 0 }, NULL) < 0)
+		return 1;
+	pollfd.fd = signals.fd;
+	poll(&pollfd, 1, pause_ms);
+	return signals_take(&signals) != 0;
+}
+
+void stream_retry_progress(struct stream_retry *retry)
+{
+	retry->tries = retry->pause_ms = 0;
+}
+
+enum stream_again stream_retry_pause(struct stream_retry *retry)
+{
+	if (retry->tries++ >= RETRY_MAX)
+		return STREAM_GIVE_UP;
 	retry->pause_ms = retry->pause_ms == 0 ? RETRY_FIRST_MS : retry->pause_ms * 2;
 	if (retry->pause_ms > RETRY_LAST_MS)
 		retry->pause_ms = RETRY_LAST_MS;
-	return stream_pause(retry->pause_ms) == 0;
+	return pause_for(retry->pause_ms) ? STREAM_INTERRUPTED : STREAM_AGAIN;
+}
+
+enum stream_again stream_retry(struct stream_retry *retry, const struct client *client, int r)
+{
+	bool connected = retry->connected;
+	int status = connected ? 0 : client_status(client);
+
+	retry->connected = false;
+	/* These are the server's own words about this stream, or a broken disk of ours. */
+	if (status == 0 && (r == -EIO || r == -ESRCH || r == -EPROTO))
+		return STREAM_GIVE_UP;
+	/* Unavailable: the node is offline, which may pass. */
+	if (status != 0 && status != HTTP_UNAVAILABLE)
+		return STREAM_GIVE_UP;
+	if (connected && r != -EHOSTDOWN)
+		stream_retry_progress(retry);
+	return stream_retry_pause(retry);
 }

@@ -2,7 +2,7 @@
 /*
  * cli/stream.h - follows a WebSocket until it ends or Ctrl-C, and goes on when the server is back.
  *
- * Used by logs, events and attach.
+ * Used by all verbs that follow something: events, stats, wait, attachment.h and log_follow.h.
  */
 #include <stdint.h>
 
@@ -20,9 +20,6 @@ int stream_follow(struct websocket *websocket, struct error *err);
 
 /* The same for as long as *timeout_ms (-1: no end), which is counted down; then -ETIMEDOUT. */
 int stream_follow_for(struct websocket *websocket, int64_t *timeout_ms, struct error *err);
-
-/* Waits before the server is asked again; 1 when Ctrl-C came. */
-int stream_pause(int pause_ms);
 
 /*
  * A text message that ends a stream: {"error": "..."} or {"error": {"message"}} gives those words
@@ -60,11 +57,19 @@ void stream_pieces_done(struct stream_pieces *pieces);
 
 struct stream_retry {
 	bool connected;      /* set it when a connection was made */
-	int tries, pause_ms; /* a user that sees progress makes `tries` 0 */
+	int tries, pause_ms; /* since the last progress */
 };
 
+enum stream_again { STREAM_GIVE_UP, STREAM_AGAIN, STREAM_INTERRUPTED };
+
+/* Something came: the next failure is the first one again. */
+void stream_retry_progress(struct stream_retry *retry);
+
+/* Waits before the server is asked again, each time longer, and not too often. */
+enum stream_again stream_retry_pause(struct stream_retry *retry);
+
 /*
- * After a failure `r`: waits a little and says true when it is worth to connect again: the server
- * is gone, or the node's agent is.  False when it has said no, too often, or Ctrl-C came.
+ * After a failure `r`: the same when it is worth to connect again, because the server is gone, or
+ * the node's agent is.  STREAM_GIVE_UP when it has said no.
  */
-bool stream_retry(struct stream_retry *retry, const struct client *client, int r);
+enum stream_again stream_retry(struct stream_retry *retry, const struct client *client, int r);

@@ -20,9 +20,6 @@
 
 enum {
 	WAIT_TIMEOUT_MAX_S = 365 * 86400,
-	WAIT_RETRY_FIRST_MS = 50,
-	WAIT_RETRY_LAST_MS = 2000,
-	WAIT_RETRY_MAX = 40,
 	WAIT_EXIT_UNKNOWN = -1,
 	HTTP_ERROR = 400,
 	HTTP_UNAVAILABLE = 503,
@@ -198,26 +195,26 @@ static int wait_once(struct waiting *waiting, struct client *client, bool *ret_c
 
 static int wait_until_met(struct waiting *waiting, struct client *client, struct error *err)
 {
-	int pause_ms = WAIT_RETRY_FIRST_MS, r = 0;
+	struct stream_retry retry = {};
+	enum stream_again again;
 	bool ever = false;
+	int r;
 
-	for (int tries = 0;; tries++) {
+	for (;;) {
 		bool connected = false;
 
 		r = wait_once(waiting, client, &connected, err);
 		if (r > 0 || r == -ETIMEDOUT || wait_is_over(waiting))
 			return r;
 		ever |= connected;
+		if (connected && r == 0)
+			stream_retry_progress(&retry);
 		/* A server that is gone may come back; one that has said no will say it again. */
-		if (!ever || waiting->refused || tries >= WAIT_RETRY_MAX)
-			return r < 0 ? r : error_say(err, -EIO, "the server ended the stream");
-		if (connected && r == 0) {
-			tries = 0;
-			pause_ms = WAIT_RETRY_FIRST_MS;
-		}
-		if (stream_pause(pause_ms) > 0)
+		again = !ever || waiting->refused ? STREAM_GIVE_UP : stream_retry_pause(&retry);
+		if (again == STREAM_INTERRUPTED)
 			return 1;
-		pause_ms = pause_ms * 2 < WAIT_RETRY_LAST_MS ? pause_ms * 2 : WAIT_RETRY_LAST_MS;
+		if (again == STREAM_GIVE_UP)
+			return r < 0 ? r : error_say(err, -EIO, "the server ended the stream");
 	}
 }
 

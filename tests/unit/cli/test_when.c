@@ -35,6 +35,7 @@ static void reads_dates(void **state)
 {
 	(void) state;
 	expect("2026-11-21T01:30:00Z", now_ms);
+	expect("2026-11-21T03:30:00+02:00", now_ms);
 	expect("2026-11-21", now_ms - 5400000);
 	expect("1795224600", now_ms);
 }
