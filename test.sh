@@ -122,7 +122,7 @@ traces() {
 	grep -oE ' /[^ ]*brume-test-[^ ]*' /proc/self/mountinfo
 	find /tmp /var/tmp /run/netns -maxdepth 1 -name 'brume-*' ! -path "$results" 2>/dev/null
 	for entry in /proc/[0-9]*/cmdline; do
-		tr '\0' ' ' <"$entry" 2>/dev/null | grep -aE "/brume-test-|$PWD/build.*/brume"
+		tr '\0' ' ' <"$entry" 2>/dev/null | grep -aE "/brume-test-|$PWD/build.*/brume|-name brume-lab-"
 	done
 	true
 }

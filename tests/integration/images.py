@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 
 from image_builder import (DOCKER, OCI, Image, Layer, busybox_layer, demo_image,  # noqa: E402,F401
-                           sha256, to_json)
+                           to_json)
 
 BUSYBOX = "/bin/busybox"
 PATH_ENV = "PATH=/bin:/usr/bin"

@@ -2,6 +2,7 @@
 what happens when a server misbehaves.  Needs no node."""
 import base64
 import collections
+import csv
 import fcntl
 import hashlib
 import io
@@ -318,6 +319,16 @@ def test_list(brume, server):
     assert brume("list", "-fplain").stdout.split("\t")[0] == "web"
     brume("list", "--project", "a b")
     assert server.asked()[-1] == ("GET", "/1.0/instances?recursion=1&project=a%20b")
+
+
+def test_info_in_every_format(brume, server):
+    server.handle = lambda s, r: s.sync({**instance(), "status": {"state": "running", "error": 'a "b", c'}})
+    assert brume("info", "web").stdout.startswith("name           web\ntype           container\n")
+    assert json.loads(brume("info", "-f", "json", "web").stdout)["meta"]["name"] == "web"
+    plain = brume("info", "-f", "plain", "web").stdout.splitlines()
+    assert plain[0] == "name\tweb" and all(len(line.split("\t")) == 2 for line in plain)
+    rows = list(csv.reader(io.StringIO(brume("info", "-f", "csv", "web").stdout)))
+    assert rows[:2] == [["FACT", "VALUE"], ["name", "web"]] and ["error", 'a "b", c'] in rows
 
 
 def test_launch(brume, server):
@@ -697,7 +708,7 @@ def test_logs_go_on_after_a_restart(brume, server):
             stream.text({"cursor": "0123abcd-17-0"})
             stream.binary(1, b"two\n")
             return "close"
-        if "17" in request.path:
+        if "-17-0" in request.path:
             stream.binary(1, b"two\n")
             stream.text({"cursor": "0123abcd-21-0"})
             return stream.text({"error": {"code": 112, "message": "the agent of the node has gone"}})
@@ -706,12 +717,13 @@ def test_logs_go_on_after_a_restart(brume, server):
         stream.text({"exit_code": 0})
         return stream.close()
     server.handle = handle
-    done = brume("logs", "-f", "--since", "2026-11-21", "web")
+    done = brume("logs", "-f", "--since", "2026-11-21", "--until", "2026-11-22", "web")
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
     assert done.stderr.endswith("three\n") and "12 bytes" in done.stderr
+    until = "&until_ms=1795305600000"
     assert [path for _, path in server.asked()] == [
-        LOGS.format(1, 0) + "&tail=-1&since_ms=1795219200000",
-        LOGS.format(1, 0) + "&cursor=0123abcd-17-0", LOGS.format(1, 0) + "&cursor=0123abcd-21-0"]
+        LOGS.format(1, 0) + "&tail=-1&since_ms=1795219200000" + until,
+        LOGS.format(1, 0) + "&cursor=0123abcd-17-0" + until, LOGS.format(1, 0) + "&cursor=0123abcd-21-0" + until]
 
 
 def test_logs_as_json(brume, server):

@@ -173,6 +173,31 @@ def test_open_input_survives_its_writers_and_once_does_not(busybox):
     assert node.wait_state("once", "stopped")["status"]["exit_code"] == 6
 
 
+def test_output_that_cannot_be_shown_is_an_error(busybox):
+    """The disk that we write to is full: nothing is asked for again, and the instance goes on."""
+    node, reference = busybox
+    node.launch(reference, "chatty", command=["sh", "-c", "while :; do [ -e /go ] && echo line; sleep 0.1; done"])
+    with open("/dev/full", "w") as full:
+        attached = node.popen([node.build / "brume", "attach", "chatty"], env=node.environment(), stdout=full,
+                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        node.sh("chatty", "touch /go")
+        err = attached.communicate(timeout=30)[1]
+    assert attached.returncode == 1 and "No space left" in err, err
+    assert node.instance("chatty")["status"]["state"] == "running"
+    node.cli("delete", "--force", "chatty")
+
+
+def test_events_that_cannot_be_shown_are_an_error(busybox):
+    node, reference = busybox
+    with open("/dev/full", "w") as full:
+        watcher = node.popen([node.build / "brume", "events", "--cursor", "0"], env=node.environment(), stdout=full,
+                             stderr=subprocess.PIPE, text=True)
+        node.launch(reference, "short", command=["true"], code=None)
+        err = watcher.communicate(timeout=30)[1]
+    assert watcher.returncode == 1 and "No space left" in err, err
+    node.cli("delete", "--force", "short")
+
+
 def test_who_does_not_read_holds_nobody_up(busybox):
     node, reference = busybox
     node.launch(reference, "chatty", "-dit", "--log-max-size", "64K",

@@ -45,10 +45,10 @@ def connect(address=NODE4, port=80, timeout=5):
 
 
 def ask(address=NODE4, port=80):
-    """Who answers, or None when the connection is refused."""
+    """Who answers, or None when nobody does: refused, or given to a member that is paused just now."""
     try:
         link, name = connect(address, port)
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, TimeoutError):
         return None
     link.close()
     return name

@@ -118,6 +118,36 @@ def test_the_files_that_the_node_makes(web, scratch):
     assert web.cli("exec", "web", "--", "cat", "/etc/hosts").stdout == "10.1.1.1 other\n"
 
 
+def test_what_a_stopped_one_does_not_have(busybox, scratch):
+    """A copy below a mount would be hidden by it at the next start: it is refused, not lost."""
+    node, reference = busybox
+    node.launch(reference, "web", "--tmpfs", "/cache")
+    (scratch / "file").write_text("x")
+    cp(node, scratch / "file", "web:/cache/file")
+    assert node.cli("exec", "web", "--", "cat", "/cache/file").stdout == "x"
+    node.cli("stop", "-t", "0", "web")
+    for words in ([scratch / "file", "web:/cache"], [scratch / "file", "web:/cache/file"],
+                  [scratch / "file", "web://etc/./hosts"], ["web:/cache/file", scratch / "got"]):
+        done = cp(node, *words, code=1)
+        assert "is mounted on" in done.stderr and "start it first" in done.stderr, done.stderr
+    cp(node, scratch / "file", "web:/cached")
+    node.cli("start", "web")
+    assert node.cli("exec", "web", "--", "cat", "/cached").stdout == "x"
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_a_root_that_cannot_be_written_is_not(busybox, scratch, state):
+    node, reference = busybox
+    node.launch(reference, "fixed", "--read-only", "--tmpfs", "/tmp")
+    (scratch / "file").write_text("x")
+    if state == "stopped":
+        node.cli("stop", "-t", "0", "fixed")
+    else:
+        cp(node, scratch / "file", "fixed:/tmp")
+    assert "read-only" in cp(node, scratch / "file", "fixed:/root", code=1).stderr.lower()
+    cp(node, "fixed:/bin/busybox", scratch / "got")
+
+
 def test_what_is_refused(web, scratch):
     (scratch / "file").write_text("x")
     (scratch / "folder").mkdir()
@@ -126,7 +156,7 @@ def test_what_is_refused(web, scratch):
             (["web:/proc/kmsg", scratch], 1, "made by the kernel (proc)"),
             ([scratch / "file", "web:/proc/x"], 1, "made by the kernel (proc)"),
             ([scratch / "nothing", "web:/"], 1, "nothing"),
-            ([scratch / "file", "web:/no/such/place"], 1, "/no/such"),
+            ([scratch / "file", "web:/no/such/place"], 1, "/no/such: No such file or directory\n"),
             ([scratch / "folder", "web:/bin/busybox"], 1, "a folder cannot be copied onto it"),
             ([scratch / "file", "web:/bin/new/"], 1, "no folder"),
             (["web:/etc", scratch / "file"], 1, "a folder cannot be copied onto it"),
@@ -136,7 +166,7 @@ def test_what_is_refused(web, scratch):
             ([scratch / "file", scratch / "folder"], 2, "must be in an instance")):
         done = cp(web, *words, code=code)
         assert says in done.stderr and done.stdout == "", (words, done)
-        assert done.stderr.count("\n") <= 2
+        assert done.stderr.count("\n") <= 2 and ("brume list" in done.stderr) == ("nobody" in says)
     # Kernel file systems below a folder are left empty, whatever endless files they hold.
     cp(web, "web:/proc", scratch)
     assert list((scratch / "proc").iterdir()) == []

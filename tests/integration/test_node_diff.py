@@ -42,6 +42,8 @@ def test_every_kind(app):
     listed = json.loads(app.node.cli("diff", "app", "-f", "json").stdout)
     assert {"kind": "D", "path": "/data/old"} in listed and len(listed) == 14
     assert app.node.cli("diff", "-q", "app").stdout.splitlines()[:2] == ["/data", "/data/kept"]
+    assert app.node.cli("diff", "-f", "csv", "app").stdout.splitlines()[:2] == ["KIND,PATH", "C,/data"]
+    assert app.node.cli("diff", "-f", "plain", "app").stdout.splitlines()[1] == "C\t/data/kept"
     # The same when it does not run.
     running = app.diff()
     app.node.cli("stop", "-t", "0", "app")

@@ -69,6 +69,15 @@ def test_instances_on_the_lan(lan):
     assert all(100 <= int(address.split(".")[3]) <= 120 for address in addresses)
     assert wire.pings("one") and wire.pings("two")
     assert node.cli("exec", "one", "--", "ping", "-c", "1", "-W", "5", addresses[1]).returncode == 0
+    # What macvlans hand each other no rule sees; what leaves by the uplink is seen there.
+    for to, verdict in (("two", "delivered"), (GATEWAY, "leaves")):
+        seen = json.loads(node.out("network", "trace", "--from", "one", "--to", to, "--live", "-f", "json"))
+        assert seen["verdict"] == verdict and seen["live"]["answer"] == "reply" and seen["live"]["agrees"], seen
+    node.run(["nft", "add table netdev fw; add chain netdev fw f { type filter hook egress device lan0 priority 5; }; "
+              "add rule netdev fw f icmp type echo-request drop"])
+    seen = json.loads(node.cli("network", "trace", "--from", "one", "--to", GATEWAY, "--live", "-f", "json", code=1).stdout)["live"]
+    node.run(["nft", "delete", "table", "netdev", "fw"])
+    assert seen["steps"][seen["dropped_by"]]["table"] == "fw" and "not brume's" in seen["text"]
     assert f"via {GATEWAY}" in node.sh("one", "ip route")
     assert GATEWAY not in node.sh("one", "cat /etc/resolv.conf"), "the LAN's gateway is not asked for names"
     # Whoever dies, what is there stays as it is.
@@ -130,6 +139,13 @@ def test_a_bridge_of_the_node(lan):
         assert shown["spec"]["driver"] == "physical" and shown["status"]["bridge"] == "br0"
         sleeper(node, reference, "one", "--network", "office")
         assert wire.pings("one")
+        # Rates: of what it sends, and of what it receives.
+        node.cli("network", "limit", "--ingress", "50M", "--egress", "8M", "office", "one")
+        queues = json.loads(node.run(["tc", "-j", "qdisc", "show"]).stdout)
+        assert sorted(it["options"]["rate"] * 8 for it in queues if it["kind"] == "tbf") == [8_000_000, 50_000_000]
+        assert wire.pings("one")
+        node.cli("network", "limit", "--none", "office", "one")
+        assert not [it for it in json.loads(node.run(["tc", "-j", "qdisc", "show"]).stdout) if it["kind"] == "tbf"]
         ports = {link["ifname"] for link in json.loads(node.run(["ip", "-j", "link", "show", "master", "br0"]).stdout)}
         assert len(ports) == 2
         node.cli("delete", "--force", "one")
@@ -147,6 +163,11 @@ def test_what_it_lacks_is_refused_in_one_line(lan):
              "10.51.0.0/24")
     for words, code, text in (
             (("launch", reference, "x", "--network", "lan", "-p", "8080:80"), 1, "no published ports; use one of driver bridge"),
+            (("launch", reference, "x", "--network", "lan,egress=5M"), 1, "no rate limits; use one of driver bridge"),
+            (("launch", reference, "x", "--network", "lan,group=default"), 1, "no security groups; use one of driver bridge"),
+            (("balancer", "create", "x", "--network", "lan", "--listen", "80", "--selector", "a"), 1, "no load balancers"),
+            (("router", "create", "x", "--network", "lan"), 1, "driver bridge only"),
+            (("network", "update", "--flow-log", "lan"), 1, "no flow log"),
             (("network", "peer", "add", "lan", "--remote", "192.0.2.9", "--vni", "5"), 1, "no tunnels"),
             (("network", "create", "a", *MACVLAN, "--isolated"), 1, "no isolation; driver bridge has"),
             (("network", "create", "a", *MACVLAN, "--nat"), 1, "no address translation"),

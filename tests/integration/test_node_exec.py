@@ -1,4 +1,5 @@
 """Exec: what cannot run, what nobody waits for, and what becomes of it when daemons or people are killed."""
+import json
 import os
 import pathlib
 import signal
@@ -39,6 +40,17 @@ def test_what_cannot_run_has_the_codes_of_a_shell(box):
     box.cli("exec", "box", "--", "sh", "-c", "exit 127", code=127)
     terminal = box.terminal("exec", "-it", "box", "nothing-like-this")
     assert terminal.finish() == 127
+
+
+def test_what_exec_refuses(box):
+    for options, words in ((["-e", "=x"], "NAME=VALUE"), (["-w", "tmp"], "absolute")):
+        done = box.cli("exec", *options, "box", "--", "true", code=2)
+        assert words in done.stderr and len(done.stderr.splitlines()) == 1
+    stream = box.websocket("/1.0/instances/box/exec")
+    stream.send(json.dumps({"command": ["pwd"], "workdir": "tmp"}))
+    assert "exec.workdir" in str(stream.recv())
+    done = box.cli("logs", "--format", "csv", "box", code=2)
+    assert "--format json" in done.stderr
 
 
 def test_detached(box):

@@ -204,10 +204,10 @@ def test_published_ports_are_open(world):
     assert "hello" in node.sh("client", f"nc -w 2 {gateway} 8099 </dev/null 2>&1; true")
 
 
-def test_two_projects_have_groups_of_the_same_name(own):
-    node, reference = own
-    for name in ("brumed", "agentd"):
-        node.kill(name, signal.SIGTERM)
+def make_project(node, name):
+    """A second project, put into the store of a node whose daemons do not run."""
+    for daemon in ("brumed", "agentd"):
+        node.kill(daemon, signal.SIGTERM)
     node.stop_supervision()
     node.kill("brumed")
     store = node.state / "control/store.db"
@@ -215,12 +215,17 @@ def test_two_projects_have_groups_of_the_same_name(own):
         key, value, created, modified, lease = db.execute(
             "SELECT * FROM kv WHERE key = '/project/_/default'").fetchone()
         project = json.loads(value)
-        project["meta"].update(name="other", uid="0123456789abcdef0123456789abcdef")
+        project["meta"].update(name=name, uid="0123456789abcdef0123456789abcdef")
         db.execute("INSERT INTO kv VALUES (?, ?, ?, ?, ?)",
-                   ("/project/_/other", json.dumps(project), created, modified, lease))
+                   (f"/project/_/{name}", json.dumps(project), created, modified, lease))
     db.close()
     node.start_missing()
     node.wait_ready()
+
+
+def test_two_projects_have_groups_of_the_same_name(own):
+    node, reference = own
+    make_project(node, "other")
     uids = set()
     for project in ("default", "other"):
         node.cli("--project", project, "group", "create", "web")
@@ -229,7 +234,7 @@ def test_two_projects_have_groups_of_the_same_name(own):
         assert default["spec"]["ingress"][0]["from"]["uid"] == default["meta"]["uid"]
         uids |= {shown["meta"]["uid"], default["meta"]["uid"]}
     assert len(uids) == 4
-    node.cli("--project", "other", "group", "allow", "web", "--in", "tcp:80", "--from-group", "web")
+    node.cli("--project", "other", "group", "allow", "web", "--in", "tcp:80", "--from-group", "self")
     assert not node.api("GET", "/1.0/groups/web")["spec"]["ingress"]
     node.cli("--project", "other", "group", "create", "only")
     node.cli("group", "allow", "web", "--in", "tcp", "--from-group", "only", code=1)
@@ -318,6 +323,7 @@ BAD = [
     (("allow", "web", "--in", "tcp:80", "--from", "10.0.0.1"), 2, "is not a subnet"),
     (("allow", "web", "--in", "tcp:80", "--from", "10.0.0.0/8", "--from-group", "web"), 2, "not both"),
     (("allow", "web", "--in", "tcp:80", "--to", "10.0.0.0/8"), 2, "--in goes with --from"),
+    (("allow", "web", "--in", "tcp:80", "--from-group", "web"), 2, 'refers to itself as "self"'),
     (("allow", "web", "--in", "tcp:80", "--from-group", "nix"), 1, 'group "nix" does not exist'),
     (("deny", "web", "1"), 1, "there is no rule 1"),
     (("deny", "web", "one"), 2, "the rule's number"),

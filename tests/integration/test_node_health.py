@@ -295,6 +295,12 @@ def test_a_paused_instance_is_left_alone(busybox):
     assert health(node, "pause")["state"] == "healthy"
 
 
+def test_an_action_needs_a_check(busybox):
+    node, reference = busybox
+    done = node.cli("launch", "--health-on-failure", "restart", reference, "none", code=1)
+    assert "there is no check that could fail" in done.stderr
+
+
 @pytest.mark.parametrize("options, words", [
     (["--health-http", "healthz"], "[PORT]/PATH"),
     (["--health-http", "99999/x"], "[PORT]/PATH"),

@@ -8,6 +8,7 @@ import threading
 import time
 
 import images
+import kernel
 import pytest
 from node import eventually
 
@@ -96,12 +97,51 @@ def test_since_and_until(busybox):
     assert objects[0]["time"] <= objects[1]["time"]
 
 
+def in_seconds(seconds):
+    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def test_follow_ends_when_its_time_is_over(busybox):
+    """Also when nothing is written any more."""
+    node, reference = busybox
+    node.launch(reference, "quiet", command=["sh", "-c", "echo one; sleep 1000000"])
+    eventually(lambda: node.out("logs", "quiet") == "one\n", 10, "the line")
+    for until in (in_seconds(0), in_seconds(kernel.patient(2))):
+        follower = follow(node, "--until", until, "quiet")
+        assert follower.communicate(timeout=kernel.patient(20)) == ("one\n", "") and follower.returncode == 0
+
+
+def test_a_restart_does_not_forget_the_end(node):
+    reference = node.registry.push(images.busybox(), "busybox:1")
+    node.launch(reference, "busy", "--insecure", command=["sh", "-c", "while :; do echo x; usleep 100000; done"])
+    until = in_seconds(kernel.patient(4))
+    follower = follow(node, "-t", "--until", until, "busy")
+    first = follower.stdout.readline()
+    node.kill("brumed")
+    node.wait_ready()
+    rest = follower.communicate(timeout=kernel.patient(30))[0].splitlines()
+    assert follower.returncode == 0 and first.split()[0] < rest[-1].split()[0] <= until.rstrip("Z") + "999999Z"
+
+
 def test_follow_goes_on_over_restarts_of_the_instance(busybox):
     node, reference = busybox
     node.launch(reference, "again", "--restart", "on-failure:3",
                 command=["sh", "-c", "echo run; exit 1"], code=None)
     follower = follow(node, "again")
     assert follower.communicate(timeout=60)[0] == "run\n" * 4
+
+
+@pytest.mark.parametrize("options", [[], ["-f"], ["--format", "json"]])
+def test_lines_that_cannot_be_shown_are_an_error(busybox, options):
+    """The disk of the reader is full: to ask the server again would pass over the lines."""
+    node, reference = busybox
+    node.launch(reference, "full", command=["echo", "line"], code=None)
+    node.wait_state("full", "stopped", 60)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([node.build / "brume", "logs", *options, "full"], env=node.environment(), stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == 1 and "No space left" in done.stderr, done
 
 
 def test_a_cursor_of_another_instance_is_refused(busybox):

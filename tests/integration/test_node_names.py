@@ -77,4 +77,10 @@ def test_what_a_network_shows_and_refuses(back):
         done = node.cli("network", "create", "bad", f"--dns-domain={domain}", code=None)
         assert done.returncode in (1, 2) and done.stderr.count("\n") <= 2, done.stderr
         assert "dns" in done.stderr, done.stderr
+    # What would be without effect is refused.
+    assert "no name server" in node.cli("network", "create", "bad", "--isolated", "--dns-domain", "x.test", code=2).stderr
+    for body, text in (({"isolated": True, "dns_domain": "x.test"}, "no name server"),
+                       ({"ipv4": "10.75.0.0/24", "gateway4": "10.75.0.9"}, "the first address")):
+        status, answer = node.api("POST", "/1.0/networks", {"name": "bad", **body}, raw=True)
+        assert status == 400 and text in answer["error"], answer
     assert [it["meta"]["name"] for it in node.json("network", "list")] == ["back", "default", "inside"]

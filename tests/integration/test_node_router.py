@@ -224,6 +224,13 @@ def test_forwards(border):
     border.router("forward", "remove", "border", "8080")
     node.launch(border.reference, "web2", "-p", "8080:80", command=("sleep", "1000"))
     border.router("forward", "remove", "border", "8080/udp")
+    # What a launch cannot publish, the words of its error do.
+    done = node.cli("launch", border.reference, "late", "--network", "a", "--group", "open", "-p", "8089:80", "--", "sleep", "1000", code=1)
+    assert "then brume router forward add border 8089:late:80\n" in done.stderr, done.stderr
+    late = border.launch("late", "a")
+    border.router("forward", "add", "border", "8089:late:80")
+    with late.listen(80) as server:
+        assert talk_tcp(OUTSIDE, NODE4, 8089, server) == OUTSIDE4
     with one.listen(80), one.listen(80, UDP):
         assert cannot_reach(OUTSIDE, NODE4, 8082)
 
@@ -402,7 +409,11 @@ BAD = [
     (["attach", "border", "c", "--address", "10.99.0.1"], 1, "is not one of"),
     (["attach", "border", "c", "--address", "10.86.0.255"], 1, "is not one of"),
     (["attach", "border", "c", "--address", "x"], 2, "not an IP address"),
+    (["attach", "border", "c", "--address6", "10.86.0.9"], 2, "not an IPv6 address"),
     (["attach", "nobody", "c"], 1, "does not exist"),
+    (["update", "border"], 2, "--[no-]nat"),
+    (["update", "border", "--nat", "--no-nat"], 2, "only one of"),
+    (["update", "nobody", "--no-nat"], 1, "does not exist"),
     (["route", "add", "border", "10.99.0.0/16", "10.98.0.1"], 1, "none of the router's networks"),
     (["route", "add", "border", "10.99.0.0/16", "10.81.0.1"], 1, "the router itself"),
     (["route", "add", "border", "10.99.0.1/16", "10.81.0.9"], 2, "host bits"),
@@ -419,6 +430,7 @@ BAD = [
     (["floating", "add", "border", FLOATING4, "elsewhere"], 1, "none of the router's networks"),
     (["floating", "add", "border", FLOATING4, "10.99.0.5"], 1, "none of the router's networks"),
     (["floating", "add", "border", FLOATING4, "fd81::5"], 1, "IPv4"),
+    (["floating", "add", "border", FLOATING4, "--network", "a"], 2, "none is named"),
     (["floating", "add", "inside", FLOATING4], 1, "without an uplink"),
     (["forward", "add", "inside", "8080:one:80"], 1, "without an uplink"),
     (["forward", "add", "border", "8080:one"], 2, "8080:web:80"),
@@ -466,9 +478,7 @@ def test_what_cannot_be_changes_nothing(border):
 
 def test_without_nat_and_back(border):
     node, one = border.node, border.one
-    node.api("PATCH", "/1.0/routers/border", {"nat": False})
-    eventually(lambda: router(node, "border")["status"]["generation"] == router(node, "border")["meta"]["generation"],
-               10, "the change")
+    assert "leads outside: routed" in border.router("update", "border", "--no-nat").stdout
     with kernel.inside_network_of(os.getpid()):
         os.system(f"ip route add 10.81.0.0/24 via {NODE4}")
     try:
@@ -476,9 +486,7 @@ def test_without_nat_and_back(border):
         assert talk_all(OUTSIDE, one, one.ipv4) == OUTSIDE4
         done = node.cli("network", "create", "meets", "--subnet", "10.81.0.0/16", code=1)
         assert "overlaps" in done.stderr
-        node.api("PATCH", "/1.0/routers/border", {"nat": True})
-        eventually(lambda: router(node, "border")["status"]["generation"] ==
-                   router(node, "border")["meta"]["generation"], 10, "the change")
+        border.router("update", "border", "--nat")
         assert talk_all(one, OUTSIDE, OUTSIDE4) == NODE4
     finally:
         os.system("ip route del 10.81.0.0/24")

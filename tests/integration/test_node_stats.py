@@ -51,6 +51,22 @@ def test_one_sample_counts_what_was_done(busybox):
     assert second["cpu"]["usage_ns"] >= first["cpu"]["usage_ns"]
 
 
+def test_the_disk_is_counted(busybox):
+    """Past the page cache, whose writing out version 1 counts to nobody."""
+    node, reference = busybox
+    if os.major(os.stat(node.state).st_dev) == 0:
+        pytest.skip("the node's files are not on a disk")
+    node.launch(reference, "writer", command=("sleep", "1000"))
+    before = sample(node, "writer")["io"]
+    node.cli("exec", "writer", "--", "sh", "-c", "dd if=/dev/zero of=/file bs=1M count=4 oflag=direct && "
+             "dd if=/file of=/dev/null bs=1M iflag=direct")
+
+    def counted():
+        now = sample(node, "writer")["io"]
+        return all(now[name] - before[name] >= 4 << 20 for name in ("read_bytes", "write_bytes"))
+    eventually(counted, what="four megabytes there and back")
+
+
 def test_stats_shows_rates_limits_and_everybody(busybox):
     node, reference = busybox
     # So little that also a busy machine has more for it in some period, and it is throttled then.

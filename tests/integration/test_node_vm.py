@@ -6,7 +6,6 @@ import collections
 import contextlib
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess

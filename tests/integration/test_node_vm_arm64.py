@@ -118,6 +118,18 @@ def test_exec_and_files(web, scratch):
     assert 0 < web.api("GET", "/1.0/instances/web/stats")["memory"]["guest_usage_bytes"] < 256 << 20
 
 
+def test_its_networks_change(web):
+    def interfaces():
+        return web.out("exec", "web", "--", "ls", "/sys/class/net").split()
+    web.cli("network", "create", "back", "--subnet", "10.73.0.0/24")
+    web.cli("network", "attach", "--ip", "10.73.0.9", "back", "web", timeout=120)
+    assert interfaces() == ["eth0", "eth1", "lo"]
+    assert "inet 10.73.0.9/24" in web.out("exec", "web", "--", "ip", "addr", "show", "dev", "eth1")
+    web.cli("network", "detach", "back", "web", timeout=120)
+    assert interfaces() == ["eth0", "lo"]
+    web.cli("network", "delete", "back")
+
+
 def test_what_emulation_costs(web):
     measured = {row["what"]: row.get("ratio") for row in json.loads(web.out("bench", "virt", "web", "-f", "json", timeout=120))}
     assert measured["arithmetic, 1000 steps"] > 0  # how much is the machine's matter, and a busy one's

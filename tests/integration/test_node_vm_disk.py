@@ -18,7 +18,10 @@ from node import eventually
 pytestmark = pytest.mark.slow
 BOOT = 240
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake you@here"
-USER_DATA = "#!/bin/sh\necho 'said by user data: \"ok\"' >> /www/index.html\n"
+USER_DATA = """#!/bin/sh
+echo 'said by user data: "ok"' >> /www/index.html
+(while :; do ls /sys/class/net > /www/next; mv /www/next /www/interfaces; sleep 0.3; done) &
+"""
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +170,19 @@ def test_its_console_is_its_log(web):
     page()
     log = web.cli("logs", "web").stdout
     assert "init runs\n" in log and "serves as web\n" in log and "\r\n" not in log
+
+
+def test_its_networks_change(web):
+    """It gets a card and lets go of it; what it does with one is its own matter."""
+    def interfaces(wanted):
+        eventually(lambda: page(f"http://{node_module.NODE4}:8080/interfaces").split() == wanted, 60, f"interfaces {wanted}")
+    interfaces(["eth0", "lo"])
+    web.cli("network", "create", "back", "--subnet", "10.73.0.0/24")
+    web.cli("network", "attach", "back", "web", timeout=90)
+    interfaces(["eth0", "eth1", "lo"])
+    web.cli("network", "detach", "back", "web", timeout=90)
+    interfaces(["eth0", "lo"])
+    web.cli("network", "delete", "back")
 
 
 def test_nobody_in_there_knows_us(web, tmp_path):
