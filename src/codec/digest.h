@@ -1,6 +1,6 @@
 #pragma once
 /*
- * codec/digest.h - names of contents: "sha256:" or "sha512:" and hex digits, and computing them.
+ * codec/digest.h - names of contents: "sha256:" or "sha512:" and hex digits.
  *
  * A struct digest is a value (copy and compare it freely).  Text from outside becomes a digest only
  * through digest_parse(), so a digest can always be used as a file name.
@@ -9,8 +9,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "base/cleanup.h"
 
 struct error;
 
@@ -36,17 +34,3 @@ void digest_format(const struct digest *digest, char ret[DIGEST_TEXT_SIZE]);
 void digest_hex(const struct digest *digest, char ret[DIGEST_TEXT_SIZE]);
 
 bool digest_equal(const struct digest *a, const struct digest *b);
-
-/* Computes a digest piece by piece; the object belongs to one thread at a time. */
-struct digest_stream;
-
-struct digest_stream *digest_stream_new(enum digest_kind kind);
-void digest_stream_add(struct digest_stream *stream, const void *data, size_t size);
-
-/* The digest of everything added; the stream begins again. */
-void digest_stream_end(struct digest_stream *stream, struct digest *ret);
-void digest_stream_free(struct digest_stream *stream);
-DEFINE_AUTO(struct digest_stream *, digest_stream_free)
-
-/* In one call. */
-void digest_compute(enum digest_kind kind, const void *data, size_t size, struct digest *ret);

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "codec/digest_stream.h"
 #include "codec/image_change.h"
 #include "image/import.h"
 #include "image/layout_internal.h"

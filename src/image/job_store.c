@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "codec/digest_stream.h"
 #include "image/disk.h"
 #include "image/disk_blob_internal.h"
 #include "image/job_internal.h"

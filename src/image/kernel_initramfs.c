@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
-#include "codec/digest.h"
+#include "codec/digest_stream.h"
 #include "image/initramfs.h"
 #include "image/kernel_internal.h"
 

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "codec/digest_stream.h"
 #include "image/inflate_internal.h"
 
 enum { BLOCK_COUNT = 4, BLOCK_SIZE = 256 << 10 };

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "codec/digest_stream.h"
 #include "image/challenge_internal.h"
 #include "image/http_internal.h"
 

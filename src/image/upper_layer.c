@@ -15,7 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "codec/digest.h"
+#include "codec/digest_stream.h"
 #include "codec/hardlinks.h"
 #include "image/archive_internal.h"
 #include "image/files_internal.h"

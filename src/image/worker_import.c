@@ -22,6 +22,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "codec/digest_stream.h"
 #include "codec/oci_platform.h"
 #include "image/inflate_internal.h"
 #include "image/worker.h"

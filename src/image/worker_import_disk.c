@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "codec/digest_stream.h"
 #include "image/worker_internal.h"
 
 enum { PIECE = 256 << 10 };

@@ -938,3 +938,9 @@ def test_tls(program, certificate):
 def test_completion(brume, server, words, expected):
     server.handle = lambda s, r: s.sync([instance(), instance("db")])
     assert brume("__complete", "--", *words).stdout.split() == expected
+
+
+def test_tls_is_loaded_only_when_it_is_used(build):
+    """It takes as long as all the rest of a short command's start (client/tls_library.h)."""
+    loaded = subprocess.run([build / "brume"], env={"LD_TRACE_LOADED_OBJECTS": "1"}, capture_output=True, text=True).stdout
+    assert "libc.so" in loaded and "tls" not in loaded

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "codec/digest_stream.h"
 #include "image/layer_internal.h"
 
 enum { TAR_MAX = 1 << 20 };
