@@ -137,6 +137,7 @@ tools/install_packages $packages_build $packages_run $packages_demo $packages_te
 traces 2>/dev/null | sort >"$results/before"
 # shellcheck disable=SC2086 # a list of names
 tools/fetch_arm64 build/arm64 $packages_test_arm64 || echo "no emulated arm64 machines are tested"
+tools/fetch_kernel || verdict "virtual machines are tested" 1
 
 step "build with gcc"
 options="-Dbuildtype=debugoptimized -Dwerror=true"

@@ -32,7 +32,7 @@ def run(bench):
     if not vmlinux.exists():
         raise Skip(f"there is no minimal kernel: tools/build_minimal_kernel {vmlinux}")
     if not guest_machine.kernel():
-        raise Skip("Debian's cloud kernel is not here and cannot be fetched")
+        raise Skip("Debian's cloud kernel is not here: tools/fetch_kernel")
     with bench.node() as node:
         vm_kernel.give_kernel(node)
         node.cli("kernel", "import", "--name", MINIMAL, vmlinux, timeout=120)

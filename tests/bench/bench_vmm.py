@@ -153,7 +153,7 @@ def make_kernel(bench):
     else:
         folder = guest_machine.kernel()
         if not folder:
-            raise Skip("Debian's cloud kernel is not here and cannot be fetched")
+            raise Skip("Debian's cloud kernel is not here: tools/fetch_kernel")
         packed, = glob.glob(folder + "/boot/vmlinuz-*")
         modules, = glob.glob(folder + "/lib/modules/*")
     store = bench.scratch / "kernels"

@@ -11,6 +11,7 @@ import struct
 import subprocess
 
 import guest_machine
+from vm_kernel import need_kernel
 
 MODULES = ("button", "evdev", "isofs", "virtio_blk", "virtio_net", "virtio_pci")
 SECTOR, START, SIZE = 512, 1 << 20, 40 << 20
@@ -67,11 +68,7 @@ poweroff -f
 
 
 def initramfs(kernel):
-    before, guest_machine.MODULES = guest_machine.MODULES, MODULES
-    try:
-        modules = guest_machine.modules_of(kernel)
-    finally:
-        guest_machine.MODULES = before
+    modules = guest_machine.modules_of(kernel, MODULES)
     entries = {name: None for name in ("bin", "dev", "modules", "proc", "seed", "sys", "tmp")}
     entries["bin/busybox"] = pathlib.Path("/bin/busybox").read_bytes()
     entries["init"] = INIT.encode()
@@ -86,10 +83,8 @@ def run(*command, **more):
 
 
 def make(folder):
-    """The path of a raw disk that boots; None: there is no kernel to be had."""
-    kernel = guest_machine.kernel()
-    if not kernel:
-        return None
+    """The path of a raw disk that boots."""
+    kernel = need_kernel()
     folder = pathlib.Path(folder)
     disk, initrd, config = folder / "small.raw", folder / "initrd", folder / "syslinux.cfg"
     initrd.write_bytes(initramfs(kernel))

@@ -8,11 +8,9 @@ import json
 import os
 import random
 import re
-import shutil
 import socket
 import struct
 import subprocess
-import tempfile
 import termios
 import time
 
@@ -24,25 +22,9 @@ HELLO, STATUS, OPEN, DATA, CREDIT, CLOSE = 1, 5, 6, 7, 8, 9
 
 
 def kernel():
-    """Debian's cloud kernel, unpacked: the folder, fetched once.  None: no way to get it."""
-    found = sorted(glob.glob(KERNELS + "/*/boot/vmlinuz-*cloud*"))
-    if not found:
-        text = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"],
-                              capture_output=True, text=True).stdout
-        match = re.search(r"Depends: (linux-image-\S+)", text)
-        if not match:
-            return None
-        folder = f"{KERNELS}/{match[1]}"
-        with tempfile.TemporaryDirectory() as tmp:
-            if subprocess.run(["apt-get", "download", "-q", match[1]], cwd=tmp,
-                              capture_output=True).returncode:
-                return None
-            shutil.rmtree(folder + ".new", ignore_errors=True)
-            subprocess.run(["dpkg-deb", "-x", *glob.glob(tmp + "/*.deb"), folder + ".new"],
-                           check=True)
-            os.rename(folder + ".new", folder)
-        found = glob.glob(folder + "/boot/vmlinuz-*")
-    return os.path.dirname(os.path.dirname(found[-1]))
+    """Debian's cloud kernel, unpacked: the folder.  None: tools/fetch_kernel has not fetched it."""
+    found = sorted(glob.glob(KERNELS + "/*/boot/vmlinuz-*"))
+    return os.path.dirname(os.path.dirname(found[-1])) if found else None
 
 
 def cpio(entries):
@@ -57,8 +39,8 @@ def cpio(entries):
     return out
 
 
-def modules_of(folder):
-    """[(name, bytes)] in the order in which they can be loaded."""
+def modules_of(folder, names=MODULES):
+    """[(name, bytes)], those and what they need, in the order in which they can be loaded."""
     files = {}
     for path in glob.glob(folder + "/lib/modules/*/**/*.ko", recursive=True):
         files[os.path.basename(path)[:-3].replace("-", "_")] = path
@@ -74,7 +56,7 @@ def modules_of(folder):
             add(other)
         order.append((name, data))
 
-    for name in MODULES:
+    for name in names:
         add(name)
     return order
 

@@ -9,7 +9,8 @@ import tarfile
 import time
 
 import pytest
-from guest_machine import Channel, Machine, config, initramfs, kernel
+from guest_machine import Channel, Machine, config, initramfs
+from vm_kernel import need_kernel
 
 BUILD = os.environ.get("BRUME_BUILD", "build")
 # tools/build_minimal_kernel makes it.
@@ -29,9 +30,7 @@ def base(request, tmp_path_factory):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed")
     where = tmp_path_factory.mktemp("guest")
-    folder = kernel()
-    if not folder:
-        pytest.skip("no kernel can be fetched")
+    folder = need_kernel()
     root = where / "root"
     for name in ("bin", "etc", "data"):
         (root / name).mkdir(parents=True)

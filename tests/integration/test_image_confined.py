@@ -11,8 +11,8 @@ import time
 import images
 import pytest
 from conftest import need
-from guest_machine import kernel
 from test_image_store import SLOT_UID, Failed, Store, children_of
+from vm_kernel import need_kernel
 
 NOBODYS_SLOT = SLOT_UID + 12287 * 65536
 
@@ -109,9 +109,7 @@ def confined_worker(process):
 
 
 def test_a_kernel_is_taken_apart_without_power(store, scratch, build):
-    folder = kernel()
-    if not folder:
-        pytest.skip("no kernel can be fetched")
+    folder = need_kernel()
     source = scratch / "vmlinuz"
     source.write_bytes(pathlib.Path(glob.glob(folder + "/boot/vmlinuz-*")[0]).read_bytes())
     process = store.start("kernels", scratch / "kernels", "import", source, "one", "/nowhere",

@@ -11,8 +11,8 @@ import tarfile
 
 import images
 import pytest
-from guest_machine import kernel
 from test_image_store import Failed, Store
+from vm_kernel import need_kernel
 
 
 @pytest.fixture
@@ -68,9 +68,7 @@ def test_image_disk_of_an_instance(store, scratch):
 
 def test_kernel_store(store, scratch, build):
     """Import of files and of a package, names, the default, and what is refused."""
-    folder = kernel()
-    if not folder:
-        pytest.skip("no kernel can be fetched")
+    folder = need_kernel()
     kernels = str(scratch / "kernels")
     env = {"IMAGE_DRIVER_INIT": str(build / "brume-init")}
 
@@ -126,9 +124,7 @@ def test_kernel_store(store, scratch, build):
 
 
 def test_kernel_from_a_package(store, scratch, build):
-    folder = kernel()
-    if not folder:
-        pytest.skip("no kernel can be fetched")
+    folder = need_kernel()
     tree = scratch / "tree"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN/control").write_text("Package: linux-image-test\nVersion: 1\nArchitecture: amd64\n"

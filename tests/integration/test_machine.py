@@ -4,21 +4,16 @@ No node: machine-driver builds the command line from a spec and talks to the mac
 """
 import os
 import pathlib
-import re
 import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
+import conftest
+import guest_machine
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
-
-import conftest  # noqa: E402
-from labkit import kernels  # noqa: E402
-from labkit.tool import Broken  # noqa: E402
+from vm_kernel import need_kernel
 
 BUILD = conftest.build_folder()
 DRIVER, QEMU_PARENT = BUILD / "tests/machine-driver", BUILD / "brume-qemu"
@@ -61,38 +56,12 @@ def cpio(folder):
                           input=names.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
 
 
-def dump(image, name):
-    return subprocess.run(["debugfs", "-R", f"cat {name}", image], check=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL).stdout
-
-
-def module_files(image, folder):
-    """The modules that the guest loads, in order, from the lab's disk of modules."""
-    release = re.search(rb"\S+-cloud-amd64", subprocess.run(
-        ["debugfs", "-R", "ls -p /", image], check=True, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL).stdout.replace(b"/", b" "))[0].decode()
-    needs = {}
-    for line in dump(image, f"/{release}/modules.dep").decode().splitlines():
-        path, _, others = line.partition(":")
-        needs[path] = others.split()
-    order = []
-    for name in MODULES:
-        for path in needs:
-            if pathlib.PurePath(path).stem == name:
-                order += [*reversed(needs[path]), path]
-    for number, path in enumerate(dict.fromkeys(order)):
-        (folder / f"{number:02}.ko").write_bytes(dump(image, f"/{release}/{path}"))
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """The kernel, and the initramfs in two parts: machine/ puts them one behind the other."""
     if not shutil.which("qemu-system-x86_64") or not DRIVER.exists():
         pytest.skip("needs qemu-system-x86 and the build's machine-driver")
-    try:
-        found = kernels.get("6.1")
-    except (Broken, OSError) as broken:
-        pytest.skip(f"no kernel: {broken}")
+    kernel = need_kernel()
     base = tmp_path_factory.mktemp("machine")
     base.chmod(0o755)
     first, second = base / "first", base / "second"
@@ -100,14 +69,13 @@ def files(tmp_path_factory):
         (first / folder).mkdir(parents=True)
     second.mkdir()
     shutil.copy("/bin/busybox", first / "bin/busybox")
-    module_files(f"/proc/{os.getpid()}/fd/{found['modules.img']}", first / "modules")
+    for number, (name, data) in enumerate(guest_machine.modules_of(kernel, MODULES)):
+        (first / f"modules/{number:02}-{name}.ko").write_bytes(data)
     (second / "init").write_text(INIT)
     (second / "init").chmod(0o755)
     (base / "first.cpio").write_bytes(cpio(first))
     (base / "second.cpio").write_bytes(cpio(second))
-    (base / "vmlinuz").write_bytes(pathlib.Path(f"/proc/self/fd/{found['vmlinuz']}").read_bytes())
-    for fd in found.values():
-        os.close(fd)
+    shutil.copy(*pathlib.Path(kernel).glob("boot/vmlinuz-*"), base / "vmlinuz")
     return base
 
 

@@ -4,15 +4,13 @@ import json
 import os
 
 import pytest
-from guest_machine import kernel
+from vm_kernel import need_kernel
 
 pytestmark = pytest.mark.slow
 
 
 def test_kernels_of_a_node(clean, tmp_path):
-    folder = kernel()
-    if not folder:
-        pytest.skip("no kernel can be fetched")
+    folder = need_kernel()
     vmlinuz = glob.glob(folder + "/boot/vmlinuz-*")[0]
     modules = glob.glob(folder + "/lib/modules/*")[0]
     version = os.path.basename(modules)

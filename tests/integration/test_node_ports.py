@@ -107,7 +107,7 @@ def test_published_ports_lead_to_the_first_that_leads_out(two):
         assert "nameserver 10.71.0.1" in node.sh("web", "cat /etc/resolv.conf")
 
         def answers():
-            return node.run(["sh", "-c", "echo hi | nc -w 2 127.0.0.1 8070"], check=False).stdout == "hi\n"
+            return node.run(["sh", "-c", "echo hi | busybox nc -w 2 127.0.0.1 8070"], check=False).stdout == "hi\n"
         eventually(answers, 15, "the published port")
         done = node.cli("network", "detach", "front", "web", code=1)
         assert "publishes ports" in done.stderr

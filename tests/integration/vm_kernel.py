@@ -6,11 +6,16 @@ import pytest
 from guest_machine import kernel
 
 
-def give_kernel(node):
-    """Imports it; skips the test where it cannot be had."""
+def need_kernel():
+    """Its folder; skips the test where it was not fetched."""
     folder = kernel()
     if not folder:
-        pytest.skip("Debian's cloud kernel is not here and cannot be fetched")
+        pytest.skip("Debian's cloud kernel is not here: tools/fetch_kernel")
+    return folder
+
+
+def give_kernel(node):
+    folder = need_kernel()
     subprocess.run([node.build / "tests" / "kernel-driver", node.state / "kernels",
                     glob.glob(folder + "/boot/vmlinuz-*")[0],
                     glob.glob(folder + "/lib/modules/*")[0], node.build / "brume-init",
