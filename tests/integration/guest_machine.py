@@ -108,7 +108,7 @@ class Machine:
             "-M", "q35", "-nodefaults", "-no-user-config", "-display", "none",
             "-no-reboot", "-kernel", glob.glob(os.path.dirname(image) + "/vmlinuz")[0],
             "-initrd", f"{self.dir}/initrd", "-append",
-            "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable",
+            "console=ttyS0 quiet panic=-1 reboot=t no_timer_check tsc=reliable",
             "-serial", f"file:{self.dir}/console",
             "-drive", f"if=none,id=image,file={image},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=image,serial=brume-image",
