@@ -333,9 +333,10 @@ stop() {
 		[ "$value" = 0 ] && echo 0 >"/proc/sys/${key//.//}"
 	done <"$DEMO/before"
 	echo "files"
+	kept=
 	if [ -f "$DEMO/made-user" ]; then
-		userdel brume
-		getent group brume >/dev/null && groupdel brume
+		userdel brume 2>/dev/null || kept=" the user brume (something else runs as brume; later: userdel brume),"
+		[ -z "$kept" ] && getent group brume >/dev/null && groupdel brume
 	fi
 	rm -rf "$STATE" "$RUN"
 	left=$({
@@ -345,7 +346,7 @@ stop() {
 		grep -oE " ($STATE|$RUN)/[^ ]*" /proc/self/mountinfo
 	} 2>/dev/null)
 	[ -z "$left" ] || fail "this is still there: $left" "end the program that uses it and run --stop again"
-	echo "Nothing is left, but for build/ in this folder and Debian's packages."
+	echo "Nothing is left, but for$kept build/ in this folder and Debian's packages."
 }
 
 case ${1:-} in

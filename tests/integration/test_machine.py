@@ -104,7 +104,7 @@ class Machine:
         assert self.process.stdout.readline() == "ready\n", self.process.stderr.read()
 
     def end(self, given=None):
-        out, err = self.process.communicate(given, timeout=150)
+        out, err = self.process.communicate(given, timeout=250)
         return self.process.returncode, out, err
 
     def guest(self):
