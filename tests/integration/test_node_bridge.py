@@ -54,6 +54,14 @@ def launch(node, name, network, *options):
     return Instance(node, name)
 
 
+def launch_routed(node, *subnets):
+    """The instances `one` and `two`, each on an isolated network, and the router `border` between these."""
+    for name, subnet in zip("ab", subnets):
+        node.cli("network", "create", "--isolated", "--ipv6" if ":" in subnet else "--ipv4", subnet, name)
+    node.cli("router", "create", "border", "--network", "a", "--network", "b")
+    return launch(node, "one", "a"), launch(node, "two", "b")
+
+
 def test_a_bridge_that_is_deleted_or_turned_off(open_node):
     node = open_node
     node.cli("network", "create", "shop", "--subnet", "10.86.0.0/24", "--ipv6", "fd86::/64", "--dhcp")
@@ -97,10 +105,7 @@ def test_a_bridge_that_is_deleted_or_turned_off(open_node):
 
 def test_a_bridge_that_a_router_joins(open_node):
     node = open_node
-    for name, number in (("a", 87), ("b", 88)):
-        node.cli("network", "create", "--isolated", "--subnet", f"10.{number}.0.0/24", name)
-    node.cli("router", "create", "border", "--network", "a", "--network", "b")
-    one, two = launch(node, "one", "a"), launch(node, "two", "b")
+    one, two = launch_routed(node, "10.87.0.0/24", "10.88.0.0/24")
 
     def works():
         assert talk_all(one, two, two.ipv4) == one.ipv4

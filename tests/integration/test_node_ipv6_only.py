@@ -4,7 +4,7 @@ import json
 import pytest
 from netns import TCP, cannot_reach, talk_tcp, talk_udp, UDP
 from node import NODE4, NODE6, OUTSIDE4, OUTSIDE6, eventually
-from test_node_bridge import launch, open_node  # noqa: F401 - a fixture
+from test_node_bridge import launch, launch_routed, open_node  # noqa: F401 - a fixture
 from test_node_router import OUTSIDE, talk_all
 
 
@@ -53,10 +53,7 @@ def test_all_that_a_network_has(six):
 
 def test_behind_a_router(open_node):  # noqa: F811
     node = open_node
-    for name, number in (("a", 87), ("b", 88)):
-        node.cli("network", "create", "--isolated", "--ipv6", f"fd{number}::/64", name)
-    node.cli("router", "create", "border", "--network", "a", "--network", "b")
-    one, two = launch(node, "one", "a"), launch(node, "two", "b")
+    one, two = launch_routed(node, "fd87::/64", "fd88::/64")
     assert talk_all(one, two, two.ipv6, True) == one.ipv6
     assert talk_all(one, OUTSIDE, OUTSIDE6, True) == NODE6
     node.cli("router", "forward", "add", "border", "8187:two:80")

@@ -4,7 +4,7 @@ import threading
 
 from netns import UDP
 from node import NODE4, OUTSIDE4, eventually
-from test_node_bridge import launch, open_node  # noqa: F401 - a fixture
+from test_node_bridge import launch, launch_routed, open_node  # noqa: F401 - a fixture
 from test_node_router import OUTSIDE
 
 SO_RCVBUFFORCE = 33
@@ -49,10 +49,7 @@ class Flow:
 
 def test_not_one_packet_is_lost(open_node):  # noqa: F811
     node = open_node
-    for name, number in (("a", 87), ("b", 88)):
-        node.cli("network", "create", "--isolated", "--subnet", f"10.{number}.0.0/24", name)
-    node.cli("router", "create", "border", "--network", "a", "--network", "b")
-    one, two = launch(node, "one", "a"), launch(node, "two", "b")
+    one, two = launch_routed(node, "10.87.0.0/24", "10.88.0.0/24")
     web, db = launch(node, "web", "default", "-p", "8187:7/udp"), launch(node, "db", "default")
     # Members of two groups on one network: what is bridged there is judged.
     node.cli("group", "create", "shut")
